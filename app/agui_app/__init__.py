@@ -1,0 +1,1 @@
+"""The deployed application: an AG-UI agent backend, deterministic offline."""

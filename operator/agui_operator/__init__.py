@@ -1,0 +1,1 @@
+"""Release operator for AG-UI agent applications on Google Cloud."""
