@@ -1,0 +1,80 @@
+"""The local cloud as one object: built once by `localgcp serve`, handed to every service.
+
+Parts live in modules that know each other only through `ports`. Each is named in `PARTS` by `module:factory`; a factory
+takes the cloud and returns the part. Factories must not use other parts (these may not exist yet): use them later, or
+in the part's own `async open()`. Parts with `open()`/`close()` are opened in the order of `PARTS`, closed in reverse.
+(Not start and stop: those are what a runtime does with revisions.)
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from localgcp.backends.catalogue import Catalogue
+from localgcp.faults import Faults
+from localgcp.ledger import Ledger
+from localgcp.operations import Operations
+from localgcp.store import Store
+
+if TYPE_CHECKING:
+    from localgcp.ports import Buckets, ImageCatalogue, MetricSink, Runtime, UrlMaps
+    from localgcp.settings import Settings
+
+PARTS: dict[str, str] = {
+    "metrics": "localgcp.services.monitoring:create_metrics",  # ports.MetricSink
+    "postgres": "localgcp.backends.postgres:create_postgres",  # socket_dir(project, instance), address(...)
+    "secrets": "localgcp.services.secretmanager:create_secrets",  # payload(project, secret, version) -> bytes
+    "buckets": "localgcp.services.storage:create_buckets",  # ports.Buckets
+    "url_maps": "localgcp.services.compute:create_url_maps",  # ports.UrlMaps
+    "runtime": "localgcp.backends.processes:create_runtime",  # ports.Runtime
+    "edge": "localgcp.backends.edge:create_edge",  # serves settings.edge_port from open() to close()
+}
+
+
+class Cloud:
+    """`parts` replaces factories by ready objects (tests stand fakes in for processes or stores this way)."""
+
+    metrics: MetricSink
+    postgres: Any
+    secrets: Any
+    buckets: Buckets
+    url_maps: UrlMaps
+    runtime: Runtime
+    edge: Any
+
+    def __init__(self, settings: Settings, **parts: Any) -> None:
+        self.settings = settings
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        self.store = Store(settings.state_dir / "state.sqlite3")
+        self.ledger = Ledger(settings.state_dir / "ledger.jsonl", keep=settings.ledger_memory)
+        self.faults = Faults()
+        self.operations = Operations(self.store, settings)
+        self.catalogue: ImageCatalogue = parts.pop("catalogue", None) or Catalogue.load(settings.catalogue)
+        for name, path in PARTS.items():
+            setattr(self, name, parts[name] if name in parts else _build(path, self))
+
+    async def start(self) -> None:
+        """Starts the parts. Services that resume work after a restart register with `operations` before this."""
+        for name in PARTS:
+            await _call(getattr(self, name), "open")
+
+    async def stop(self) -> None:
+        await self.operations.stop()
+        for name in reversed(PARTS):
+            await _call(getattr(self, name), "close")
+        self.ledger.close()
+        self.store.close()
+
+
+def _build(path: str, cloud: Cloud) -> Any:
+    module, _, factory = path.partition(":")
+    return getattr(importlib.import_module(module), factory)(cloud)
+
+
+async def _call(part: Any, hook: str) -> None:
+    if (method := getattr(part, hook, None)) is not None:
+        outcome = method()
+        if inspect.isawaitable(outcome):
+            await outcome
