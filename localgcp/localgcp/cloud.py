@@ -3,7 +3,7 @@
 Parts live in modules that know each other only through `ports`. Each is named in `PARTS` by `module:factory`; a factory
 takes the cloud and returns the part. Factories must not use other parts (these may not exist yet): use them later, or
 in the part's own `async open()`. Parts with `open()`/`close()` are opened in the order of `PARTS`, closed in reverse.
-(Not start and stop: those are what a runtime does with revisions.)
+`reset()` drops what a part holds outside the store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from localgcp.operations import Operations
 from localgcp.store import Store
 
 if TYPE_CHECKING:
-    from localgcp.ports import Buckets, ImageCatalogue, MetricSink, Runtime, UrlMaps
+    from localgcp.ports import Buckets, MetricSink, Runtime, UrlMaps
     from localgcp.settings import Settings
 
 PARTS: dict[str, str] = {
@@ -31,6 +31,8 @@ PARTS: dict[str, str] = {
     "runtime": "localgcp.backends.processes:create_runtime",  # ports.Runtime
     "edge": "localgcp.backends.edge:create_edge",  # serves settings.edge_port from open() to close()
 }
+
+_OPENING, _CLOSING = ("open", "start"), ("close", "stop")
 
 
 class Cloud:
@@ -50,20 +52,21 @@ class Cloud:
         self.store = Store(settings.state_dir / "state.sqlite3")
         self.ledger = Ledger(settings.state_dir / "ledger.jsonl", keep=settings.ledger_memory)
         self.faults = Faults()
+        self.shared: dict[str, Any] = {}  # objects that several services of one API share, by a name of their own
         self.operations = Operations(self.store, settings)
-        self.catalogue: ImageCatalogue = parts.pop("catalogue", None) or Catalogue.load(settings.catalogue)
+        self.catalogue: Any = parts.pop("catalogue", None) or Catalogue.load(settings.catalogue)
         for name, path in PARTS.items():
             setattr(self, name, parts[name] if name in parts else _build(path, self))
 
     async def start(self) -> None:
         """Starts the parts. Services that resume work after a restart register with `operations` before this."""
         for name in PARTS:
-            await _call(getattr(self, name), "open")
+            await _call(getattr(self, name), *_OPENING)
 
     async def stop(self) -> None:
         await self.operations.stop()
         for name in reversed(PARTS):
-            await _call(getattr(self, name), "close")
+            await _call(getattr(self, name), *_CLOSING)
         self.ledger.close()
         self.store.close()
 
@@ -73,8 +76,17 @@ def _build(path: str, cloud: Cloud) -> Any:
     return getattr(importlib.import_module(module), factory)(cloud)
 
 
-async def _call(part: Any, hook: str) -> None:
-    if (method := getattr(part, hook, None)) is not None:
-        outcome = method()
-        if inspect.isawaitable(outcome):
-            await outcome
+async def _call(part: Any, *hooks: str) -> None:
+    """Calls the first of the hooks that a part has. An edge has start and stop; a runtime's start and stop are about
+    revisions (see ports.Runtime), so these names count only where they take no argument."""
+    for hook in hooks:
+        method = getattr(part, hook, None)
+        if method is not None and not _required(method):
+            outcome = method()
+            if inspect.isawaitable(outcome):
+                await outcome
+            return
+
+
+def _required(method: Any) -> bool:
+    return any(p.default is p.empty for p in inspect.signature(method).parameters.values())

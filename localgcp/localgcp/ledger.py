@@ -1,7 +1,7 @@
 """An append-only record of every call and of every effect: the witness that tests and people ask.
 
 An *effect* is a real change (a service created, an object written, a task started); a *call* is one request with its
-outcome. Effects stand before the call that caused them, with the same request id. Each line of the file is a JSON object.
+outcome. Effects stand before the call that caused them, with the same request id. A line of the file is a JSON object.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Ledger:
 
 def matches(glob: str, api: str, method: str) -> bool:
     """Whether a glob names a method: by itself ("UpdateService"), with its service ("Services.UpdateService") or in
-    full ("google.cloud.run.v2.Services.UpdateService"); REST-only methods by their full name ("storage.objects.insert")."""
+    full ("google.cloud.run.v2.Services.UpdateService"); REST-only methods by their name ("storage.objects.insert")."""
     full = method if method.startswith(api + ".") else f"{api}.{method}"
     short = f"{api.rpartition('.')[2]}.{method}"
     return any(fnmatchcase(name, glob) for name in (method, short, full))

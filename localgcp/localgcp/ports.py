@@ -119,7 +119,8 @@ class Runtime(Protocol):
     def unroute(self, project: str, location: str, service: str) -> None: ...
 
     async def run_task(self, spec: RevisionProcess, env: Mapping[str, str], timeout: float) -> TaskResult:
-        """Runs one task of a job to its end (CLOUD_RUN_JOB, CLOUD_RUN_EXECUTION, CLOUD_RUN_TASK_INDEX... are in `env`)."""
+        """Runs one task of a job to its end (CLOUD_RUN_JOB, CLOUD_RUN_EXECUTION, CLOUD_RUN_TASK_INDEX... are in
+        `env`)."""
         ...
 
     async def cancel_tasks(self, execution: str) -> None: ...

@@ -20,6 +20,8 @@ import yaml
 from localgcp.errors import not_found
 from localgcp.ports import Image
 
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+_EMPTY_HASH = hashlib.sha256(b"{}").hexdigest()
 _IGNORED = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 
 
@@ -35,6 +37,7 @@ class Catalogue:
         self._stamp: tuple[int, int] | None = None
         self._tags: dict[str, dict[str, Image]] = {}
         self._digests: dict[tuple[str, str], Image] = {}
+        self._manifests: dict[str, bytes] = {}
 
     @classmethod
     def load(cls, path: Path | None) -> Catalogue:
@@ -61,6 +64,10 @@ class Catalogue:
         self._refresh()
         return [image for tags in self._tags.values() for image in tags.values()]
 
+    def manifest(self, digest: str) -> bytes:
+        """The OCI manifest whose SHA-256 is `digest`. Raises KeyError."""
+        return self._manifests[digest]
+
     def _refresh(self) -> None:
         if self._path is None:
             return
@@ -71,7 +78,7 @@ class Catalogue:
         if (stamp := (stat.st_mtime_ns, stat.st_size)) == self._stamp:
             return
         self._stamp = stamp
-        self._tags = _read(self._path)
+        self._tags = _read(self._path, self._manifests)
         for tags in self._tags.values():
             for image in tags.values():
                 self._digests[(image.repository, image.digest)] = image
@@ -88,7 +95,7 @@ def _split_tag(reference: str) -> tuple[str, str]:
     return head + slash + name, tag if colon else "latest"
 
 
-def _read(path: Path) -> dict[str, dict[str, Image]]:
+def _read(path: Path, manifests: dict[str, bytes]) -> dict[str, dict[str, Image]]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
@@ -100,13 +107,17 @@ def _read(path: Path) -> dict[str, dict[str, Image]]:
     root = (path.parent / str(document.get("root", "."))).resolve()
     catalogue: dict[str, dict[str, Image]] = {}
     for repository, tags in document["images"].items():
-        images = {str(tag): _image(path, root, repository, str(tag), entry) for tag, entry in (tags or {}).items()}
+        images = {}
+        for tag, entry in (tags or {}).items():
+            image, manifest = _image(path, root, repository, str(tag), entry)
+            images[str(tag)] = image
+            manifests[image.digest] = manifest
         same = {i.digest: tuple(t for t in images if images[t].digest == i.digest) for i in images.values()}
         catalogue[repository] = {tag: replace(image, tags=same[image.digest]) for tag, image in images.items()}
     return catalogue
 
 
-def _image(path: Path, root: Path, repository: str, tag: str, entry: Any) -> Image:
+def _image(path: Path, root: Path, repository: str, tag: str, entry: Any) -> tuple[Image, bytes]:
     where = f"{path}: {repository}:{tag}"
     if not isinstance(entry, Mapping):
         raise CatalogueError(f"{where}: expected a mapping with command, env, content, working_dir")
@@ -119,20 +130,36 @@ def _image(path: Path, root: Path, repository: str, tag: str, entry: Any) -> Ima
     if not isinstance(env, Mapping):
         raise CatalogueError(f"{where}: `env` must be a mapping")
     env = {str(name): str(value) for name, value in env.items()}
-    digest = hashlib.sha256(json.dumps([command, sorted(env.items())]).encode())
+    content_hash = hashlib.sha256(json.dumps([command, sorted(env.items())]).encode())
     for content in entry.get("content") or []:
-        _digest_content(digest, root, str(content), where)
+        _digest_content(content_hash, root, str(content), where)
+    manifest = _manifest(content_hash.hexdigest())
     words = [word.replace("${ROOT}", str(root)) for word in command]
     if words[0] in ("python", "python3"):
         words[0] = sys.executable
     working_dir = entry.get("working_dir")
-    return Image(
+    image = Image(
         repository=repository,
-        digest=f"sha256:{digest.hexdigest()}",
+        digest=f"sha256:{hashlib.sha256(manifest).hexdigest()}",
         command=tuple(words),
         env={name: value.replace("${ROOT}", str(root)) for name, value in env.items()},
         working_dir=Path(str(working_dir).replace("${ROOT}", str(root))) if working_dir else root,
     )
+    return image, manifest
+
+
+def _manifest(content_hash: str) -> bytes:
+    """An OCI image manifest without layers; what the image is stands in an annotation."""
+    empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": f"sha256:{_EMPTY_HASH}", "size": 2}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "artifactType": "application/vnd.localgcp.process.v1",
+        "config": empty,
+        "layers": [empty],
+        "annotations": {"dev.localgcp.content": f"sha256:{content_hash}"},
+    }
+    return json.dumps(manifest, separators=(",", ":"), sort_keys=True).encode()
 
 
 def _digest_content(digest: Any, root: Path, content: str, where: str) -> None:

@@ -1,0 +1,7 @@
+"""Fixtures that all tests may ask for live in tests/support, one plugin per thing that they start."""
+
+from __future__ import annotations
+
+pytest_plugins = [
+    "localgcp_fixture",
+]
