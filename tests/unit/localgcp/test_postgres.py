@@ -12,7 +12,9 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+
 from localgcp.backends.postgres import Postgres, PostgresError, identifier, literal
+from localgcp.errors import ApiError
 
 
 @pytest.fixture
@@ -28,9 +30,9 @@ async def _login(servers: Postgres, name: str) -> None:
     await servers.sql("demo", name, f"CREATE ROLE app LOGIN PASSWORD {literal(chr(39) + 'pw')};")
 
 
-def _read(servers: Postgres, name: str, statement: str, *, tcp: bool = False) -> object:
+async def _read(servers: Postgres, name: str, statement: str, *, tcp: bool = False) -> object:
     host, port = servers.address("demo", name)
-    where = {"host": host, "port": port} if tcp else {"host": str(servers.socket_dir("demo", name))}
+    where = {"host": host, "port": port} if tcp else {"host": str(await servers.socket_dir("demo", name))}
     with psycopg.connect(dbname="postgres", user="app", password="'pw", **where) as connection:
         row = connection.execute(statement).fetchone()
         assert row is not None
@@ -44,10 +46,12 @@ async def test_a_new_instance_is_ready_quickly_and_asks_for_passwords(postgres: 
     await postgres.create("demo", "main")
     assert time.monotonic() - began < 4  # 2 s on a quiet machine
     await _login(postgres, "main")
-    assert _read(postgres, "main", "SELECT 1") == 1
-    assert _read(postgres, "main", "SELECT 2", tcp=True) == 2
+    assert await _read(postgres, "main", "SELECT 1") == 1
+    assert await _read(postgres, "main", "SELECT 2", tcp=True) == 2
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        psycopg.connect(host=str(postgres.socket_dir("demo", "main")), user="app", password="no", dbname="postgres")
+        psycopg.connect(
+            host=str(await postgres.socket_dir("demo", "main")), user="app", password="no", dbname="postgres"
+        )
 
 
 async def test_data_survives_a_restart_on_the_same_port(tmp_path: Path) -> None:
@@ -62,7 +66,7 @@ async def test_data_survives_a_restart_on_the_same_port(tmp_path: Path) -> None:
         await second.open()
         await second.ensure("demo", "main")
         assert second.address("demo", "main") == address
-        assert _read(second, "main", "SELECT n FROM t") == 7
+        assert await _read(second, "main", "SELECT n FROM t") == 7
     finally:
         await second.close()
 
@@ -75,10 +79,10 @@ async def test_backup_restore_and_clone_are_real_copies(postgres: Postgres) -> N
     await postgres.sql("demo", "main", "UPDATE t SET n = 2;")
     await postgres.clone("demo", "main", "rehearsal")
     await postgres.sql("demo", "rehearsal", "UPDATE t SET n = 3;")
-    assert _read(postgres, "rehearsal", "SELECT n FROM t") == 3
-    assert _read(postgres, "main", "SELECT n FROM t") == 2
+    assert await _read(postgres, "rehearsal", "SELECT n FROM t") == 3
+    assert await _read(postgres, "main", "SELECT n FROM t") == 2
     await postgres.restore("demo", "main", "demo", "17")
-    assert _read(postgres, "main", "SELECT n FROM t") == 1
+    assert await _read(postgres, "main", "SELECT n FROM t") == 1
 
 
 async def test_an_error_is_the_servers_and_has_no_statement_in_the_log(postgres: Postgres, tmp_path: Path) -> None:
@@ -94,10 +98,10 @@ async def test_flags_and_activation_policy_are_applied(postgres: Postgres) -> No
     await postgres.create("demo", "main")
     await _login(postgres, "main")
     await postgres.configure("demo", "main", flags={"work_mem": "5MB"}, stopped=False)
-    assert _read(postgres, "main", "SHOW work_mem") == "5MB"
+    assert await _read(postgres, "main", "SHOW work_mem") == "5MB"
     await postgres.configure("demo", "main", flags={"work_mem": "5MB"}, stopped=True)
-    with pytest.raises(psycopg.OperationalError):
-        _read(postgres, "main", "SELECT 1")
+    with pytest.raises(ApiError, match="stopped"):
+        await _read(postgres, "main", "SELECT 1")
 
 
 async def test_the_server_dies_with_its_parent(tmp_path: Path) -> None:
