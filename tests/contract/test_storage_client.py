@@ -17,6 +17,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from localgcp.server import Server
+from localgcp.services.storage_store import StoredBuckets
 from localgcp_thread import localgcp_thread
 
 pytestmark = pytest.mark.contract
@@ -54,7 +55,7 @@ def test_a_buckets_configuration_is_kept(client: storage.Client) -> None:
     bucket.patch()
     seen = client.get_bucket("site-demo")
     assert seen.cors[0]["maxAgeSeconds"] == 60
-    assert list(seen.lifecycle_rules)[0]["condition"] == {"age": 30}
+    assert next(iter(seen.lifecycle_rules))["condition"] == {"age": 30}
     assert (seen.versioning_enabled, seen.location, seen.location_type) == (True, "EU", "multi-region")
     assert seen.labels == {"a": "1"}
     assert seen.metageneration == 2
@@ -235,7 +236,7 @@ def test_objects_survive_a_restart_and_orphans_do_not(tmp_path: Path, server: Se
     bucket.blob("kept").upload_from_string("kept")
     orphan = tmp_path / "storage/objects/123"
     orphan.write_bytes(b"left by a crash")
-    again = type(server.cloud.buckets)(server.cloud)
+    again = StoredBuckets(server.cloud)
     again.open()
     stored = again.read("assets-demo", "kept")
     assert stored is not None

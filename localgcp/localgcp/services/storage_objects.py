@@ -127,7 +127,7 @@ class Objects:
         conditions = Preconditions.of(request.query)
         records = []
         for source in sources:
-            record = self._store.object(bucket, source.get("name", ""), str(source.get("generation", "")))
+            record = self._store.object(bucket, source.get("name", ""), str(source.get("generation") or ""))
             wanted = (source.get("objectPreconditions") or {}).get("ifGenerationMatch")
             Preconditions(generation=None if wanted is None else int(wanted)).check(record)
             records.append(record)
