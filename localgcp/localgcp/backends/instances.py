@@ -114,12 +114,12 @@ def launch(spec: RevisionProcess, host: Host, log: Path, env: Mapping[str, str])
     argv = (*(spec.command or spec.image.command), *spec.args)
     if not argv:
         raise InstanceFailed(f"The image {spec.image.repository}@{spec.image.digest} has no command to start.")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        try:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
             return host.tether.spawn(argv, env, spec.image.working_dir or host.working_dir, output)
-        except (OSError, ValueError) as error:
-            raise InstanceFailed(f"The container could not be started: {error}") from error
+    except (OSError, ValueError) as error:
+        raise InstanceFailed(f"The container could not be started: {error}") from error
 
 
 def log_file(logs: Path, owner: str, name: str) -> Path:

@@ -47,6 +47,7 @@ class RevisionPool:
         self._start_seconds = 0.0
         self._backoff = 0.0
         self._failed_at = 0.0
+        self._launching = 0  # decided, and not yet in `instances`
         self._retry: asyncio.TimerHandle | None = None
         self._last_failure = ""
         self._closed = False
@@ -171,12 +172,13 @@ class RevisionPool:
 
     def _scale(self) -> None:
         """Starts what is missing, unless the last starts failed and their back-off is not over."""
-        missing = self._wanted() - len(self._alive())
+        missing = self._wanted() - len(self._alive()) - self._launching
         if missing <= 0 or self._closed or self._retry is not None:
             return
         if self._backoff and time.monotonic() - self._failed_at < _STABLE_AFTER:
             self._retry = asyncio.get_running_loop().call_later(self._backoff, self._scale_again)
             return
+        self._launching += missing
         for _ in range(missing):
             self._spawn(self._launch_or_back_off())
 
@@ -191,6 +193,7 @@ class RevisionPool:
         self._scale()
 
     async def _launch_or_back_off(self) -> None:
+        self._launching -= 1
         try:
             await self._launch()
         except InstanceFailed as failure:
