@@ -1,0 +1,171 @@
+"""Agent check: does the release hold the conversation that the spec describes?
+
+Expectations are grouped by run: those before a `resume` belong to the run that it answers, and after `finished` the
+next user message is said, if there is one. Within a run tools must be called in the given order; the rest may come
+anywhere.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from agui_operator.checks.agent_run import Run, Thread, word
+from agui_operator.checks.conversation import Conversation
+from agui_operator.checks.guard import Guard
+from agui_operator.checks.json_path import within
+from agui_operator.checks.pattern import PatternInvalid, found
+from agui_operator.checks.target import CheckTarget, Met, NotMet
+
+
+class Expectation(Protocol):
+    """One entry of `expect`: exactly one of these is set."""
+
+    @property
+    def text(self) -> str | None: ...
+    @property
+    def tool(self) -> str | None: ...
+    @property
+    def interrupt(self) -> str | None: ...
+    @property
+    def resume(self) -> Any | None: ...
+    @property
+    def blocked(self) -> str | None: ...
+    @property
+    def finished(self) -> bool | None: ...
+    @property
+    def state(self) -> Any | None: ...
+
+
+class AgentCheck(Protocol):
+    """`smoke[].agent` of the spec."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def say(self) -> str | Sequence[str]: ...
+    @property
+    def expect(self) -> Sequence[Expectation]: ...
+    @property
+    def first_token_within(self) -> timedelta | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One run: what starts it (a message, or an answer to an interrupt) and what it has to show."""
+
+    say: str | None
+    resume: Any
+    expect: tuple[Expectation, ...]
+
+
+def said(check: AgentCheck) -> tuple[str, ...]:
+    """The user's messages."""
+    return (check.say,) if isinstance(check.say, str) else tuple(check.say)
+
+
+def turns_of(check: AgentCheck) -> tuple[Turn, ...]:
+    """The conversation as a list of runs."""
+    messages = list(said(check))
+    turns: list[Turn] = []
+    say: str | None = messages.pop(0)
+    resume: Any = None
+    expect: list[Expectation] = []
+    for wanted in check.expect:
+        if wanted.resume is not None:
+            turns.append(Turn(say, resume, tuple(expect)))
+            say, resume, expect = None, wanted.resume, []
+            continue
+        expect.append(wanted)
+        if wanted.finished and messages:
+            turns.append(Turn(say, resume, tuple(expect)))
+            say, resume, expect = messages.pop(0), None, []
+    turns.append(Turn(say, resume, tuple(expect)))
+    return (*turns, *(Turn(message, None, ()) for message in messages))
+
+
+async def check_agent(check: AgentCheck, target: CheckTarget, guard: Guard, seconds: float) -> Met:
+    """Holds the conversation within `seconds`. Raises NotMet, Unreachable, TooLarge, Refused. The latency is the time
+    to the first token."""
+    thread = Thread(f"smoke-{target.release}-{uuid.uuid4().hex[:12]}")
+    limit = check.first_token_within
+    talk = Conversation(
+        guard,
+        target,
+        check.path,
+        thread,
+        seconds=seconds,
+        token_within=limit.total_seconds() if limit is not None else None,
+    )
+    run: Run | None = None
+    turns = turns_of(check)
+    try:
+        for turn in turns:
+            run = await _take(talk, turn, run)
+            await _hold_against(run, turn.expect)
+    except NotMet as failed:
+        raise NotMet(str(failed), talk.code, talk.first_token_ms) from failed
+    runs = f"{len(turns)} runs" if len(turns) > 1 else "1 run"
+    return Met(f"the conversation went as expected in {runs}", talk.code, talk.first_token_ms)
+
+
+async def _take(talk: Conversation, turn: Turn, before: Run | None) -> Run:
+    if turn.say is not None:
+        return await talk.say(turn.say)
+    if before is None or not before.interrupts:
+        raise NotMet(f"expected an interrupt to resume; {before.outcome() if before else 'nothing was said'}")
+    return await talk.resume(before.interrupts, _plain(turn.resume))
+
+
+async def _hold_against(run: Run, expect: Sequence[Expectation]) -> None:
+    tools = iter(run.tools)
+    for wanted in expect:
+        if wanted.tool is not None and wanted.tool not in tools:  # `in` on an iterator goes on after the last one found
+            raise NotMet(f"expected tool {wanted.tool}; {run.outcome()}")
+        if wanted.interrupt is not None and wanted.interrupt not in (i.reason for i in run.interrupts):
+            raise NotMet(f"expected interrupt {wanted.interrupt}; {run.outcome()}")
+        if wanted.blocked is not None and wanted.blocked not in run.blocked:
+            raise NotMet(f"expected blocked by {wanted.blocked}; {_blocks(run)}")
+        if wanted.text is not None and not await _said(wanted.text, run.text):
+            raise NotMet(f"expected text /{wanted.text}/; {_texts(run)}")
+        if wanted.state is not None:
+            _expect_state(wanted.state, run)
+        if wanted.finished and (run.interrupts or run.order.ended != "RUN_FINISHED"):
+            raise NotMet(f"expected finished; {run.outcome()}")
+    if run.order.ended == "RUN_ERROR":
+        raise NotMet(f"expected RUN_FINISHED; {run.outcome()}")
+
+
+async def _said(pattern: str, text: str) -> bool:
+    try:
+        return await found(pattern, text)
+    except PatternInvalid as wrong:
+        raise NotMet(f"expected text /{pattern}/; {wrong}") from wrong
+
+
+def _expect_state(wanted: Any, run: Run) -> None:
+    if run.thread.state_fault:
+        raise NotMet(f"expected a state; {run.thread.state_fault}")
+    want = _plain(wanted)
+    if not within(want, run.thread.state):
+        names = ", ".join(sorted(want)) if isinstance(want, dict) else "the whole state"
+        raise NotMet(f"expected state with {names}; the values differ when {run.outcome()}")
+
+
+def _blocks(run: Run) -> str:
+    if run.blocked:
+        return f"the run was blocked by {word(run.blocked[0])}"
+    return f"no guardrail blocked it and {run.outcome()}"
+
+
+def _texts(run: Run) -> str:
+    return f"the text does not match and {run.outcome()}" if run.texts else f"no text came and {run.outcome()}"
+
+
+def _plain(value: Any) -> Any:
+    """A value of the spec as JSON: models become objects in the spelling of the spec."""
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json", by_alias=True, exclude_none=True) if dump is not None else value

@@ -1,0 +1,58 @@
+"""Where a check is sent, and what it says about it. Kinds of checks share these and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agui_operator.checks.guard import Call
+
+SYNTHETIC = "x-agui-synthetic"  # requests with this header are not users: left out of objectives
+
+
+@dataclass(frozen=True, slots=True)
+class CheckTarget:
+    """What is checked. `origin` comes from the Cloud Run API or the environment, never from a spec. `public` is True
+    after promotion, where users are. `frontend` is the release folder of the assets. `audience` is the service's own
+    origin if it wants an ID token."""
+
+    origin: str
+    public: bool
+    release: str
+    runtime_url: str | None = None
+    frontend: str | None = None
+    extra_headers: Mapping[str, str] = field(default_factory=dict)
+    audience: str | None = None
+
+    def call(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        deadline: float | None = None,
+    ) -> Call:
+        """A request to this target, marked as synthetic. `deadline` in seconds."""
+        merged = {SYNTHETIC: "smoke", **self.extra_headers, **(headers or {})}
+        return Call(self.origin, path, method, body, merged, deadline, self.audience)
+
+
+class NotMet(Exception):
+    """The release does not do what the check expects. The message names the expectation and what came instead,
+    without a word of the answer's body; `code` is the HTTP status if one was seen."""
+
+    def __init__(self, message: str, code: int | None = None, latency_ms: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.latency_ms = latency_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """The release does what the check expects."""
+
+    message: str
+    code: int | None = None
+    latency_ms: float | None = None
