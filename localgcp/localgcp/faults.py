@@ -18,6 +18,15 @@ from localgcp.errors import ApiError, from_code_name, from_http, invalid
 from localgcp.ledger import matches
 
 _ids = itertools.count(1)
+_FLAGS = ("hang", "writes_only")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "count": (int,),
+    "skip": (int,),
+    "kill_pid": (int,),
+    "code": (str, int),
+    "delay_ms": (int, float),
+    **dict.fromkeys(_FLAGS, (bool,)),
+}
 _BLOCKED_SECONDS = 3600.0  # a call that never answers: longer than any client waits
 
 
@@ -46,6 +55,9 @@ class Fault:
         known = {f.name for f in fields(cls)} - {"id", "hits"}
         if unknown := sorted(set(rule) - known):
             raise invalid(f"unknown field {unknown[0]!r} in a fault; known: {', '.join(sorted(known))}")
+        for name, value in rule.items():
+            if not isinstance(value, _TYPES.get(name, str)) or (isinstance(value, bool) and name not in _FLAGS):
+                raise invalid(f"a fault's {name} cannot be {value!r}", name)
         fault = cls(**rule)
         if fault.when not in ("before", "after"):
             raise invalid("a fault's `when` must be before or after", "when")

@@ -107,6 +107,10 @@ class Runtime(Protocol):
         Raises StartFailed. Starting a running revision does nothing."""
         ...
 
+    def register(self, spec: RevisionProcess) -> None:
+        """Makes a revision that was ready before a restart servable without waiting: its first request starts it."""
+        ...
+
     async def stop(self, revision: str, grace: float = 10) -> None:
         """SIGTERM to every instance, SIGKILL after `grace` seconds; open requests may finish in that time."""
         ...

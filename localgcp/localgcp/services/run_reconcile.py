@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from localgcp.cloud import Cloud
 
 _log = logging.getLogger(__name__)
+_NO_REVISION = (
+    "Revision '{}' does not exist or is deleted. Update all traffic to route to currently available revisions."
+)
 
 
 class Reconciler:
@@ -48,7 +51,6 @@ class Reconciler:
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._started: set[str] = set()
         self._routed: dict[str, tuple[Target, ...]] = {}
-        self._restoring: asyncio.Task[None] | None = None
         cloud.operations.resume("run.service", self._resume)
         cloud.operations.resume("run.service.delete", lambda op: self.drop(op.target, self._own_call("DeleteService")))
 
@@ -83,20 +85,16 @@ class Reconciler:
             return service
 
     async def restore(self) -> None:
-        """After a restart: URLs follow the present port, and what had traffic is started and routed again, in the
-        background (requests that arrive meanwhile wait as in a cold start)."""
-        names = []
+        """After a restart: URLs follow the present port, and what had traffic is routed again. Its instances start
+        with their first request, as after a scale to zero, or at once where min_instances asks for it."""
         for name, service in list(self.services.items()):
-            names.append(name)
             if service.uri and service.uri != self._uri(service):
                 service.uri = self._uri(service)
                 service.urls[:] = [service.uri]
-                statuses = traffic_statuses(service.traffic_statuses, lambda tag, s=service: self._uri(s, tag))
-                del service.traffic_statuses[:]
-                service.traffic_statuses.extend(statuses)
+                for status in service.traffic_statuses:
+                    status.uri = self._uri(service, status.tag) if status.tag else ""
                 self.save(service)
-        if names:
-            self._restoring = asyncio.create_task(self._restore(names), name="restore")
+            await self._restore(self.services.get(name))
 
     async def drop(self, name: str, call: Call) -> Any:
         """Ends a service: its routes, its instances, its revisions. Returns what it was."""
@@ -117,8 +115,6 @@ class Reconciler:
             return service
 
     async def drop_all(self) -> None:
-        if self._restoring is not None:
-            self._restoring.cancel()
         for name, _ in list(self.services.items()):
             await self.drop(name, self._own_call("reset"))
 
@@ -158,7 +154,7 @@ class Reconciler:
             if not target.revision:
                 return failed_precondition(condition_of(self._latest(service), "Ready").message)
             if revision is None:
-                return not_found(f"Revision '{target.revision}' not found.")
+                return ApiError(grpc.StatusCode.INTERNAL, _NO_REVISION.format(target.revision))
             if not self._is_ready(revision.name):
                 return failed_precondition(condition_of(revision, "Ready").message or "The revision is not ready.")
             try:
@@ -233,20 +229,19 @@ class Reconciler:
         service = self._current(operation.target, 0)
         return await self.reconcile(operation.target, service.generation, self._own_call("UpdateService"))
 
-    async def _restore(self, names: list[str]) -> None:
-        for name in names:
-            async with self._locks[name]:
-                service = self.services.get(name)
-                if service is None or not service.traffic_statuses or service.HasField("delete_time"):
-                    continue
-                for target in targets(service.traffic_statuses, short(service.latest_ready_revision)):
-                    revision = self.revisions.get(f"{name}/revisions/{target.revision}")
-                    try:
-                        if revision is not None:
-                            await self._ensure_started(revision)
-                    except (StartFailed, ApiError) as error:
-                        _log.warning("revision %s did not start again: %s", target.revision, error)
-                self._route(service)
+    async def _restore(self, service: Any) -> None:
+        if not service.traffic_statuses or service.HasField("delete_time"):
+            return
+        for target in targets(service.traffic_statuses, short(service.latest_ready_revision)):
+            revision = self.revisions.get(f"{service.name}/revisions/{target.revision}")
+            if revision is None or revision.name in self._started:
+                continue
+            try:
+                self._cloud.runtime.register(await self.revisions.spec(revision))
+                self._started.add(revision.name)
+            except ApiError as error:
+                _log.warning("revision %s cannot start again: %s", target.revision, error)
+        self._route(service)
 
     def _host(self, service: Any) -> str:
         project, location = project_and_location(service.name)
