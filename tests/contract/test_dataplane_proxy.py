@@ -211,6 +211,30 @@ async def test_open_answers_survive_the_stop_of_their_revision(plane: DataPlane)
     assert (await plane.get("/"))[1]["revision"] == "shop-2"
 
 
+async def test_a_rollout_under_load_loses_no_request(plane: DataPlane) -> None:
+    await asyncio.gather(plane.runtime.start(revision("shop-1")), plane.runtime.start(revision("shop-2")))
+    plane.runtime.route(split(("shop-1", 100)))
+    statuses: Counter[int] = Counter()
+    ended = asyncio.Event()
+
+    async def visitor(number: int) -> None:
+        while not ended.is_set():
+            path = "/sleep/0.05" if number % 4 == 0 else "/"
+            statuses[(await plane.get(path))[0]] += 1
+
+    visitors = [asyncio.ensure_future(visitor(number)) for number in range(12)]
+    for percent in (10, 50, 90, 100):
+        await asyncio.sleep(0.3)
+        plane.runtime.route(split(("shop-1", 100 - percent), ("shop-2", percent)))
+    await plane.runtime.stop("shop-1")
+    await asyncio.sleep(0.3)
+    ended.set()
+    await asyncio.gather(*visitors)
+    assert set(statuses) == {200}
+    assert statuses[200] > 100
+    assert len(plane.requests.seen) == statuses[200], "each request is reported once"
+
+
 async def test_a_stream_gets_its_grace_when_the_edge_stops(tmp_path: Path) -> None:
     async with data_plane(tmp_path) as plane:
         await plane.runtime.start(revision())

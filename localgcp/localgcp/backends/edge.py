@@ -99,6 +99,10 @@ class Edge:
         """urlMaps.invalidateCache: removes cached objects by path or prefix (`/assets/*`); returns how many."""
         return self._bucket_web.invalidate(pattern) if self._bucket_web is not None else 0
 
+    def reset(self) -> None:
+        """Forgets what the CDN has cached."""
+        self.invalidate("/*")
+
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         host = request.headers.get(hdrs.HOST, "").rpartition("]")[2].partition(":")[0].lower()
         try:

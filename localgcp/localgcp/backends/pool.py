@@ -21,6 +21,7 @@ from localgcp.ports import RevisionProcess, StartFailed
 _TARGET_UTILISATION = 0.6  # of the concurrency, as Cloud Run aims for
 _SHORTEST_QUEUE_WAIT = 10.0  # seconds; Cloud Run: 3.5 times the average start, at least 10 s
 _FIRST_BACKOFF, _LONGEST_BACKOFF, _STABLE_AFTER = 0.1, 10.0, 10.0
+_SENDING = 0.05  # until a request that was given to an instance has surely reached it: SIGTERM may close its port
 _LIVENESS_GRACE = 1.0  # an instance that fails its liveness probe rarely honours SIGTERM
 
 
@@ -68,6 +69,8 @@ class RevisionPool:
         if self._retry is not None:
             self._retry.cancel()
         self._fail_waiting(503, "The revision is being shut down.")
+        if grace and any(instance.in_flight for instance in self.instances):
+            await asyncio.sleep(_SENDING)
         await asyncio.gather(*(self._end(instance, grace) for instance in list(self.instances)))
         for task in list(self._tasks):
             task.cancel()
@@ -80,7 +83,7 @@ class RevisionPool:
     async def acquire(self, affine: str | None = None) -> Instance:
         """An instance with room for one more request; counts the request in. Waits while instances start.
         `affine` is the id of the instance that a session prefers. Raises NoInstance."""
-        instance = self._pick(affine)
+        instance = None if self._closed else self._pick(affine)
         if instance is None:
             instance = await self._wait_in_queue()
         else:

@@ -129,6 +129,11 @@ class ProcessRuntime:
         await asyncio.gather(*stopping, self._tasks.cancel_all(grace))
         await asyncio.gather(*self._starting.values(), return_exceptions=True)
 
+    async def reset(self) -> None:
+        """Back to an empty machine, while the edge goes on."""
+        self.routes.clear()
+        await self.close(grace=1)
+
     def _register(self, spec: RevisionProcess) -> RevisionPool:
         if self._sweeper is None:
             self._sweeper = asyncio.ensure_future(self._sweep())

@@ -35,6 +35,7 @@ _KEEPALIVE_SECONDS = 3.0  # below the 5 s after which uvicorn closes an idle con
 _MAX_HEADER_BYTES = 32 * 1024
 _CONNECT_ATTEMPTS = 3  # only for connections that were refused: nothing of the request has been sent yet
 _CLIENT_GONE = 499  # how Google's logs note a client that left before the answer
+_CRASH_NOTICE = 0.25  # seconds between a port that refuses and the notice that its process has ended
 _BROKEN = (
     "The request failed because either the HTTP response was malformed or connection to the instance had an error."
 )
@@ -97,8 +98,10 @@ class Proxy:
         affinity = _affinity_of(request)
         revision = table.choose(tag, affinity[0] if affinity else None)
         pool = self._pools.pool_of(revision) if revision is not None else None
-        if revision is None or pool is None:
+        if revision is None:
             return page_not_found()
+        if pool is None:
+            return error_page(503, f"The revision {revision} is not ready.")
         report = _Report(time.perf_counter())
         try:
             async with asyncio.timeout(pool.spec.timeout):
@@ -127,7 +130,7 @@ class Proxy:
             try:
                 return await self._exchange(request, instance, headers, forward, report)
             except aiohttp.ClientConnectorError:
-                await asyncio.sleep(0)  # it has just ended; its pool is about to notice
+                await asyncio.wait({instance.child.exited}, timeout=_CRASH_NOTICE)  # then its pool knows, too
             except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError):
                 client_left = request.transport is None or request.transport.is_closing()
                 report.code = 503 if report.code == _CLIENT_GONE and not client_left else report.code

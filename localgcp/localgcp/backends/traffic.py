@@ -74,6 +74,10 @@ class Routes:
         if table is not None:
             self._by_host.pop(table.route.host.lower(), None)
 
+    def clear(self) -> None:
+        self._by_name.clear()
+        self._by_host.clear()
+
     def by_name(self, project: str, location: str, service: str) -> TrafficTable | None:
         return self._by_name.get((project, location, service))
 

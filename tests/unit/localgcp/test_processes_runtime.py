@@ -198,6 +198,17 @@ async def test_stop_gives_grace_then_kills(plane: DataPlane) -> None:
     await plane.runtime.stop("shop-1")  # gone already: no error
 
 
+async def test_after_a_reset_nothing_runs_and_everything_can_start_again(plane: DataPlane) -> None:
+    await plane.runtime.start(revision(min_instances=1))
+    plane.runtime.route(split(("shop-1", 100)))
+    await plane.runtime.reset()
+    assert plane.runtime.describe() == []
+    assert (await plane.get("/"))[0] == 404
+    await plane.runtime.start(revision())
+    plane.runtime.route(split(("shop-1", 100)))
+    assert (await plane.get("/"))[0] == 200
+
+
 TASK = "import os, sys, time; print('attempt', os.environ['CLOUD_RUN_TASK_ATTEMPT'], flush=True); "
 TASK_ENV = {"CLOUD_RUN_JOB": "migrate", "CLOUD_RUN_EXECUTION": "migrate-x", "CLOUD_RUN_TASK_ATTEMPT": "0"}
 
