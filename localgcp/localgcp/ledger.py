@@ -23,7 +23,10 @@ class Ledger:
     def __init__(self, path: Path, keep: int = 200_000) -> None:
         self._entries: deque[dict[str, Any]] = deque(_read(path), maxlen=keep)
         self._seq = self._entries[-1]["seq"] if self._entries else 0
+        torn = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
         self._file = path.open("a", encoding="utf-8", buffering=1)
+        if torn:  # a killed process left half a line, which must not swallow the next one
+            self._file.write("\n")
 
     @property
     def last(self) -> int:

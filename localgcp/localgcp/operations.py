@@ -143,10 +143,14 @@ class Operations:
         self._table.delete(name)
 
     async def cancel(self, name: str) -> None:
-        """Cancels the work, if it is still open."""
+        """Cancels the work, if it is still open, and waits for its end."""
         self.get(name)
         if name in self._open:
-            self._open[name][1].cancel()
+            operation, task = self._open[name]
+            task.cancel()
+            await asyncio.wait({task})
+            if not operation.done:  # the task had not begun, so nobody in it could end the operation
+                self._finish(operation, error=_cancelled())
 
     async def stop(self) -> None:
         """Leaves open operations to the next start: their tasks end here, their records stay open."""
@@ -170,7 +174,7 @@ class Operations:
             self._finish(operation, error=error)
         except asyncio.CancelledError:
             if operation.name in self._open:  # cancelled by a caller, not by the end of localgcp
-                self._finish(operation, error=ApiError(grpc.StatusCode.CANCELLED, "the operation was cancelled"))
+                self._finish(operation, error=_cancelled())
             raise
         except Exception:
             _log.exception("operation %s (%s) failed unexpectedly", operation.name, operation.kind)
@@ -198,6 +202,10 @@ class Operations:
         }
         with contextlib.suppress(ValueError):
             self._table.put(operation.name, record)
+
+
+def _cancelled() -> ApiError:
+    return ApiError(grpc.StatusCode.CANCELLED, "the operation was cancelled")
 
 
 def _restored(record: Mapping[str, Any]) -> Operation:
