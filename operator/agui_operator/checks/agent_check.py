@@ -88,7 +88,7 @@ def turns_of(check: AgentCheck) -> tuple[Turn, ...]:
 
 
 async def check_agent(check: AgentCheck, target: CheckTarget, guard: Guard, seconds: float) -> Met:
-    """Holds the conversation within `seconds`. Raises NotMet, Unreachable, TooLarge, Refused. The latency is the time
+    """Holds the conversation within `seconds`. Raises NotMet, TooLarge, Refused. The latency is the time
     to the first token."""
     thread = Thread(f"smoke-{target.release}-{uuid.uuid4().hex[:12]}")
     limit = check.first_token_within

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agui_operator.checks.agent_run import Interrupt, Run, Thread
-from agui_operator.checks.guard import STREAM_LIMIT, Guard, Stream
+from agui_operator.checks.guard import STREAM_LIMIT, Guard, Stream, Unreachable
 from agui_operator.checks.sse import EventReader
 from agui_operator.checks.target import SYNTHETIC, CheckTarget, NotMet
 
@@ -44,7 +44,7 @@ class Conversation:
         self._ends_at = asyncio.get_running_loop().time() + seconds
 
     async def say(self, text: str) -> Run:
-        """One user message and the run that answers it. Raises NotMet, Unreachable, TooLarge, Refused."""
+        """One user message and the run that answers it. Raises NotMet, TooLarge, Refused."""
         message = {"id": f"{self._thread.id}-user-{self._runs}", "role": "user", "content": text}
         self._thread.messages.append(message)
         return await self._run({})
@@ -75,6 +75,8 @@ class Conversation:
                 f"expected a first token within {self._token_within:g} s; by then the last event was {run.last}",
                 self.code,
             ) from late
+        except Unreachable as failed:
+            raise NotMet(f"{failed}; the last event was {run.last}", self.code) from failed
         self._remember(run)
         return run
 

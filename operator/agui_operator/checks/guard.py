@@ -185,7 +185,7 @@ class Guard:
                 ) as session:
                     yield session, url, headers
         except TimeoutError as late:
-            raise Unreachable(f"no complete answer within {seconds:g} s") from late
+            raise Unreachable(f"no complete answer within {round(seconds, 2):g} s") from late
         except aiohttp.ClientError as failed:
             raise Unreachable(_sentence(failed)) from failed
         except OSError as failed:

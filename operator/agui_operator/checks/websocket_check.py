@@ -36,7 +36,7 @@ async def check_websocket(check: WebSocketCheck, target: CheckTarget, guard: Gua
     loop = asyncio.get_running_loop()
     started = loop.time()
     hold = float(check.hold_seconds)
-    call = target.call(check.path, headers={"Origin": target.origin}, deadline=seconds + hold)
+    call = target.call(check.path, headers={"Origin": target.origin}, deadline=seconds + hold + 1.0)  # 1 s to close in
     async with guard.websocket(call) as opened:
         latency = (loop.time() - started) * 1000
         if check.first_frame is not None:
