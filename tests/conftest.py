@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 pytest_plugins = [
+    "controlplane_fixture",
+    "postgres_fixture",
+    "app_instance",
     "localgcp_fixture",
 ]

@@ -1,0 +1,86 @@
+"""The one pool to PostgreSQL, and what the database says about its schema.
+
+ADK's session service, the event log and the tools share one SQLAlchemy engine, so that an instance's connections are
+bounded by one number (Cloud SQL counts connections, not queries).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import URL, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from agui_app.settings import DatabaseSettings
+
+
+def database_url(settings: DatabaseSettings, driver: str) -> URL:
+    """SQLAlchemy URL for `asyncpg` (the application) or `psycopg` (migrations); unix sockets go by `host=`."""
+    query: dict[str, str] = {}
+    host: str | None = settings.host
+    if settings.host.startswith("/"):
+        query["host"], host = settings.host, None
+        if driver == "asyncpg":
+            query["port"] = str(settings.port)
+    if settings.sslmode:
+        query["ssl" if driver == "asyncpg" else "sslmode"] = settings.sslmode
+    return URL.create(
+        f"postgresql+{driver}",
+        username=settings.user,
+        password=settings.password or None,
+        host=host,
+        port=settings.port if host or driver != "asyncpg" else None,
+        database=settings.name,
+        query=query,
+    )
+
+
+def create_engine(settings: DatabaseSettings, pool_size: int = 10) -> AsyncEngine:
+    """The application's pool. `pool_pre_ping` survives a failover; waiting for a connection ends after 10 s."""
+    return create_async_engine(
+        database_url(settings, "asyncpg"),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        connect_args={"timeout": 5, "server_settings": {"application_name": "agui-app"}},
+    )
+
+
+async def schema_state(connection: AsyncConnection) -> tuple[str | None, str | None]:
+    """(revision the database is at, floor: the oldest code schema that may still run). None: not migrated."""
+    exists = await connection.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL"))
+    if not exists:
+        return None, None
+    revision = await connection.scalar(text("SELECT max(version_num) FROM alembic_version"))
+    floor = None
+    if await connection.scalar(text("SELECT to_regclass('schema_floor') IS NOT NULL")):
+        floor = await connection.scalar(text("SELECT revision FROM schema_floor WHERE id = 1"))
+    return revision, floor
+
+
+def schema_problem(required: str, database: str | None, floor: str | None) -> str | None:
+    """Why code that needs `required` must not serve on this database, or None.
+
+    Revision ids are zero-padded numbers, so that their order is the order of the chain even for revisions that this
+    image does not have: a newer database is fine as long as no contract migration raised the floor above this code.
+    """
+    if database is None:
+        return f"the database has no schema; this code needs {required}: run the migrations"
+    if database < required:
+        return f"the database is at schema {database}; this code needs {required}: run the migrations"
+    if floor is not None and required < floor:
+        return f"the database no longer supports code of schema {required} (floor {floor})"
+    return None
+
+
+async def look_at_schema(engine: AsyncEngine) -> dict[str, Any]:
+    """`{"revision": ..., "floor": ...}`, or `{"error": ...}` when the database cannot be reached."""
+    try:
+        async with engine.connect() as connection:
+            revision, floor = await schema_state(connection)
+    except (SQLAlchemyError, OSError, TimeoutError) as exc:
+        return {"error": type(exc).__name__}
+    return {"revision": revision, "floor": floor}

@@ -1,0 +1,23 @@
+"""The plain JSON API beside the agents: what the page shows without a conversation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Path, Request
+
+from agui_app.services import Services
+from agui_app.tools import read_order
+
+router = APIRouter(prefix="/api", tags=["orders"])
+
+
+@router.get("/orders/{order_id}", responses={404: {"description": "no such order"}})
+async def order(request: Request, order_id: Annotated[int, Path(ge=1, le=2**63 - 1)]) -> dict[str, Any]:
+    """One order, from the database."""
+    services: Services = request.app.state.services
+    async with services.engine.connect() as connection:
+        found = await read_order(connection, order_id)
+    if found is None:
+        raise HTTPException(404, f"there is no order {order_id}")
+    return found | {"served_by": services.settings.revision, "version": services.settings.version}

@@ -1,0 +1,273 @@
+"""Runs: each one is a task of its own, so that a closed tab, a dropped socket or a slow reader never ends it.
+
+The task drives the agent, writes the durable log in small batches and feeds whoever follows the run in this process.
+The last event is shown only after the log says that the run ended: a client that reacts to it at once finds the thread
+free, on whichever instance it lands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ag_ui.core import RunAgentInput
+from sqlalchemy.exc import SQLAlchemyError
+
+from agui_app.agents import APP_NAME, Agents
+from agui_app.event_log import EventLog
+from agui_app.logs import log
+from agui_app.run_context import RunContext, enter_run
+from agui_app.settings import Limits
+from agui_app.stream_shape import TERMINAL, Event, StreamRedactor, closing_events, public_state
+
+logger = logging.getLogger("agui_app.runs")
+BATCH_SECONDS = 0.02
+_RETRIES = (0.1, 0.5, 2.0)
+
+
+class InstanceFull(Exception):
+    """This instance runs as many agents as it may."""
+
+
+class InvalidRun(Exception):
+    """The input cannot be run; the message says why."""
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A live run in this process. `lines` are its events as JSON, in order; `committed` of them are in the log."""
+
+    user_id: str
+    thread_id: str
+    run_id: str
+    first_seq: int
+    lines: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    committed: int = 0
+    closing: bool = False  # the agent is done; what is left is written with the end
+    ended: bool = False
+    stopping: str = ""  # why it is being cancelled: "stop" or "shutdown"
+    task: asyncio.Task[None] | None = None
+    _followers: set[asyncio.Event] = field(default_factory=set)
+
+    def add(self, *events: Event) -> None:
+        """Appends events and wakes the followers."""
+        for event in events:
+            self.events.append(event)
+            self.lines.append(json.dumps(event, separators=(",", ":")))
+        self.wake()
+
+    def wake(self) -> None:
+        """Lets followers look again."""
+        for follower in self._followers:
+            follower.set()
+
+    def watch(self) -> asyncio.Event:
+        """An event that is set whenever the run changes."""
+        changed = asyncio.Event()
+        changed.set()
+        self._followers.add(changed)
+        return changed
+
+    async def follow(self, durable: bool = False, start: int = 0) -> AsyncGenerator[tuple[int, str], None]:
+        """(sequence number, event) from index `start` to the run's end; with `durable`, only what is in the log."""
+        changed = self.watch()
+        try:
+            while True:
+                changed.clear()
+                ended = self.ended
+                until = self.committed if durable else len(self.lines)
+                for index in range(start, until):
+                    yield self.first_seq + index, self.lines[index]
+                start = max(start, until)
+                if ended and start >= len(self.lines):
+                    return
+                await changed.wait()
+        finally:
+            self._followers.discard(changed)
+
+
+class Runs:
+    """All runs of this instance."""
+
+    def __init__(self, agents: Agents, event_log: EventLog, limits: Limits) -> None:
+        self._agents = agents
+        self._log = event_log
+        self._limits = limits
+        self._live: dict[tuple[str, str], Run] = {}
+        self._starting = 0
+
+    def live(self, user: str, thread: str) -> Run | None:
+        """The thread's run, if it runs in this process."""
+        return self._live.get((user, thread))
+
+    def count(self) -> int:
+        """How many runs are live here."""
+        return len(self._live)
+
+    async def start(self, user: str, request: RunAgentInput) -> Run:
+        """Starts a run. Raises InvalidRun, InstanceFull, ThreadBusy, RunExists, TooManyRuns."""
+        _check(request, self._limits)
+        if len(self._live) + self._starting >= self._limits.concurrent_runs:
+            raise InstanceFull()
+        self._starting += 1
+        try:
+            first = await self._log.claim(user, request.thread_id, request.run_id, self._limits.runs_per_user)
+        finally:
+            self._starting -= 1
+        run = Run(user, request.thread_id, request.run_id, first)
+        self._live[(user, request.thread_id)] = run
+        safe = request.model_copy(update={"state": public_state(request.state)})
+        run.task = asyncio.create_task(self._drive(run, safe), name=f"run {request.run_id}")
+        return run
+
+    async def stop(self, user: str, thread: str, reason: str = "stop") -> bool:
+        """Cancels the thread's run if it is in this process; returns whether there was one."""
+        run = self._live.get((user, thread))
+        if run is None or run.task is None or run.closing:
+            return False
+        if not run.stopping:  # a second cancel would interrupt the orderly end of the first
+            run.stopping = reason
+            run.task.cancel()
+        return True
+
+    async def drain(self, seconds: float) -> None:
+        """Lets runs end; after `seconds` the rest is cancelled and its clients are told to ask again."""
+        tasks = [run.task for run in self._live.values() if run.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+        for run in list(self._live.values()):
+            await self.stop(run.user_id, run.thread_id, "shutdown")
+        left = [task for task in tasks if not task.done()]
+        if left:
+            await asyncio.wait(left, timeout=5)
+
+    async def _drive(self, run: Run, request: RunAgentInput) -> None:
+        context = RunContext(run.user_id, run.thread_id, run.run_id)
+        enter_run(context)
+        writer = asyncio.create_task(self._write_batches(run))
+        last: Event | None = None
+        try:
+            last = await self._play(run, request, context)
+        except asyncio.CancelledError:
+            await self._cancel_execution(run)
+            last = _ending(run)
+        except TimeoutError:
+            await self._cancel_execution(run)
+            last = {"type": "RUN_ERROR", "message": "The run took too long.", "code": "RUN_TIMEOUT"}
+        except Exception:  # the agent's own failure: told to the client without its text, kept in the log with it
+            logger.exception("run failed")
+            last = {"type": "RUN_ERROR", "message": "The agent failed.", "code": "AGENT_ERROR"}
+        finally:
+            await self._end(run, writer, context, last or _ending(run))
+
+    async def _play(self, run: Run, request: RunAgentInput, context: RunContext) -> Event | None:
+        """Feeds the run with the agent's events; returns the last one, which is not shown yet."""
+        redactor = StreamRedactor(self._agents.rules)
+        last: Event | None = None
+        async with asyncio.timeout(self._limits.run_seconds):
+            async for raw in self._agents.adk.run(request):
+                event: Event = raw.model_dump(mode="json", by_alias=True, exclude_none=True)
+                _tell_notes(run, context)
+                if event["type"] in TERMINAL:
+                    last = event
+                    continue
+                run.add(*redactor.pass_on(event))
+        run.add(*redactor.drain())
+        _tell_notes(run, context)
+        return last
+
+    async def _cancel_execution(self, run: Run) -> None:
+        """ag-ui-adk lets a run's background task go on when its reader leaves; a stop must end it."""
+        execution = self._agents.adk._active_executions.get((run.thread_id, run.user_id, APP_NAME))
+        if execution is not None and not execution.task.done():
+            await execution.cancel()
+
+    async def _write_batches(self, run: Run) -> None:
+        """Keeps the log up to date until the run closes; a token stream costs one transaction per BATCH_SECONDS."""
+        changed = run.watch()
+        while not run.closing:
+            await changed.wait()
+            await asyncio.sleep(BATCH_SECONDS)
+            changed.clear()
+            if run.closing or run.committed == len(run.lines):
+                continue
+            batch = run.lines[run.committed :]
+            first = run.first_seq + run.committed
+            await _retried(partial(self._log.append, run.user_id, run.thread_id, run.run_id, first, batch))
+            run.committed += len(batch)
+            run.wake()
+
+    async def _end(self, run: Run, writer: asyncio.Task[None], context: RunContext, last: Event) -> None:
+        run.closing = True
+        run.wake()
+        try:
+            await writer
+        except (SQLAlchemyError, OSError, TimeoutError):
+            logger.exception("events could not be logged while the run went on")
+        ends = [*closing_events(run.events, run.thread_id, run.run_id), last]
+        known = run.lines[run.committed :]
+        lines = known + [json.dumps(event, separators=(",", ":")) for event in ends]
+        first = run.first_seq + run.committed
+        status, outcome = _status(run, last)
+        try:
+            finish = partial(self._log.finish, run.user_id, run.thread_id, run.run_id)
+            await _retried(partial(finish, first, lines, status, outcome))
+        except (SQLAlchemyError, OSError, TimeoutError):
+            logger.exception("the end of a run could not be logged")
+        self._live.pop((run.user_id, run.thread_id), None)
+        run.add(*ends)
+        run.committed = len(run.lines)
+        run.ended = True
+        run.wake()
+        log(logger, logging.INFO, "run_ended", status=status, session_id=run.thread_id, user_id=run.user_id,
+            events=len(run.lines), tool_calls=context.tool_calls, blocks=context.blocks)  # fmt: skip
+
+
+async def _retried(write: Callable[[], Awaitable[None]]) -> None:
+    """Writing again is safe: a sequence number has one writer, and a row that is there is left alone."""
+    for pause in _RETRIES:
+        try:
+            await write()
+            return
+        except (SQLAlchemyError, OSError, TimeoutError):
+            await asyncio.sleep(pause)
+    await write()
+
+
+def _check(request: RunAgentInput, limits: Limits) -> None:
+    for name, value in (("threadId", request.thread_id), ("runId", request.run_id)):
+        if not 1 <= len(value) <= 128 or not value.isprintable():
+            raise InvalidRun(f"{name} must have 1 to 128 printable characters")
+    if len(request.messages) > limits.messages_per_thread:
+        raise InvalidRun(f"a thread may have {limits.messages_per_thread} messages; start a new one")
+
+
+def _tell_notes(run: Run, context: RunContext) -> None:
+    while context.notes:
+        name, value = context.notes.popleft()
+        run.add({"type": "CUSTOM", "name": name, "value": value})
+
+
+def _ending(run: Run) -> Event:
+    if run.stopping == "stop":
+        return {"type": "RUN_FINISHED", "threadId": run.thread_id, "runId": run.run_id}
+    if run.stopping == "shutdown":
+        return {"type": "RUN_ERROR", "message": "The instance is stopping; ask again.", "code": "INSTANCE_STOPPING"}
+    return {"type": "RUN_ERROR", "message": "The run ended without a result.", "code": "NO_RESULT"}
+
+
+def _status(run: Run, last: Event) -> tuple[str, dict[str, Any] | None]:
+    if run.stopping:
+        return "stopped", None
+    if last["type"] == "RUN_ERROR":
+        return "failed", {"code": last.get("code")}
+    outcome = last.get("outcome")
+    if isinstance(outcome, dict) and outcome.get("type") == "interrupt":
+        return "interrupted", outcome
+    return "finished", None

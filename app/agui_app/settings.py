@@ -1,0 +1,246 @@
+"""What the environment says, read once and checked before anything else starts.
+
+Every setting of the application is here, so that a wrong value fails the start with one sentence that names the
+variable. The module imports nothing heavy: the process must answer `/healthz` before SQLAlchemy or ADK is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+PACKAGE = Path(__file__).resolve().parent
+Identity = Literal["development", "iap", "oidc"]
+IDENTITIES: tuple[Identity, ...] = ("development", "iap", "oidc")
+
+
+class SettingsError(Exception):
+    """The environment cannot be used; the message names the variable and what to change. Never holds a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """Where PostgreSQL is. `host` may be a directory that holds its unix socket, as `/cloudsql/proj:region:inst`."""
+
+    host: str
+    port: int
+    name: str
+    user: str
+    password: str = field(default="", repr=False)
+    sslmode: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one caller may use. Sizes in bytes, times in seconds."""
+
+    body_bytes: int = 262_144
+    messages_per_thread: int = 200
+    runs_per_user: int = 8
+    concurrent_runs: int = 80
+    run_seconds: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """WebSocket timing, seconds. Cloud Run cuts a socket at the request timeout (60 min at most): we ask first."""
+
+    ping_seconds: float = 15.0
+    reconnect_after_seconds: float = 3300.0
+    allowed_origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings. Cloud Run's contract: PORT, K_SERVICE, K_REVISION, K_CONFIGURATION
+    (https://cloud.google.com/run/docs/container-contract)."""
+
+    database: DatabaseSettings
+    port: int = 8080
+    host: str = "0.0.0.0"
+    service: str = ""
+    revision: str = ""
+    configuration: str = ""
+    release: str = ""
+    version: str = "dev"
+    model: str = "offline/script"
+    script: Path = PACKAGE / "data" / "script.yaml"
+    guardrails: Path = PACKAGE / "data" / "guardrails.yaml"
+    migrations: Path = PACKAGE.parent.parent / "migrations"
+    schema_head: str = "head"
+    extensions: tuple[str, ...] = ()
+    identity: Identity = "development"
+    identity_audience: str = ""
+    identity_issuer: str = ""
+    identity_keys_url: str = ""
+    limits: Limits = Limits()
+    sockets: Sockets = Sockets()
+    pool_size: int = 10
+    log_level: str = "INFO"
+    event_retention_seconds: int = 86_400
+
+
+def _integer(env: Mapping[str, str], name: str, default: int, least: int = 1, most: int = 2**31 - 1) -> int:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        raise SettingsError(f"{name} must be a whole number, not {text!r}") from None
+    if not least <= value <= most:
+        raise SettingsError(f"{name} must be between {least} and {most}, not {value}")
+    return value
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name, "").strip()
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        raise SettingsError(f"{name} must be a number of seconds, not {text!r}") from None
+    if not 0 < value < 1e7:
+        raise SettingsError(f"{name} must be a positive number of seconds, not {text!r}")
+    return value
+
+
+def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(w for w in (part.strip() for part in env.get(name, "").split(",")) if w)
+
+
+def _file(env: Mapping[str, str], name: str, default: Path) -> Path:
+    path = Path(env[name]) if env.get(name) else default
+    if not path.is_file():
+        raise SettingsError(f"{name}: there is no file {path}")
+    return path
+
+
+def migrations_folder(env: Mapping[str, str] | None = None) -> Path:
+    """Folder with `env.py` and `versions/`: AGUI_MIGRATIONS, else beside the application, else packaged in it.
+
+    Raises SettingsError when none of them exists.
+    """
+    env = os.environ if env is None else env
+    if env.get("AGUI_MIGRATIONS"):
+        candidates = [Path(env["AGUI_MIGRATIONS"])]
+    else:
+        candidates = [PACKAGE.parent.parent / "migrations", PACKAGE / "migrations", Path.cwd() / "migrations"]
+    for folder in candidates:
+        if (folder / "versions").is_dir():
+            return folder
+    raise SettingsError(f"AGUI_MIGRATIONS: no migrations in {', '.join(map(str, candidates))}")
+
+
+def database_settings(env: Mapping[str, str] | None = None) -> DatabaseSettings:
+    """Database settings from DATABASE_URL, or from DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD.
+
+    Raises SettingsError, which never repeats the URL or the password.
+    """
+    env = os.environ if env is None else env
+    if env.get("DATABASE_URL"):
+        return _from_url(env["DATABASE_URL"])
+    missing = [name for name in ("DB_HOST", "DB_NAME", "DB_USER") if not env.get(name)]
+    if missing:
+        raise SettingsError(f"set DATABASE_URL, or DB_HOST, DB_NAME and DB_USER; missing: {', '.join(missing)}")
+    return DatabaseSettings(
+        host=env["DB_HOST"],
+        port=_integer(env, "DB_PORT", 5432, most=65535),
+        name=env["DB_NAME"],
+        user=env["DB_USER"],
+        password=env.get("DB_PASSWORD", ""),
+        sslmode=env.get("DB_SSLMODE", ""),
+    )
+
+
+def _from_url(url: str) -> DatabaseSettings:
+    from urllib.parse import parse_qs, unquote, urlsplit
+
+    try:
+        parts = urlsplit(url)
+        query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        host = query.get("host") or unquote(parts.hostname or "")
+        port = parts.port or int(query.get("port", "5432"))
+    except ValueError:
+        raise SettingsError("DATABASE_URL is not a URL: postgresql://user:password@host:5432/name") from None
+    name = unquote(parts.path.lstrip("/"))
+    if not parts.scheme.startswith("postgres") or not host or not name:
+        raise SettingsError("DATABASE_URL must look like postgresql://user:password@host:5432/name")
+    return DatabaseSettings(
+        host=host,
+        port=port,
+        name=name,
+        user=unquote(parts.username or "") or query.get("user", "postgres"),
+        password=unquote(parts.password or "") or query.get("password", ""),
+        sslmode=query.get("sslmode", ""),
+    )
+
+
+def _identity(env: Mapping[str, str]) -> Identity:
+    value = env.get("AGUI_IDENTITY", "").strip()
+    if not value:
+        if env.get("K_SERVICE"):
+            raise SettingsError(f"AGUI_IDENTITY must be set on Cloud Run: one of {', '.join(IDENTITIES)}")
+        return "development"
+    if value not in IDENTITIES:
+        raise SettingsError(f"AGUI_IDENTITY must be one of {', '.join(IDENTITIES)}, not {value!r}")
+    needed = {"iap": ("AGUI_IDENTITY_AUDIENCE",), "oidc": ("AGUI_IDENTITY_AUDIENCE", "AGUI_IDENTITY_ISSUER")}
+    if missing := [name for name in needed.get(value, ()) if not env.get(name)]:
+        raise SettingsError(f"AGUI_IDENTITY={value} needs {' and '.join(missing)}")
+    return value
+
+
+def read_settings(env: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `env` (default: the process environment). Raises SettingsError."""
+    env = os.environ if env is None else env
+    level = env.get("LOG_LEVEL", "INFO").upper()
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise SettingsError(f"LOG_LEVEL must be debug, info, warning or error, not {level!r}")
+    return Settings(
+        database=database_settings(env),
+        port=_integer(env, "PORT", 8080, most=65535),
+        host=env.get("HOST", "0.0.0.0"),
+        service=env.get("K_SERVICE", ""),
+        revision=env.get("K_REVISION", ""),
+        configuration=env.get("K_CONFIGURATION", ""),
+        release=env.get("AGUI_RELEASE", ""),
+        version=env.get("AGUI_VERSION", "dev"),
+        model=env.get("MODEL", "offline/script"),
+        script=_file(env, "AGUI_SCRIPT", PACKAGE / "data" / "script.yaml"),
+        guardrails=_file(env, "AGUI_GUARDRAILS", PACKAGE / "data" / "guardrails.yaml"),
+        migrations=migrations_folder(env),
+        schema_head=env.get("AGUI_SCHEMA_HEAD", "head"),
+        extensions=_words(env, "AGUI_EXTENSIONS"),
+        identity=_identity(env),
+        identity_audience=env.get("AGUI_IDENTITY_AUDIENCE", ""),
+        identity_issuer=env.get("AGUI_IDENTITY_ISSUER", ""),
+        identity_keys_url=env.get("AGUI_IDENTITY_KEYS_URL", ""),
+        limits=_limits(env),
+        sockets=Sockets(
+            ping_seconds=_seconds(env, "AGUI_WS_PING_SECONDS", 15.0),
+            reconnect_after_seconds=_seconds(env, "AGUI_WS_RECONNECT_AFTER_SECONDS", 3300.0),
+            allowed_origins=_words(env, "AGUI_ALLOWED_ORIGINS"),
+        ),
+        pool_size=_integer(env, "DB_POOL_SIZE", 10, most=200),
+        log_level=level,
+        event_retention_seconds=_integer(env, "AGUI_EVENT_RETENTION_SECONDS", 86_400),
+    )
+
+
+def _limits(env: Mapping[str, str]) -> Limits:
+    base = Limits()
+    return Limits(
+        body_bytes=_integer(env, "AGUI_MAX_BODY_BYTES", base.body_bytes),
+        messages_per_thread=_integer(env, "AGUI_MAX_MESSAGES_PER_THREAD", base.messages_per_thread),
+        runs_per_user=_integer(env, "AGUI_MAX_RUNS_PER_USER", base.runs_per_user),
+        concurrent_runs=_integer(env, "AGUI_MAX_CONCURRENT_RUNS", base.concurrent_runs),
+        run_seconds=_integer(env, "AGUI_RUN_SECONDS", base.run_seconds),
+    )
+
+
+def describe_failure(exc: BaseException) -> str:
+    """One JSON line for Cloud Logging that says why the process cannot start."""
+    return json.dumps({"severity": "ERROR", "event": "start_failed", "message": str(exc)})

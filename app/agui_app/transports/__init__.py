@@ -1,0 +1,1 @@
+"""The ways in: AG-UI over SSE, CopilotKit's runtime protocol, WebSocket."""
