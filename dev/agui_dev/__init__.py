@@ -1,0 +1,1 @@
+"""Tools of this repository: set-up, the local control plane, the test suite's runner. Nothing here is shipped."""
