@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import click
+
+from localgcp.client import RequestFailed, ask
 
 _ENDPOINT = click.option(
     "--endpoint",
@@ -128,33 +128,26 @@ def clear_faults(endpoint: str, /) -> None:
 @main.command()
 @_ENDPOINT
 @click.option("--environment", default="demo", show_default=True, help="Name of the environment.")
-@click.option("--service", default="concierge", show_default=True, help="Cloud Run service behind the load balancer.")
-def init(endpoint: str, environment: str, service: str) -> None:
+@click.option("--namespace", default="demo", show_default=True, help="Namespace of the printed AgUiEnvironment.")
+@click.option(
+    "--service", default="demo-concierge", show_default=True, help="Cloud Run service behind the load balancer."
+)
+@click.option("--domain", default="", help="Public origin to print; default: the local edge.")
+def init(endpoint: str, **plan: str) -> None:
     """Create what an environment stands on, and print its AgUiEnvironment. Repeating it changes nothing."""
-    from localgcp.init import InitError, create_environment
+    from localgcp.init import InitError, Plan, create_environment
 
     try:
-        click.echo(create_environment(endpoint, environment, service), nl=False)
+        click.echo(create_environment(endpoint, Plan(**plan)), nl=False)
     except InitError as error:
         raise click.ClickException(str(error)) from error
 
 
 def _ask(endpoint: str, method: str, path: str, body: Any = None) -> Any:
-    if not endpoint.startswith(("http://", "https://")):
-        raise click.ClickException(f"'{endpoint}' is no http address of a local cloud")
-    request = urllib.request.Request(  # noqa: S310  (checked above)
-        f"{endpoint}/_localgcp/{path}",
-        method=method,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-            return json.load(response)
-    except urllib.error.HTTPError as error:
-        raise click.ClickException(json.load(error)["error"]["message"]) from error
-    except urllib.error.URLError as error:
-        raise click.ClickException(f"no local cloud answers at {endpoint}: {error.reason}") from error
+        return ask(endpoint, method, f"/_localgcp/{path}", body)
+    except RequestFailed as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _print(value: Any) -> None:
