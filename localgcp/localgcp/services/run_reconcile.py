@@ -137,7 +137,7 @@ class Reconciler:
             message = f"Revision '{short(revision.name)}' is not ready and cannot serve traffic. {text}"
             self.revisions.failed(revision, message)
             call.effect("fail", revision.name, text)
-            return ApiError(code, message)
+            return ApiError(code, message, error.reason if isinstance(error, ApiError) else "")
         self._started.add(revision.name)
         self.revisions.ready(revision)
         call.effect("ready", revision.name)
