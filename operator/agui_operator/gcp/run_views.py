@@ -1,0 +1,102 @@
+"""Cloud Run messages reduced to what decisions need. Replies, operations and lists are all read by these functions.
+
+Source: https://cloud.google.com/run/docs/reference/rpc/google.cloud.run.v2
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agui_operator.core.names import OWNER_LABEL
+from agui_operator.core.snapshot import ExecutionView, JobView, ServiceView
+from agui_operator.core.traffic import Target
+
+LATEST = "LATEST"  # stands for "whatever is newest" in a Target; no revision can be called so
+BY_LATEST, BY_REVISION = 1, 2  # run_v2.TrafficTargetAllocationType
+_FAILED, _SUCCEEDED = 3, 4  # run_v2.Condition.State
+# run_v2.ExecutionReference.CompletionStatus: succeeded, failed, cancelled
+_COMPLETED = {1: True, 2: False, 5: False}
+_RUNNING = (3, 4)
+
+
+def service_view(service: Any) -> ServiceView:
+    """A run_v2.Service."""
+    latest_ready = short(service.latest_ready_revision)
+    return ServiceView(
+        name=short(service.name),
+        etag=service.etag,
+        owner=service.labels.get(OWNER_LABEL, ""),
+        uri=service.uri,
+        traffic=tuple(_target(t, LATEST) for t in service.traffic),
+        serving=tuple(_target(t, latest_ready) for t in service.traffic_statuses),
+        tag_uris={t.tag: t.uri for t in service.traffic_statuses if t.tag and t.uri},
+        template_revision=service.template.revision,
+        latest_created=short(service.latest_created_revision),
+        latest_ready=latest_ready,
+        reconciling=bool(service.reconciling) or service.observed_generation < service.generation,
+        ready=_verdict(service.terminal_condition),
+        message=_message(service),
+    )
+
+
+def job_view(job: Any, execution: Any = None) -> JobView:
+    """A run_v2.Job, with its newest execution where that was looked at. A job that can't be run (no such image or
+    secret) shows as an execution that failed, because no execution will ever say so."""
+    boxes = job.template.template.containers
+    verdict = None if job.reconciling else _verdict(job.terminal_condition)
+    seen = execution_view(execution, job.execution_count) if execution is not None else _referenced(job)
+    if seen is None and verdict is False:
+        seen = ExecutionView("", False, str(job.terminal_condition.message), count=0)
+    return JobView(
+        name=short(job.name),
+        image=boxes[0].image if boxes else "",
+        ready=verdict is True,
+        execution=seen,
+        owner=job.labels.get(OWNER_LABEL, ""),
+    )
+
+
+def execution_view(execution: Any, count: int = 1) -> ExecutionView:
+    """A run_v2.Execution; `message` says why it failed, `count` is how many the job has had."""
+    completed = next((c for c in execution.conditions if c.type_ == "Completed"), None)
+    succeeded = _verdict(completed) if completed is not None else None
+    message = str(completed.message) if completed is not None and succeeded is False else ""
+    return ExecutionView(short(execution.name), succeeded, message, max(count, 1))
+
+
+def says_enough(job: Any) -> bool:
+    """True if a job itself says all about its newest execution: there is none, it runs, or it succeeded. Why one
+    failed is said by the execution alone."""
+    reference = job.latest_created_execution
+    status = int(reference.completion_status)
+    return not reference.name or status in _RUNNING or _COMPLETED.get(status) is True
+
+
+def short(name: str) -> str:
+    """The last part of a resource name."""
+    return str(name).rpartition("/")[2]
+
+
+def _referenced(job: Any) -> ExecutionView | None:
+    """What the job itself says about its newest execution."""
+    reference = job.latest_created_execution
+    if not reference.name:
+        return None
+    succeeded = _COMPLETED.get(int(reference.completion_status))
+    message = "the execution failed; it is not there any more to say why" if succeeded is False else ""
+    return ExecutionView(short(reference.name), succeeded, message, max(job.execution_count, 1))
+
+
+def _target(target: Any, latest: str) -> Target:
+    revision = short(target.revision) if int(target.type_) == BY_REVISION else latest
+    return Target(revision, target.percent, target.tag or None)
+
+
+def _verdict(condition: Any) -> bool | None:
+    return {_SUCCEEDED: True, _FAILED: False}.get(int(condition.state))
+
+
+def _message(service: Any) -> str:
+    """Why the service is not ready: the first failed condition, which is more specific than their summary."""
+    failed = (str(c.message) for c in service.conditions if _verdict(c) is False and c.message)
+    return next(failed, str(service.terminal_condition.message))
