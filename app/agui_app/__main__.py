@@ -33,6 +33,8 @@ class Front:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        named = ((b"x-agui-revision", settings.revision), (b"x-agui-release", settings.release))
+        self._named = [(name, value.encode("latin-1", "replace")) for name, value in named if value]
         self._app: Any = None
         self._loaded = asyncio.Event()
         self._stack = AsyncExitStack()
@@ -44,6 +46,8 @@ class Front:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
+        if scope["type"] == "http":
+            send = self._signed(send)
         if self._app is None and scope["type"] == "http" and scope["path"] in ("/healthz", "/health"):
             await _answer(send, 200, {"status": "alive"})
             return
@@ -52,6 +56,16 @@ class Front:
             return
         await self._loaded.wait()
         await self._app(scope, receive, send)
+
+    def _signed(self, send: Send) -> Send:
+        """Every answer says which revision gave it, errors too: load tests and support need no log to know."""
+
+        async def signed(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *self._named]
+            await send(message)
+
+        return signed
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

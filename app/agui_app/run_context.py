@@ -19,6 +19,7 @@ class RunContext:
     user_id: str
     thread_id: str
     run_id: str
+    synthetic: str = ""  # what kind of synthetic user speaks ("smoke"); empty for people
     notes: deque[tuple[str, dict[str, Any]]] = field(default_factory=deque)
     tool_calls: int = 0
     blocks: int = 0

@@ -46,6 +46,7 @@ class Run:
     thread_id: str
     run_id: str
     first_seq: int
+    synthetic: str = ""
     lines: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     committed: int = 0
@@ -110,8 +111,11 @@ class Runs:
         """How many runs are live here."""
         return len(self._live)
 
-    async def start(self, user: str, request: RunAgentInput) -> Run:
-        """Starts a run. Raises InvalidRun, InstanceFull, ThreadBusy, RunExists, TooManyRuns."""
+    async def start(self, user: str, request: RunAgentInput, synthetic: str = "") -> Run:
+        """Starts a run; `synthetic` names the kind of user that is no person.
+
+        Raises InvalidRun, InstanceFull, ThreadBusy, RunExists, TooManyRuns.
+        """
         _check(request, self._limits)
         if len(self._live) + self._starting >= self._limits.concurrent_runs:
             raise InstanceFull()
@@ -120,7 +124,7 @@ class Runs:
             first = await self._log.claim(user, request.thread_id, request.run_id, self._limits.runs_per_user)
         finally:
             self._starting -= 1
-        run = Run(user, request.thread_id, request.run_id, first)
+        run = Run(user, request.thread_id, request.run_id, first, synthetic)
         self._live[(user, request.thread_id)] = run
         safe = request.model_copy(update={"state": public_state(request.state)})
         run.task = asyncio.create_task(self._drive(run, safe), name=f"run {request.run_id}")
@@ -148,7 +152,7 @@ class Runs:
             await asyncio.wait(left, timeout=5)
 
     async def _drive(self, run: Run, request: RunAgentInput) -> None:
-        context = RunContext(run.user_id, run.thread_id, run.run_id)
+        context = RunContext(run.user_id, run.thread_id, run.run_id, run.synthetic)
         enter_run(context)
         writer = asyncio.create_task(self._write_batches(run))
         last: Event | None = None
@@ -225,8 +229,16 @@ class Runs:
         run.committed = len(run.lines)
         run.ended = True
         run.wake()
-        log(logger, logging.INFO, "run_ended", status=status, session_id=run.thread_id, user_id=run.user_id,
-            events=len(run.lines), tool_calls=context.tool_calls, blocks=context.blocks)  # fmt: skip
+        facts: dict[str, Any] = {
+            "status": status,
+            "session_id": run.thread_id,
+            "user_id": run.user_id,
+            "synthetic": run.synthetic or None,
+            "events": len(run.lines),
+            "tool_calls": context.tool_calls,
+            "blocks": context.blocks,
+        }
+        log(logger, logging.INFO, "run_ended", **facts)
 
 
 async def _retried(write: Callable[[], Awaitable[None]]) -> None:

@@ -106,7 +106,7 @@ async def _run(request: Request, agent_id: str, body: Any) -> Response:
     _known(agent_id)
     services = services_of(request)
     user = await caller(services, request.headers)
-    return event_stream(lines_of(await start_run(services, user, run_input(body))))
+    return event_stream(lines_of(await start_run(services, user, run_input(body), request.headers)))
 
 
 async def _connect(request: Request, agent_id: str, body: Any) -> Response:

@@ -142,7 +142,7 @@ class _Conversation:
         match frame.get("type"):
             case "run":
                 request = run_input(_run_body(frame, self._thread))
-                run = await start_run(self._services, self._user, request)
+                run = await start_run(self._services, self._user, request, self._socket.headers)
                 await self._send({"type": "accepted", "runId": run.run_id, "firstSeq": run.first_seq})
             case "stop":
                 if not await self._services.runs.stop(self._user, self._thread):

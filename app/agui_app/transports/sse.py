@@ -39,5 +39,5 @@ async def run_agent(request: Request) -> StreamingResponse:
     """Starts a run and streams its events; leaving does not end the run."""
     services = services_of(request)
     user = await caller(services, request.headers)
-    run = await start_run(services, user, run_input(await json_body(request)))
+    run = await start_run(services, user, run_input(await json_body(request)), request.headers)
     return event_stream(lines_of(run))

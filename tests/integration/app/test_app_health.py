@@ -83,6 +83,15 @@ def test_version_names_release_revision_and_schemas(start_app, postgres_url):
     }
 
 
+def test_every_answer_names_its_revision(start_app, postgres_url):
+    instance = start_app(postgres_url, ready=False, K_REVISION="concierge-00007", AGUI_RELEASE="r-abc")
+    instance.wait("/health")
+    instance.wait("/version")
+    for path in ("/health", "/readyz", "/nowhere", "/api/orders/42"):
+        headers = instance.get(path).headers
+        assert (headers["x-agui-revision"], headers["x-agui-release"]) == ("concierge-00007", "r-abc"), path
+
+
 def test_the_runtime_role_needs_no_right_to_change_the_schema(start_app, postgres_url):
     migrate(postgres_url, "upgrade", "head", "--seeds")
     name = f"runtime_{postgres_url.rsplit('/', 1)[1]}"

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from app_instance import ROOT, interrupt_of, json_lines, migrate, resumed, text_of, tools_of
+from localgcp.backends.catalogue import Catalogue
 
 CATALOGUE = yaml.safe_load((ROOT / "demo/images/catalog.yaml").read_text())["images"]
 (IMAGES,) = CATALOGUE.values()
@@ -45,6 +46,13 @@ def test_images_differ_and_their_content_exists():
             assert (ROOT / path).exists(), path
         for entry in image["env"]["PYTHONPATH"].replace("${ROOT}", str(ROOT)).split(os.pathsep):
             assert Path(entry).is_dir(), entry
+
+
+def test_the_local_cloud_reads_the_catalogue():
+    images = Catalogue.load(ROOT / "demo/images/catalog.yaml").images()
+    assert [image.tags for image in images] == [("v1",), ("v2",), ("v3",), ("v4",), ("v5",)]
+    assert all("${ROOT}" not in value for image in images for value in image.env.values())
+    assert {image.env["PYTHONPATH"].rpartition(":")[2] for image in images} == {str(ROOT / "app")}
 
 
 def test_v1_stops_at_its_own_schema(started, postgres_url):
