@@ -58,7 +58,7 @@ def choose(index: Mapping[str, Any], version: str, system: str, machine: str) ->
     def age(known: str) -> tuple[bool, list[int]]:
         return known == version, [int(part) for part in known.removeprefix("v").split(".")]
 
-    releases: Mapping[str, Mapping[str, Mapping[str, str]]] = index.get("releases", {})
+    releases: Mapping[str, Mapping[str, Mapping[str, str]]] = index["releases"]
     candidates = [
         known
         for known in releases
@@ -113,7 +113,10 @@ def obtain(environ: Mapping[str, str] = os.environ, get: Fetch = fetch) -> bool:
 
 def _download(target: Path, get: Fetch) -> None:
     system, machine = platform.system().lower(), MACHINES.get(platform.machine().lower(), platform.machine())
-    archive = choose(yaml.safe_load(get(INDEX_URL, PROBE_SECONDS)), versions.kubernetes_version(), system, machine)
+    index = yaml.safe_load(get(INDEX_URL, PROBE_SECONDS))
+    if not isinstance(index, dict) or not isinstance(index.get("releases"), dict):
+        raise ValueError("what answers in place of the index is no index (a sign-in page?)")
+    archive = choose(index, versions.kubernetes_version(), system, machine)
     if archive is None:
         raise LookupError(f"the index has no {versions.kubernetes_version()} for {system}/{machine}")
     say(f"downloading a prebuilt control plane, Kubernetes {archive.version}")
