@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,86 +12,22 @@ import grpc.aio
 import pytest
 from google.api_core import exceptions
 from google.cloud import run_v2
-from google.cloud.run_v2.services.revisions.transports import RevisionsGrpcAsyncIOTransport
-from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
 from google.longrunning import operations_pb2
 
 from localgcp_fixture import LocalCloud
+from run_client import STATES, WEB, Run, host_of, served, service, share, template
 
 pytestmark = pytest.mark.contract
 
 SUPPORT = Path(__file__).parents[1] / "support"
 LOCALGCP_OPTIONS = ("--catalogue", str(SUPPORT / "run_images.yaml"))
-WEB = "us-central1-docker.pkg.dev/demo/agui/web"
-STATES = run_v2.Condition.State
-REVISION = run_v2.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION
 LATEST = run_v2.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST
-
-
-class Run:
-    """Google's clients on one channel, and shorthands for what these tests repeat."""
-
-    def __init__(self, cloud: LocalCloud, channel: Any) -> None:
-        self.cloud = cloud
-        self.services = run_v2.ServicesAsyncClient(transport=ServicesGrpcAsyncIOTransport(channel=channel))
-        self.revisions = run_v2.RevisionsAsyncClient(transport=RevisionsGrpcAsyncIOTransport(channel=channel))
-        self.name = f"{cloud.parent}/services/web"
-
-    async def create(self, tag: str = "v1", *, service_id: str = "web", **fields: Any) -> run_v2.Service:
-        operation = await self.services.create_service(
-            parent=self.cloud.parent, service_id=service_id, service=service(tag, **fields)
-        )
-        return await self.ended(operation)
-
-    async def update(self, wanted: dict[str, Any], mask: str = "", **fields: Any) -> run_v2.Service:
-        request = run_v2.UpdateServiceRequest(service={"name": self.name, **wanted}, **fields)
-        if mask:
-            request.update_mask = {"paths": mask.split(",")}
-        return await self.ended(await self.services.update_service(request))
-
-    async def ended(self, operation: Any) -> Any:
-        """Waits for the end with WaitOperation, so that no test polls; raises what the operation ended in."""
-        raw = await self.services.wait_operation(operations_pb2.WaitOperationRequest(name=operation.operation.name))
-        done = operations_pb2.Operation.FromString(raw)
-        assert done.done
-        if done.HasField("error"):
-            raise exceptions.from_grpc_status(done.error.code, done.error.message)
-        return run_v2.Service.deserialize(done.response.value)
-
-    async def get(self) -> run_v2.Service:
-        return await self.services.get_service(name=self.name)
-
-
-def service(tag: str = "v1", revision: str = "", **fields: Any) -> dict[str, Any]:
-    return {"template": template(tag, revision), **fields}
-
-
-def template(tag: str = "v1", revision: str = "", **fields: Any) -> dict[str, Any]:
-    return {"revision": revision, "containers": [{"image": f"{WEB}:{tag}"}], **fields}
-
-
-def share(revision: str, percent: int, tag: str = "") -> dict[str, Any]:
-    return {"type_": REVISION, "revision": revision, "percent": percent, "tag": tag}
 
 
 @pytest.fixture
 async def run(fresh_cloud: LocalCloud) -> AsyncIterator[Run]:
     async with grpc.aio.insecure_channel(fresh_cloud.address) as channel:
         yield Run(fresh_cloud, channel)
-
-
-async def served(cloud: LocalCloud, host: str) -> dict[str, Any]:
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"{cloud.edge}/whoami", headers={"Host": host}) as response,
-    ):
-        assert response.status == 200, await response.text()
-        body: dict[str, Any] = await response.json()
-        return body
-
-
-def host_of(uri: str) -> str:
-    return uri.removeprefix("http://")
 
 
 async def test_first_deploy_serves_all_traffic(run: Run) -> None:
@@ -249,23 +182,6 @@ async def test_a_later_update_takes_over(run: Run) -> None:
     assert (await run.ended(second)).latest_ready_revision.endswith("/web-c")
 
 
-async def test_environment_of_a_container(run: Run) -> None:
-    env = [{"name": "GREETING", "value": "hello"}]
-    wanted = {"revision": "web-a", "containers": [{"image": f"{WEB}:v1", "env": env}]}
-    created = await run.ended(
-        await run.services.create_service(parent=run.cloud.parent, service_id="web", service={"template": wanted})
-    )
-    seen = await environment_of(run, created)
-    expected = {
-        "K_SERVICE": "web",
-        "K_REVISION": "web-a",
-        "K_CONFIGURATION": "web",
-        "GREETING": "hello",
-        "APP_VERSION": "1",
-    }
-    assert expected.items() <= seen.items()
-
-
 async def test_validate_only_changes_nothing(run: Run) -> None:
     request = run_v2.CreateServiceRequest(
         parent=run.cloud.parent, service_id="web", service=service(), validate_only=True
@@ -347,83 +263,3 @@ async def test_a_restart_keeps_services_and_finishes_open_operations(local_cloud
         assert done.latest_ready_revision.endswith("/web-b")
         assert (done.uri, done.uid) == (created.uri, created.uid)
         assert (await served(local_cloud, host_of(done.uri)))["revision"] == "web-b"
-
-
-def secret_env(name: str, secret: str, version: str = "latest") -> dict[str, Any]:
-    return {"name": name, "value_source": {"secret_key_ref": {"secret": secret, "version": version}}}
-
-
-def add_secret(cloud: LocalCloud, payload: str) -> None:
-    base = "/v1/projects/demo/secrets"
-    cloud.call(f"{base}?secretId=token", "POST", {"replication": {"automatic": {}}})
-    cloud.call(f"{base}/token:addVersion", "POST", {"payload": {"data": base64.b64encode(payload.encode()).decode()}})
-
-
-async def environment_of(run: Run, created: run_v2.Service) -> dict[str, str]:
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"{run.cloud.edge}/env", headers={"Host": host_of(created.uri)}) as response,
-    ):
-        seen: dict[str, str] = await response.json()
-        return seen
-
-
-async def test_secrets_reach_the_container_and_nobody_else(run: Run) -> None:
-    add_secret(run.cloud, "s3cr3t-value")
-    container = {"image": f"{WEB}:v1", "env": [secret_env("TOKEN", "token"), secret_env("SAME", "token", "1")]}
-    operation = await run.services.create_service(
-        parent=run.cloud.parent, service_id="web", service={"template": {"containers": [container]}}
-    )
-    created = await run.ended(operation)
-    seen = await environment_of(run, created)
-    assert (seen["TOKEN"], seen["SAME"]) == ("s3cr3t-value", "s3cr3t-value")
-    shown = json.dumps([run.cloud.admin("status"), run.cloud.ledger()]) + str(created)
-    assert "s3cr3t-value" not in shown
-
-
-@pytest.mark.parametrize("state", ["missing", "disable"])
-async def test_a_secret_that_cannot_be_had_stops_the_revision(run: Run, state: str) -> None:
-    add_secret(run.cloud, "x")
-    version = "1" if state == "disable" else "7"
-    if state == "disable":
-        run.cloud.call("/v1/projects/demo/secrets/token/versions/1:disable", "POST", {})
-    container = {"image": f"{WEB}:v1", "env": [secret_env("TOKEN", "token", version)]}
-    operation = await run.services.create_service(
-        parent=run.cloud.parent, service_id="web", service={"template": {"containers": [container]}}
-    )
-    with pytest.raises(exceptions.GoogleAPICallError, match=r"is not ready .*\.env\[0\]\.value_from\.secret_key_ref"):
-        await run.ended(operation)
-    ready = (await run.get()).terminal_condition
-    assert ready.state == STATES.CONDITION_FAILED
-    assert ready.reason == run_v2.Condition.CommonReason.SECRETS_ACCESS_CHECK_FAILED
-
-
-async def test_a_cloud_sql_volume_is_a_real_socket(run: Run) -> None:
-    sql = "/v1/projects/demo/instances"
-    run.cloud.call(
-        sql,
-        "POST",
-        {
-            "name": "main",
-            "region": "us-central1",
-            "databaseVersion": "POSTGRES_16",
-            "settings": {"tier": "db-f1-micro"},
-        },
-    )
-    for _ in range(300):
-        if run.cloud.call(f"{sql}/main")["state"] == "RUNNABLE":
-            break
-        await asyncio.sleep(0.1)
-    connection = "demo:us-central1:main"
-    wanted = {
-        "containers": [{"image": f"{WEB}:v1", "env": [{"name": "DB_HOST", "value": f"/cloudsql/{connection}"}]}],
-        "volumes": [{"name": "cloudsql", "cloud_sql_instance": {"instances": [connection]}}],
-    }
-    operation = await run.services.create_service(
-        parent=run.cloud.parent, service_id="web", service={"template": wanted}
-    )
-    seen = await environment_of(run, await run.ended(operation))
-    assert any(name.startswith(".s.PGSQL.") for name in os.listdir(seen["DB_HOST"]))
-    missing = {"volumes": [{"name": "cloudsql", "cloud_sql_instance": {"instances": ["demo:us-central1:gone"]}}]}
-    with pytest.raises(exceptions.FailedPrecondition, match="demo:us-central1:gone does not exist or is not running"):
-        await run.update({"template": {**wanted, **missing}}, "template")
