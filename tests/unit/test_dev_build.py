@@ -1,4 +1,4 @@
-"""The build into the cache, with a stand-in for the Go compiler: whole or not at all, once, and clear about what lacks."""
+"""The build into the cache, with a stand-in for the Go compiler: whole or not at all, once, and clear what lacks."""
 
 from __future__ import annotations
 
