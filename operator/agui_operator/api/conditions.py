@@ -1,0 +1,71 @@
+"""The names of conditions and their reasons: a contract with `kubectl wait`, dashboards and GitOps health checks."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """What is known about a deployment, in the order in which it becomes true."""
+
+    READY = "Ready"  # summary: the release that is wanted serves, and nothing is wrong
+    RECONCILING = "Reconciling"  # True while the operator works towards the spec (kstatus)
+    STALLED = "Stalled"  # True when only a person can go on (kstatus)
+    SPEC_ACCEPTED = "SpecAccepted"  # the spec is valid, permitted and not frozen
+    ENVIRONMENT_READY = "EnvironmentReady"  # the environment exists and has the parts that the spec needs
+    DATABASE_READY = "DatabaseReady"  # the database is there, and backed up if a migration asks for it
+    MIGRATED = "Migrated"  # the schema is at the release's target
+    ASSETS_PUBLISHED = "AssetsPublished"  # every file of the bundle is in the bucket
+    REVISION_READY = "RevisionReady"  # the Cloud Run revision can serve, at 0 %
+    SMOKE_PASSED = "SmokePassed"  # all checks passed
+    ANALYSIS_PASSED = "AnalysisPassed"  # the canary passed its steps
+    PROMOTED = "Promoted"  # all traffic and the release pointer are on the release
+    ALERTS_CONFIGURED = "AlertsConfigured"  # the alert policies are as the spec asks
+    ROLLBACK_READY = "RollbackReady"  # there is a release to go back to
+    DRIFT_FREE = "DriftFree"  # the cloud is as the operator left it
+
+
+class Reason(StrEnum):
+    """Why a condition has its status: one word for machines; the message has the sentence."""
+
+    # something is wrong with what people wrote
+    INVALID_SPEC = "InvalidSpec"  # the message names the field and what to change
+    NOT_PERMITTED = "NotPermitted"  # no AgUiPolicy allows it
+    ENVIRONMENT_NOT_READY = "EnvironmentNotReady"  # the AgUiEnvironment is missing or invalid
+    ENVIRONMENT_INCOMPLETE = "EnvironmentIncomplete"  # it lacks a part that the spec needs
+    INVALID_CONFIGURATION = "InvalidConfiguration"  # Google Cloud refused what the spec asks for
+    NOT_OWNED = "NotOwned"  # a cloud object with our name belongs to somebody else
+    # nobody's fault
+    FROZEN = "Frozen"  # a freeze window or the stop button of an AgUiPolicy
+    SUSPENDED = "Suspended"  # spec.suspend
+    ACCEPTED = "Accepted"
+    READY = "Ready"
+    HEALTHY = "Healthy"
+    SUCCEEDED = "Succeeded"
+    IN_PROGRESS = "InProgress"
+    IN_SYNC = "InSync"
+    NOT_STARTED = "NotStarted"
+    NOT_REACHED = "NotReached"  # the rollout was taken back before this part
+    NOT_RECONCILING = "NotReconciling"
+    NOT_STALLED = "NotStalled"
+    STABLE_KNOWN = "StableKnown"
+    NO_STABLE_RELEASE = "NoStableRelease"  # nothing was promoted yet
+    OBSERVED = "Observed"  # everything that an environment names is there
+    MISSING = "Missing"  # something that an environment names is not there
+    NOT_OBSERVED = "NotObserved"  # an environment could not be looked at
+    # a release failed
+    BACKUP_FAILED = "BackupFailed"
+    MIGRATION_FAILED = "MigrationFailed"
+    REVISION_FAILED = "RevisionFailed"
+    SMOKE_FAILED = "SmokeFailed"
+    ANALYSIS_FAILED = "AnalysisFailed"
+    ANALYSIS_INCONCLUSIVE = "AnalysisInconclusive"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"  # spec.strategy.progressDeadline
+    ABORTED = "Aborted"  # a person asked for it
+    SUPERSEDED = "Superseded"  # a newer spec arrived
+    # the world changed
+    DRIFTED = "Drifted"  # somebody changed what the operator owns
+    DELETING = "Deleting"
+    DELETION_BLOCKED = "DeletionBlocked"  # the message says by what, and how to let go
+    CLOUD_UNAVAILABLE = "CloudUnavailable"  # Google Cloud does not answer; tried again
+    INTERNAL_ERROR = "InternalError"  # a bug of the operator; its log has the traceback

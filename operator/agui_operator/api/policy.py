@@ -1,0 +1,113 @@
+"""AgUiPolicy: which namespaces may use what, when nothing may change, and the button that stops everything.
+
+Cluster-scoped and written by an administrator. What no policy allows is forbidden.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from agui_operator.api.backend import Ingress
+from agui_operator.api.base import DnsLabel, Model, Rule, keyed_list, unique_by
+
+
+def parse_instant(raw: Any) -> datetime:
+    """An RFC 3339 time with its offset. Raises PydanticCustomError."""
+    if isinstance(raw, datetime) and raw.tzinfo is not None:
+        return raw
+    try:
+        value = datetime.fromisoformat(raw) if isinstance(raw, str) and len(raw) <= 40 and "T" in raw else None
+    except ValueError:
+        value = None
+    if value is None or value.tzinfo is None or not 1970 <= value.year <= 9998:
+        raise PydanticCustomError("instant", "must be a time", {"fix": "write it as 2026-12-24T00:00:00Z"})
+    return value
+
+
+def format_instant(value: datetime) -> str:
+    """RFC 3339, with Z for UTC."""
+    return value.isoformat().replace("+00:00", "Z")
+
+
+Instant = Annotated[
+    datetime,
+    PlainValidator(parse_instant),
+    PlainSerializer(format_instant, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 40}),
+]
+NamePattern = Annotated[str, Field(pattern="^([a-z0-9][-a-z0-9]*)?[*]?$", min_length=1, max_length=63)]
+AccountPattern = Annotated[str, Field(pattern="^[a-z0-9-]*(@[a-z0-9.-]+)?[*]?$", min_length=1, max_length=120)]
+ImagePrefix = Annotated[
+    str, Field(pattern="^([a-z0-9][-a-z0-9.]*(:[0-9]{1,5})?(/[a-z0-9._-]+)*/?|[*])$", min_length=1, max_length=300)
+]
+
+
+class Limits(Model):
+    """Upper bounds for one deployment; what is absent is not limited."""
+
+    max_instances: int | None = Field(None, ge=1, le=1000, description="Largest spec.backend.scaling.maxInstances.")
+    min_instances: int | None = Field(None, ge=0, le=1000, description="Largest spec.backend.scaling.minInstances.")
+    max_cpu: float | None = Field(None, gt=0, le=8, description="Most CPUs of one instance.")
+    max_memory_mi: int | None = Field(None, ge=128, le=32768, description="Most memory of one instance, MiB.")
+
+
+class FreezeWindow(Model):
+    """A time in which no rollout begins or goes on."""
+
+    name: DnsLabel = Field(description="Name, shown to those who wait.")
+    from_: Instant = Field(alias="from", description="Begin, RFC 3339.")
+    until: Instant = Field(description="End, RFC 3339.")
+    allow_rollback: bool = Field(True, description="A failed release may still be taken back.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="timestamp(self.from) < timestamp(self.until)",
+            holds=lambda f: f.from_ < f.until,
+            message="must be later than from",
+            fix="swap the two",
+            at="until",
+        ),
+    )
+
+
+class Stop(Model):
+    """The stop button: while active, no rollout begins or goes on in the policy's namespaces."""
+
+    active: bool = Field(False, description="True: stopped.")
+    reason: str = Field("", max_length=256, description="Why, shown to those who wait.")
+
+
+class AgUiPolicySpec(Model):
+    """What deployments in some namespaces may use. A deployment is permitted if one policy permits all of it."""
+
+    namespaces: tuple[NamePattern, ...] = Field(
+        min_length=1, max_length=100, description="Namespaces it speaks for: names, or prefixes such as `team-*`."
+    )
+    projects: tuple[NamePattern, ...] = Field(min_length=1, max_length=50, description="Google Cloud projects.")
+    regions: tuple[NamePattern, ...] = Field(min_length=1, max_length=50, description="Regions.")
+    service_accounts: tuple[AccountPattern, ...] = Field(
+        min_length=1, max_length=100, description="Runtime identities: names in the project, or e-mail addresses."
+    )
+    image_repositories: tuple[ImagePrefix, ...] = Field(
+        min_length=1, max_length=50, description="Where images may come from: prefixes that end at a path segment."
+    )
+    channels: tuple[NamePattern, ...] = Field(
+        ("*",), max_length=50, description="Notification channels of the environment."
+    )
+    ingress: tuple[Ingress, ...] = Field(
+        (Ingress.INTERNAL_AND_LOAD_BALANCING, Ingress.INTERNAL),
+        min_length=1,
+        max_length=3,
+        description="Who may be let in to the service's own URL.",
+    )
+    limits: Limits = Field(default_factory=Limits, description="Upper bounds.")
+    freezes: tuple[FreezeWindow, ...] = Field(
+        (), max_length=20, description="Times without change.", json_schema_extra=keyed_list("name")
+    )
+    stop: Stop = Field(default_factory=Stop, description="The stop button.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (unique_by("freezes", "name"),)
