@@ -1,0 +1,116 @@
+"""`make demo`: sets up, plays the story, prints what came of it, and keeps serving until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from agui_dev.demo import figures
+from agui_dev.demo.load import Load
+from agui_dev.demo.screen import Screen
+from agui_dev.demo.story import Story
+from agui_dev.demo.watch import Watch
+from agui_dev.demo.world import NAME, NAMESPACE, ROOT, World
+
+
+@click.command()
+@click.option("--exit", "leave", is_flag=True, help="Stop when the story is over; exit 0 only if all went as told.")
+@click.option("--plain", is_flag=True, help="One line per change instead of a live panel.")
+@click.option("--report", type=click.Path(path_type=Path), default=ROOT / "build" / "demo.json", show_default=False)
+def main(leave: bool, plain: bool, report: Path) -> None:
+    """Plays five releases of the sample application on a real API server and a local Google Cloud."""
+    state = Path(tempfile.mkdtemp(prefix="agui-demo-"))
+    screen = Screen(plain=plain)
+    world = World(state, screen.say)
+    good = False
+    try:
+        good = asyncio.run(_play(world, screen, report, leave=leave))
+    except KeyboardInterrupt:
+        screen.say("stopped")
+    except (RuntimeError, TimeoutError, OSError) as exc:
+        screen.say(f"[red]{exc}[/red]")
+    finally:
+        screen.stop()
+        world.stop()
+        if good:
+            shutil.rmtree(state, ignore_errors=True)
+        else:
+            screen.say(f"logs are kept in {state}")
+    if leave and not good:
+        sys.exit(1)
+
+
+async def _play(world: World, screen: Screen, report: Path, *, leave: bool) -> bool:
+    screen.chapter("Setting up")
+    await world.start()
+    assert world.control_plane is not None
+    cluster = world.control_plane
+    watch = Watch(cluster.kubectl_path, cluster.kubeconfig, NAMESPACE, NAME)
+    load = Load(world.edge)
+    screen.load = load
+    story = Story(world, screen, watch, load)
+
+    async def show(document: dict[str, Any]) -> None:
+        screen.changed(document)
+
+    watch.on_change = show
+    began = time.monotonic()
+    try:
+        await watch.start()
+        screen.start()
+        await story.play()
+    finally:
+        screen.stop()
+        await load.stop()
+        await watch.stop()
+    written = figures.write_report(report, story.steps, load.overall, story.served_by("v3"))
+    good = all(step.as_told for step in story.steps) and len(story.steps) == 5
+    screen.console.print(_table(story))
+    screen.say(f"the story took {time.monotonic() - began:.0f} s; figures are in {report}")
+    _epilogue(world, screen, written)
+    if leave:
+        return good
+    screen.say("serving until Ctrl-C")
+    await asyncio.Event().wait()
+    return good
+
+
+def _table(story: Story) -> Table:
+    table = Table(title="What came of the five releases")
+    for column in ("step", "outcome", "seconds", "calls", "first write", "time to roll back", "requests", "failed", ""):
+        table.add_column(column, justify="left" if column in ("step", "outcome", "") else "right")
+    for step in story.steps:
+        table.add_row(
+            step.name,
+            step.outcome,
+            f"{step.seconds:.1f}",
+            str(step.calls),
+            f"{step.first_write_ms:.0f} ms" if step.first_write_ms is not None else "-",
+            f"{step.restore_ms:.0f} ms" if step.restore_ms is not None else "-",
+            str(step.requests),
+            str(step.failed),
+            "as told" if step.as_told else "; ".join(step.notes) or "not as told",
+        )
+    return table
+
+
+def _epilogue(world: World, screen: Screen, written: dict[str, Any]) -> None:
+    assert world.control_plane is not None
+    screen.say(f"requests: {written['requests_total']}, failed outside v4: {written['requests_failed']}")
+    screen.say(f"application:   {world.edge}/")
+    screen.say(f"local cloud:   {world.endpoint} (localgcp status --endpoint {world.endpoint})")
+    screen.say(f"kubeconfig:    export KUBECONFIG={world.control_plane.kubeconfig}")
+    screen.say("try next:      kubectl -n demo get agd -o wide; kubectl -n demo describe agd concierge")
+    screen.say("               kubectl -n demo annotate agd concierge agui.dev/undo=previous")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Command line of the operator: run, plan, crd, lint."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="agui-operator")
+def main() -> None:
+    """Releases AG-UI agent applications on Google Cloud, and takes them back as one unit."""
+
+
+@main.command()
+@click.option("--log-level", default="info", show_default=True, envvar="AGUI_LOG_LEVEL")
+@click.option("--log-format", type=click.Choice(["json", "text"]), default="json", show_default=True)
+def run(log_level: str, log_format: str) -> None:
+    """Runs the operator against the cluster of the current login.
+
+    Settings come from the environment; AGUI_GCP_ENDPOINT=http://host:port makes it talk to localgcp instead of
+    Google Cloud.
+    """
+    from agui_operator.engine import log
+    from agui_operator.engine.settings import SettingInvalid, from_environment
+    from agui_operator.handlers.serve import run as serve
+
+    try:
+        settings = from_environment()
+    except SettingInvalid as exc:
+        raise click.ClickException(str(exc)) from exc
+    log.configure(log_level, human=log_format == "text")
+    serve(settings)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def lint(files: tuple[Path, ...]) -> None:
+    """Checks manifests without a cluster: schema, rules and references. Exits 1 on any finding."""
+    from agui_operator.api.lint import lint_documents
+
+    findings = [finding for file in files for finding in lint_documents(file.read_text(), str(file))]
+    for finding in findings:
+        click.echo(finding)
+    if findings:
+        sys.exit(1)
+    click.echo(f"{len(files)} file(s): no findings")
+
+
+@main.command()
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if the generated files are not up to date.")
+@click.option("--root", type=click.Path(file_okay=False, path_type=Path), default=Path(), show_default=True)
+def crd(check: bool, root: Path) -> None:
+    """Writes crds/ and the API reference from the models."""
+    from agui_operator.api import generate
+
+    if not check:
+        for path in generate.write(root):
+            click.echo(f"wrote {path}")
+        return
+    drift = generate.check(root)
+    for line in drift:
+        click.echo(line)
+    if drift:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""Everything that the operator may do, as frozen values. Each is idempotent and named after what is true afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agui_operator.core.traffic import Target
+
+
+@dataclass(frozen=True, slots=True)
+class SecretEnv:
+    """An environment variable whose value Cloud Run reads from Secret Manager; `version` is a number, never a value."""
+
+    env: str
+    secret: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerTemplate:
+    """A container as Cloud Run runs it, for revisions and for jobs. Times in seconds."""
+
+    image: str  # pinned: repository@sha256:...
+    service_account: str
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[SecretEnv, ...] = ()
+    cpu: str = "1"
+    memory: str = "512Mi"
+    sql_instances: tuple[str, ...] = ()  # project:region:instance, mounted below /cloudsql
+    timeout: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProbe:
+    path: str
+    period: int
+    timeout: int
+    failure_threshold: int
+    initial_delay: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionTemplate:
+    """What a Cloud Run revision is made from."""
+
+    revision: str
+    release: str
+    container: ContainerTemplate
+    port: int = 8080
+    cpu_always_allocated: bool = True
+    startup_boost: bool = True
+    min_instances: int = 0
+    max_instances: int = 10
+    concurrency: int = 80
+    session_affinity: bool = False
+    startup: HttpProbe | None = None
+    liveness: HttpProbe | None = None
+    ingress: str = "InternalAndCloudLoadBalancing"
+
+
+@dataclass(frozen=True, slots=True)
+class JobTemplate:
+    """A Cloud Run job of one release; never retried by Cloud Run, because the operator decides about that."""
+
+    job: str
+    release: str
+    container: ContainerTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A release bundle in the artifact bucket."""
+
+    bucket: str
+    object: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """What the URL map says for this deployment: HTML from a release folder, API paths to the service, assets as they
+    are. `frontend` None: API only. Absent pointer: nothing of this deployment is public."""
+
+    frontend: str | None
+    release: str
+
+
+# --- actions ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BackupTaken:
+    """The database instance has a backup whose description names this release."""
+
+    instance: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobDefined:
+    """The job exists with this template."""
+
+    template: JobTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionStarted:
+    """The job has an execution. `args` overrides the arguments; `attempt` counts executions wanted so far."""
+
+    job: str
+    attempt: int = 1
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AssetsPublished:
+    """Every file of the bundle is in the pool, the release folder is complete, its html written last."""
+
+    bundle: Bundle
+    frontend: str
+    bucket: str
+    runtime_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionStaged:
+    """The service has the revision, with exactly this traffic."""
+
+    template: RevisionTemplate
+    traffic: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSplit:
+    """The service's traffic is exactly this list."""
+
+    traffic: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PointerSet:
+    """The URL map serves this release; None: it serves nothing of this deployment."""
+
+    pointer: Pointer | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertCreated:
+    policy: AlertPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class AlertUpdated:
+    policy: AlertPolicy
+    name: str
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertDeleted:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertPolicy:
+    """One alert policy: a threshold on a run.googleapis.com or application series of this service."""
+
+    key: str  # latency-p95, error-rate, ...: unique within a deployment, kept in user labels
+    display_name: str
+    filter: str
+    threshold: float
+    aligner: str
+    reducer: str
+    group_by: tuple[str, ...] = ()
+    denominator_filter: str = ""
+    duration: int = 300  # seconds
+    alignment: int = 60  # seconds
+    channels: tuple[str, ...] = ()
+    documentation: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDeleted:
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobDeleted:
+    job: str
+
+
+Action = (
+    BackupTaken
+    | JobDefined
+    | ExecutionStarted
+    | AssetsPublished
+    | RevisionStaged
+    | TrafficSplit
+    | PointerSet
+    | AlertCreated
+    | AlertUpdated
+    | AlertDeleted
+    | ServiceDeleted
+    | JobDeleted
+)
+
+
+def describe(action: Action) -> str:
+    """One line for `plan`, logs and Events: what will be true, without any value that could be secret."""
+    match action:
+        case BackupTaken():
+            return f"Backup of SQL instance {action.instance} ({action.description})"
+        case JobDefined():
+            return f"Job {action.template.job} defined with image {action.template.container.image}"
+        case ExecutionStarted():
+            return f"Execution {action.attempt} of job {action.job} started"
+        case AssetsPublished():
+            return f"Assets of bundle {action.bundle.object} published as release folder {action.frontend}"
+        case RevisionStaged():
+            return f"Revision {action.template.revision} staged; traffic {traffic_text(action.traffic)}"
+        case TrafficSplit():
+            return f"Traffic split {traffic_text(action.traffic)}"
+        case PointerSet():
+            pointer = action.pointer
+            return (
+                f"Release pointer set to {pointer.frontend or pointer.release}"
+                if pointer
+                else "Release pointer removed"
+            )
+        case AlertCreated():
+            return f"Alert policy {action.policy.key} created"
+        case AlertUpdated():
+            return f"Alert policy {action.policy.key} updated: {', '.join(action.changed)}"
+        case AlertDeleted():
+            return f"Alert policy {action.name} deleted"
+        case ServiceDeleted():
+            return f"Service {action.service} deleted"
+        case JobDeleted():
+            return f"Job {action.job} deleted"
+
+
+def traffic_text(targets: tuple[Target, ...]) -> str:
+    return ", ".join(f"{t.revision}={t.percent}%" + (f" (tag {t.tag})" if t.tag else "") for t in targets)
+
+
+def to_json(action: Action) -> dict[str, Any]:
+    """The action's type and description, for `plan -o json`."""
+    return {"action": type(action).__name__, "description": describe(action)}

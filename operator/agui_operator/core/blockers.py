@@ -1,0 +1,94 @@
+"""Why a rollout may not start, go on, or must be taken back: decided by the policy, the environment and the spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from agui_operator.api.conditions import ConditionType
+from agui_operator.api.deployment import AgUiDeploymentSpec
+from agui_operator.api.environment import AgUiEnvironmentSpec
+from agui_operator.api.policy import AgUiPolicySpec
+from agui_operator.core.environment import Edge, Place
+from agui_operator.core.permitted import frozen, permitted
+from agui_operator.core.snapshot import Blocker
+
+
+def blockers(
+    spec: AgUiDeploymentSpec,
+    environment: AgUiEnvironmentSpec | None,
+    environment_error: str | None,
+    namespace: str,
+    policies: Sequence[AgUiPolicySpec],
+    now: datetime,
+) -> tuple[Blocker, ...]:
+    """Everything that stands in the way, most fundamental first."""
+    found: list[Blocker] = []
+    if environment is None:
+        message = environment_error or f"AgUiEnvironment {namespace}/{spec.environment_ref.name} does not exist"
+        fix = "create the environment or correct spec.environmentRef.name"
+        found.append(Blocker(ConditionType.ENVIRONMENT_READY, "EnvironmentNotReady", message, fix))
+    else:
+        found += _refused(spec, environment, namespace, policies)
+        found += _missing(spec, environment)
+    freeze = frozen(policies, namespace, now)
+    if freeze is not None:
+        text, until = freeze.message, freeze.until
+        stamp = until.strftime("%Y-%m-%dT%H:%M:%SZ") if until else None
+        fix = "wait for its end or change the AgUiPolicy"
+        found.append(Blocker(ConditionType.SPEC_ACCEPTED, "Frozen", text, fix, until=stamp, holds_running=True))
+    if spec.suspend:
+        fix = "set spec.suspend to false"
+        found.append(Blocker(ConditionType.SPEC_ACCEPTED, "Suspended", "spec.suspend is true", fix, holds_running=True))
+    return tuple(found)
+
+
+def _refused(
+    spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec, namespace: str, policies: Sequence[AgUiPolicySpec]
+) -> list[Blocker]:
+    findings = permitted(spec, environment, namespace, policies)
+    if not findings:
+        return []
+    text = "; ".join(str(f) for f in findings)
+    fix = "ask an administrator to extend the AgUiPolicy, or change the named field"
+    return [Blocker(ConditionType.SPEC_ACCEPTED, "NotPermitted", text, fix, revokes=True)]
+
+
+def _missing(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec) -> list[Blocker]:
+    """Parts of the environment that this spec needs and that are not named there."""
+    lacks: list[str] = []
+    if spec.migrations is not None and environment.database is None:
+        lacks.append("spec.migrations needs database in the environment")
+    if spec.frontend is not None and (environment.storage is None or environment.edge is None):
+        lacks.append("spec.frontend needs storage and edge in the environment")
+    known = {c.name for c in environment.observability.channels} if environment.observability else set()
+    asked = spec.alerts.channels if spec.alerts else ()
+    lacks += [
+        f"spec.alerts.channels names {name!r}, which the environment does not have"
+        for name in asked
+        if name not in known
+    ]
+    if not lacks:
+        return []
+    fix = "add the part to the AgUiEnvironment or remove it from the spec"
+    return [Blocker(ConditionType.ENVIRONMENT_READY, "EnvironmentIncomplete", "; ".join(lacks), fix)]
+
+
+def place_of(environment: AgUiEnvironmentSpec, spec: AgUiDeploymentSpec | None) -> Place:
+    """The environment, reduced to what the kinds need, with this spec's notification channels looked up."""
+    edge = environment.edge
+    channels: Mapping[str, str] = (
+        {c.name: c.resource for c in environment.observability.channels} if environment.observability else {}
+    )
+    asked = spec.alerts.channels if spec is not None and spec.alerts else ()
+    return Place(
+        project=environment.project_id,
+        region=environment.region,
+        assets_bucket=environment.storage.assets.bucket if environment.storage else "",
+        artifacts_bucket=environment.storage.artifacts.bucket if environment.storage else "",
+        sql_instance=environment.database.instance if environment.database else None,
+        edge=Edge(edge.domain, edge.url_map, edge.backend_bucket, edge.backend_service, tuple(edge.api_paths))
+        if edge
+        else None,
+        channels=tuple(channels[name] for name in asked if name in channels),
+    )

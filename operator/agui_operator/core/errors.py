@@ -1,0 +1,103 @@
+"""Every fault is TRANSIENT, USER or BUG, and this table says which.
+
+TRANSIENT: try again with back-off, nobody has to do anything. USER: a person must change something; the message says
+what; looked at again slowly, because a permission can be granted without a change of the spec. BUG: ours; retried with
+back-off, counted and logged with its traceback.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Fault(StrEnum):
+    TRANSIENT = "Transient"
+    USER = "User"
+    BUG = "Bug"
+
+
+class UserError(Exception):
+    """Something that the person who wrote the spec, or granted the rights, can change. `reason`: of a condition."""
+
+    def __init__(self, message: str, reason: str = "InvalidConfiguration") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NotOwned(UserError):
+    """A cloud object with the name we need exists and does not carry our owner's label."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="NotOwned")
+
+
+class Waiting(Exception):
+    """Something is not there yet and will be; not an error."""
+
+
+class LeaseLost(Exception):
+    """Another operator holds the lease: nothing may be written any more."""
+
+
+class CloudError(Exception):
+    """A call to Google Cloud failed. `code` is the HTTP status (gRPC codes are mapped), `retry_after` seconds."""
+
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        *,
+        method: str = "",
+        resource: str = "",
+        status: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.method = method
+        self.resource = resource
+        self.status = status
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        where = f"{self.method} " if self.method else ""
+        what = f"({self.resource}) " if self.resource else ""
+        return f"{where}{what}answered {self.code} {self.status}: {super().__str__()}".replace("  ", " ")
+
+
+class IllegalTransition(Exception):
+    """An event that the table does not list for a phase: our bug, raised in one place."""
+
+
+_BY_HTTP_STATUS = {
+    400: Fault.USER,
+    401: Fault.TRANSIENT,  # an expired token is refreshed and tried again
+    403: Fault.USER,
+    404: Fault.TRANSIENT,  # a neighbour that is not made yet
+    408: Fault.TRANSIENT,
+    409: Fault.TRANSIENT,
+    412: Fault.TRANSIENT,
+    429: Fault.TRANSIENT,
+    499: Fault.TRANSIENT,
+    501: Fault.BUG,
+}
+
+
+def classify(exc: BaseException) -> Fault:
+    """Sorts an exception. Unlisted ones are bugs: whatever nobody thought of is ours to fix."""
+    if isinstance(exc, UserError):
+        return Fault.USER
+    if isinstance(exc, (Waiting, LeaseLost, TimeoutError, ConnectionError)):
+        return Fault.TRANSIENT
+    if isinstance(exc, CloudError):
+        if exc.code in _BY_HTTP_STATUS:
+            return _BY_HTTP_STATUS[exc.code]
+        return Fault.TRANSIENT if exc.code >= 500 else Fault.BUG
+    return Fault.BUG
+
+
+def backoff(attempts: int, fault: Fault) -> float:
+    """Seconds until the next try after `attempts` failures in a row: from 1 s doubling to 60 s; USER faults 60 s."""
+    if fault is Fault.USER:
+        return 60.0
+    return float(min(60, 2 ** min(max(attempts - 1, 0), 10)))

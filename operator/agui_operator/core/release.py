@@ -1,0 +1,108 @@
+"""What one release is: everything that a rollback must be able to name again.
+
+Two ids. The *artifact id* hashes what was built (image digests, bundle digest, schema target) and is the same in every
+environment. The *release id* adds what the environment resolved (configuration, secret versions) and names revisions,
+jobs and release folders. The *fingerprint* hashes the part of the spec that a release is made from, before anything is
+resolved: it tells a new release from an edit of the rollout's strategy, and remembers what was rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from agui_operator.api.deployment import AgUiDeploymentSpec
+from agui_operator.core.names import digest_of
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What names that can move (tags, `latest`) pointed at when this release was resolved."""
+
+    image: str  # repository@sha256:...
+    migration_image: str | None
+    secrets: Mapping[str, str]  # environment variable -> version number
+    bundle_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    id: str
+    artifact: str
+    fingerprint: str
+    version: str
+    image: str
+    migration_image: str | None = None
+    migration_target: str | None = None
+    frontend: str | None = None  # release folder of the assets; None: no frontend
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    schema: str | None = None  # schema head that the running code reported
+    alerts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_status(self) -> dict[str, Any]:
+        """JSON for `.status`; only references, never a secret's value."""
+        keys = {
+            "id": self.id,
+            "artifact": self.artifact,
+            "fingerprint": self.fingerprint,
+            "version": self.version,
+            "backend": self.image,
+            "migrations": self.migration_image,
+            "target": self.migration_target,
+            "frontend": self.frontend,
+            "schema": self.schema,
+            "secrets": dict(self.secrets) or None,
+            "alerts": dict(self.alerts) or None,
+        }
+        return {k: v for k, v in keys.items() if v is not None}
+
+    @staticmethod
+    def from_status(raw: Mapping[str, Any] | None) -> Release | None:
+        """The release that `to_status` wrote, or None if the record is absent or was damaged by hand."""
+        if not isinstance(raw, Mapping) or not raw.get("id") or not raw.get("backend"):
+            return None
+        return Release(
+            id=str(raw["id"]),
+            artifact=str(raw.get("artifact", "")),
+            fingerprint=str(raw.get("fingerprint", "")),
+            version=str(raw.get("version", "")),
+            image=str(raw["backend"]),
+            migration_image=raw.get("migrations"),
+            migration_target=raw.get("target"),
+            frontend=raw.get("frontend"),
+            schema=raw.get("schema"),
+            secrets=dict(raw.get("secrets") or {}),
+            alerts=dict(raw.get("alerts") or {}),
+        )
+
+
+def fingerprint_of(spec: AgUiDeploymentSpec) -> str:
+    """Hash of the parts of the spec that make a release; strategy, checks, alerts and the version's name are not."""
+    parts = spec.model_dump(mode="json", include={"environment_ref", "backend", "migrations", "frontend"})
+    return digest_of(parts, 16)
+
+
+def frontend_id(bundle_sha256: str) -> str:
+    """Release folder of a bundle: same bytes, same folder, so that publishing again uploads nothing."""
+    return bundle_sha256[:12]
+
+
+def make_release(spec: AgUiDeploymentSpec, resolved: Resolved) -> Release:
+    """Computes both ids from the spec and what it resolved to."""
+    fingerprint = fingerprint_of(spec)
+    target = spec.migrations.target if spec.migrations else None
+    artifact = digest_of([resolved.image, resolved.migration_image, resolved.bundle_sha256, target], 12)
+    release = digest_of([fingerprint, asdict(resolved)], 10)
+    return Release(
+        id=release,
+        artifact=artifact,
+        fingerprint=fingerprint,
+        version=spec.version or release,
+        image=resolved.image,
+        migration_image=resolved.migration_image,
+        migration_target=target,
+        frontend=frontend_id(resolved.bundle_sha256) if resolved.bundle_sha256 else None,
+        secrets=dict(resolved.secrets),
+        alerts=spec.alerts.model_dump(mode="json", exclude_none=True) if spec.alerts else {},
+    )

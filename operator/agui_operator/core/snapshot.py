@@ -1,0 +1,146 @@
+"""What was seen of the world, reduced to what decisions need. None always means "not known yet", never "false"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from agui_operator.core.actions import AlertPolicy, Pointer
+from agui_operator.core.release import Release
+from agui_operator.core.traffic import Target
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """A Cloud Run service. `traffic` is what was asked for, `serving` what the data plane answers by now."""
+
+    name: str
+    etag: str
+    owner: str
+    uri: str
+    traffic: tuple[Target, ...]
+    serving: tuple[Target, ...]
+    tag_uris: Mapping[str, str]
+    template_revision: str
+    latest_created: str
+    latest_ready: str
+    reconciling: bool
+    ready: bool | None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionView:
+    """A job's newest execution. `succeeded` None while it runs; `count` executions exist in all."""
+
+    name: str
+    succeeded: bool | None
+    message: str = ""
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    name: str
+    image: str
+    ready: bool
+    execution: ExecutionView | None = None
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupView:
+    """A database backup that names this release. `succeeded` None while it runs."""
+
+    name: str
+    succeeded: bool | None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertView:
+    """An alert policy that carries our owner label."""
+
+    name: str
+    policy: AlertPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """How one check ended. `passed` None: still running or inconclusive. Never holds a response's body."""
+
+    name: str
+    passed: bool | None
+    message: str = ""
+    latency_ms: float | None = None
+    code: int | None = None
+
+
+class Verdict(StrEnum):
+    PASSED = "Passed"
+    FAILED = "Failed"
+    INCONCLUSIVE = "Inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an analysis says and why."""
+
+    verdict: Verdict
+    message: str
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """Why a rollout may not start or go on. `condition` and `reason` are enum values of the API."""
+
+    condition: str
+    reason: str
+    message: str
+    unblock_with: str
+    until: str | None = None
+    holds_running: bool = False  # True: a running rollout is held as well (stop button, freeze)
+    revokes: bool = False  # True: a running rollout is taken back (permission withdrawn)
+
+
+class RequestKind(StrEnum):
+    PROMOTE = "promote"
+    PROMOTE_FULL = "promote-full"
+    ABORT = "abort"
+    RETRY = "retry"
+    PAUSE = "pause"
+    RESUME = "resume"
+    UNDO = "undo"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asked for by annotation. `value` is the annotation's value (the release of an undo)."""
+
+    kind: RequestKind
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look. A field that the phase does not need stays None."""
+
+    fingerprint: str | None = None  # of the newest spec; None: the spec is invalid
+    blockers: tuple[Blocker, ...] = ()
+    request: Request | None = None
+    resolved: Release | None = None
+    service: ServiceView | None = None
+    service_known: bool = False  # True: `service is None` means that it does not exist
+    backup: BackupView | None = None
+    migration: JobView | None = None
+    check_jobs: Mapping[str, JobView | None] = field(default_factory=dict)
+    assets_complete: bool | None = None
+    pointer: Pointer | None = None
+    pointer_known: bool = False
+    checks: Mapping[str, CheckResult] = field(default_factory=dict)
+    analysis: Finding | None = None
+    alerts_converged: bool | None = None
+    has_edge: bool = False
+    schema: str | None = None  # schema head that the staged revision reported

@@ -1,0 +1,88 @@
+"""What the process knows about one object for the moment: views that are fresh, waits and checks under way.
+
+All of it may be lost at any time; the next turn then looks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from agui_operator.core.actions import Pointer
+from agui_operator.core.environment import Place
+from agui_operator.core.memory import Memory
+from agui_operator.core.names import Names
+from agui_operator.core.release import Release
+from agui_operator.core.snapshot import BackupView, CheckResult, Finding, JobView, ServiceView
+from agui_operator.core.status import FaultSeen
+
+SERVICE, POINTER, ALERTS, BACKUP, ASSETS = "service", "pointer", "alerts", "backup", "assets"
+
+
+@dataclass(slots=True)
+class Desk:
+    """One object's volatile state. `fresh` names the views that need no new look; `pending` the long operations under
+    way, by the view that they will change."""
+
+    uid: str
+    memory: Memory | None = None
+    status: dict[str, Any] | None = None  # as last written
+    names: Names | None = None
+    place: Place | None = None
+    fresh: set[str] = field(default_factory=set)
+    service: ServiceView | None = None
+    pointer: Pointer | None = None
+    pointer_fingerprint: str | None = None
+    jobs: dict[str, JobView | None] = field(default_factory=dict)
+    backup: BackupView | None = None
+    assets: bool | None = None
+    alerts_converged: bool | None = None
+    resolved: Release | None = None
+    schema: str | None = None
+    analysis: Finding | None = None
+    analysed_at: float = 0.0
+    results: dict[tuple[str, str, str], CheckResult] = field(default_factory=dict)
+    pending: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    tasks: dict[tuple[str, str, str], asyncio.Task[None]] = field(default_factory=dict)
+    fault: FaultSeen | None = None
+    failures: int = 0
+    drift: str | None = None
+    drift_due: float = 0.0
+    failed_at: float | None = None  # monotonic time of the failed check that is being rolled back
+
+    def keep(self, view: str, *, fresh: bool = True) -> None:
+        if fresh:
+            self.fresh.add(view)
+        else:
+            self.fresh.discard(view)
+
+    def is_known(self, view: str) -> bool:
+        """True if the view may be used without looking: it is fresh, or an operation that changes it is under way."""
+        return view in self.fresh or view in self.pending
+
+    def forget_views(self) -> None:
+        """After a fault nothing is believed any more."""
+        self.fresh.clear()
+
+    def spawn(self, store: dict[Any, asyncio.Task[None]], key: Any, work: Coroutine[Any, Any, None]) -> None:
+        """Runs `work` beside the loop, once per key; it leaves the store when it ends."""
+        if key in store:
+            work.close()
+            return
+        task = asyncio.create_task(work)
+        store[key] = task
+        task.add_done_callback(lambda _: store.pop(key, None))
+
+    def start_over(self) -> None:
+        """A new rollout begins: what belongs to the last one is dropped; checks under way are ended."""
+        for task in self.tasks.values():
+            task.cancel()
+        self.results.clear()
+        self.backup, self.assets, self.schema, self.analysis = None, None, None, None
+        self.fresh -= {BACKUP, ASSETS}
+
+    def close(self) -> None:
+        for task in (*self.pending.values(), *self.tasks.values()):
+            task.cancel()

@@ -1,0 +1,353 @@
+"""One turn of one object: look, decide, write the intent, act.
+
+    snapshot = await observe(...)                        may look, changes nothing
+    turn     = take_turn(memory, snapshot, ..., now)     pure
+    status   = summarize(...)                            pure; written before the first effect of the phase
+    outcomes = await execute(actions)                    idempotent, stops at the first fault
+
+Turns are chained while events are read, so that a phase with nothing to do costs neither a write nor a wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from agui_operator.api.conditions import Reason
+from agui_operator.api.deployment import AgUiDeploymentSpec
+from agui_operator.api.environment import AgUiEnvironmentSpec
+from agui_operator.api.parse import SpecInvalid, parse_deployment
+from agui_operator.api.policy import AgUiPolicySpec
+from agui_operator.core import memory as memories
+from agui_operator.core import requests
+from agui_operator.core.actions import Action
+from agui_operator.core.blockers import blockers, place_of
+from agui_operator.core.blueprint import Blueprint, draw
+from agui_operator.core.environment import Place
+from agui_operator.core.errors import Fault, IllegalTransition, LeaseLost, backoff, classify
+from agui_operator.core.events import steps_left
+from agui_operator.core.memory import Memory
+from agui_operator.core.merge import merge_patch
+from agui_operator.core.names import Names
+from agui_operator.core.release import Release, fingerprint_of
+from agui_operator.core.rollout import IN_FLIGHT, RESTING, Phase
+from agui_operator.core.snapshot import Blocker, Snapshot
+from agui_operator.core.status import FaultSeen, Inputs, summarize
+from agui_operator.core.turn import Turn, take_turn
+from agui_operator.engine import metrics
+from agui_operator.engine.desk import ALERTS, Desk
+from agui_operator.engine.execute import Executor
+from agui_operator.engine.kube import Kube
+from agui_operator.engine.observe import Observer, Subject
+from agui_operator.engine.records import Recorder
+from agui_operator.engine.settings import Settings
+
+logger = logging.getLogger(__name__)
+_CHAIN = 25  # events read in one go; more would be a loop in the table
+
+
+class Directory(Protocol):
+    """The environments and policies of the cluster, as last seen by the watch."""
+
+    def environment(self, namespace: str, name: str) -> tuple[AgUiEnvironmentSpec | None, str | None]:
+        """The environment, or why there is none (None, None: it does not exist)."""
+        ...
+
+    def policies(self) -> Sequence[AgUiPolicySpec]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One object's spec as understood at this moment."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec: AgUiDeploymentSpec | None
+    spec_error: str | None
+    environment: AgUiEnvironmentSpec | None
+    blockers: tuple[Blocker, ...]
+    annotations: Mapping[str, str]
+
+    @property
+    def fingerprint(self) -> str | None:
+        return fingerprint_of(self.spec) if self.spec is not None else None
+
+
+class Engine:
+    """Keeps every AgUiDeployment as its spec says. One instance per process; one turn at a time per object."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        kube: Kube,
+        observer: Observer,
+        executor: Executor,
+        directory: Directory,
+        recorder: Recorder,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings, self._kube, self._directory = settings, kube, directory
+        self._observer, self._executor, self._recorder = observer, executor, recorder
+        self._clock = clock
+        self._desks: dict[str, Desk] = {}
+
+    def desk(self, uid: str) -> Desk:
+        return self._desks.setdefault(uid, Desk(uid))
+
+    def now(self) -> datetime:
+        return self._clock()
+
+    def forget(self, uid: str) -> None:
+        """The object is gone: ends its waits and checks."""
+        desk = self._desks.pop(uid, None)
+        if desk is not None:
+            desk.close()
+
+    async def turn(self, body: Mapping[str, Any]) -> float | None:
+        """Takes turns until there is nothing to do now. Returns after how many seconds to look again (None: resync).
+        Never raises: a fault becomes a condition and a delay."""
+        began = time.monotonic()
+        desk = self.desk(str(body["metadata"]["uid"]))
+        try:
+            delay = await self._chain(desk, body)
+            metrics.TURNS.labels("ok").inc()
+        except Exception as exc:
+            delay = await self._failed(desk, body, exc)
+        metrics.TURN_SECONDS.observe(time.monotonic() - began)
+        return delay
+
+    async def _chain(self, desk: Desk, body: Mapping[str, Any]) -> float | None:
+        if desk.memory is None:
+            desk.memory = memories.from_status(body.get("status"))
+            desk.status = dict(body.get("status") or {})
+        answered: str | None = None
+        for _ in range(_CHAIN):
+            view = self._understand(body)
+            names, place = self._where(desk, view)
+            if names is None or place is None:
+                await self._write(desk, view, None, None)
+                return None
+            seen, subject, alert_actions, fault = await self._look(desk, view, names, place, answered)
+            turn = take_turn(subject.memory, seen, subject.plan, names, self._clock(), self._settings.history_limit)
+            self._remember(desk, view, subject.memory, turn)
+            if seen.request is not None:
+                answered = seen.request.kind
+            if turn.event is not None:
+                if turn.memory.phase is not subject.memory.phase:
+                    desk.results.clear()
+                continue
+            if fault is not None:
+                raise fault
+            actions = turn.actions + alert_actions
+            desk.fault, desk.failures = None, 0
+            desk.drift = "; ".join(type(a).__name__ for a in actions) if turn.memory.phase is Phase.HEALTHY else None
+            await self._write(desk, view, subject.plan, seen)
+            await self._acknowledge(view, answered)
+            answered = None
+            if not actions:
+                return self._delay(desk, turn, subject.plan)
+            await self._act(desk, names, place, turn, actions, alert_actions)
+        raise IllegalTransition(f"more than {_CHAIN} events in one turn, last phase {desk.memory.phase}")
+
+    def _understand(self, body: Mapping[str, Any]) -> View:
+        meta = body["metadata"]
+        spec: AgUiDeploymentSpec | None = None
+        error: str | None = None
+        environment: AgUiEnvironmentSpec | None = None
+        found: tuple[Blocker, ...] = ()
+        namespace = str(meta["namespace"])
+        try:
+            spec = parse_deployment(body.get("spec") or {})
+        except SpecInvalid as exc:
+            error = str(exc)
+        if spec is not None:
+            environment, why = self._directory.environment(namespace, spec.environment_ref.name)
+            policies = self._directory.policies()
+            found = blockers(spec, environment, why, namespace, policies, self._clock())
+        return View(
+            namespace=namespace,
+            name=str(meta["name"]),
+            uid=str(meta["uid"]),
+            generation=int(meta.get("generation", 0)),
+            spec=spec,
+            spec_error=error,
+            environment=environment,
+            blockers=found,
+            annotations=dict(meta.get("annotations") or {}),
+        )
+
+    def _where(self, desk: Desk, view: View) -> tuple[Names | None, Place | None]:
+        """Names and place; the last known ones while the spec is invalid or the environment is gone."""
+        if view.environment is not None:
+            desk.names = Names(
+                view.namespace, view.name, view.uid, view.environment.project_id, view.environment.region
+            )
+            desk.place = place_of(view.environment, view.spec)
+        return desk.names, desk.place
+
+    async def _look(
+        self, desk: Desk, view: View, names: Names, place: Place, answered: str | None
+    ) -> tuple[Snapshot, Subject, tuple[Action, ...], Exception | None]:
+        """The snapshot. When looking fails, what is known without looking still counts: a newer spec, a request and a
+        deadline are read, and the fault is handed back."""
+        memory = desk.memory
+        assert memory is not None
+        request = requests.parse(view.annotations)
+        if request is not None and request.kind == answered:
+            request = None
+        basic = Snapshot(
+            fingerprint=view.fingerprint, blockers=view.blockers, request=request, has_edge=place.edge is not None
+        )
+        subject = Subject(desk, memory, view.spec, names, place, plan_of(memory, view.spec, names, place))
+        drift = memory.phase in RESTING and time.monotonic() >= desk.drift_due
+        try:
+            seen, alert_actions = await self._observer.look(subject, basic, drift=drift)
+        except LeaseLost:
+            raise
+        except Exception as exc:
+            return basic, subject, (), exc
+        if drift:
+            desk.drift_due = time.monotonic() + self._settings.resync
+        return seen, subject, alert_actions, None
+
+    def _remember(self, desk: Desk, view: View, before: Memory, turn: Turn) -> None:
+        desk.memory = turn.memory
+        if turn.event is None:
+            return
+        self._recorder.moved(view.namespace, view.name, view.uid, before, turn.memory, turn.event)
+        if turn.memory.phase is Phase.RESOLVING:
+            desk.start_over()
+        if turn.memory.phase is Phase.BAKING or turn.memory.phase is Phase.ROLLING_BACK:
+            desk.keep(ALERTS, fresh=False)
+        if before.phase is Phase.ROLLING_BACK and desk.failed_at is not None:
+            metrics.RESTORE_SECONDS.observe(time.monotonic() - desk.failed_at)
+            desk.failed_at = None
+        if turn.memory.phase in RESTING:
+            desk.drift_due = time.monotonic() + self._settings.resync
+
+    async def _act(
+        self,
+        desk: Desk,
+        names: Names,
+        place: Place,
+        turn: Turn,
+        actions: tuple[Action, ...],
+        alert_actions: tuple[Action, ...],
+    ) -> None:
+        urgent = turn.memory.phase is Phase.ROLLING_BACK
+        await self._executor.execute(desk, names, place, actions, urgent=urgent)
+        if alert_actions:
+            desk.keep(ALERTS)
+
+    async def _write(self, desk: Desk, view: View, plan: Blueprint | None, seen: Snapshot | None) -> None:
+        """Writes the status if it says anything new."""
+        memory = desk.memory
+        assert memory is not None
+        inputs = Inputs(
+            memory=memory,
+            generation=view.generation,
+            now=self._clock(),
+            previous=desk.status or {},
+            plan=plan,
+            seen=seen,
+            blockers=view.blockers,
+            spec_error=view.spec_error,
+            fault=desk.fault,
+            url=_url(desk),
+            drift=desk.drift,
+        )
+        await self.write_status(desk, view.namespace, view.name, summarize(inputs))
+
+    async def write_status(self, desk: Desk, namespace: str, name: str, status: dict[str, Any]) -> None:
+        patch = merge_patch(desk.status or {}, status)
+        if not patch:
+            return
+        await self._kube.patch_status(namespace, name, desk.uid, patch)
+        metrics.STATUS_WRITES.inc()
+        desk.status = status
+
+    async def _acknowledge(self, view: View, kind: str | None) -> None:
+        """Removes the annotation of a request that was answered; the answer is in the status by now."""
+        if kind is not None:
+            await self._kube.remove_annotation(view.namespace, view.name, f"{requests.PREFIX}{kind}")
+
+    def _delay(self, desk: Desk, turn: Turn, plan: Blueprint | None) -> float | None:
+        if desk.pending or desk.tasks:
+            return self._deadline_delay(turn, plan)
+        if turn.requeue_after is not None:
+            return turn.requeue_after.total_seconds()
+        return max(0.1, desk.drift_due - time.monotonic()) if turn.memory.phase in RESTING else None
+
+    def _deadline_delay(self, turn: Turn, plan: Blueprint | None) -> float:
+        """A waiter will ring; look by oneself only when the deadline is over."""
+        since = turn.memory.since
+        if plan is None or since is None:
+            return 30.0
+        left = since + plan.progress_deadline - self._clock() + timedelta(seconds=1)
+        waits = turn.memory.phase is Phase.PROGRESSING and steps_left(turn.memory, plan)
+        cap = turn.requeue_after.total_seconds() if waits and turn.requeue_after is not None else 60.0
+        return max(1.0, min(left.total_seconds(), cap))
+
+    async def _failed(self, desk: Desk, body: Mapping[str, Any], exc: Exception) -> float:
+        """Turns a fault into a condition and a delay."""
+        fault = classify(exc)
+        metrics.FAULTS.labels(str(fault)).inc()
+        metrics.TURNS.labels("fault").inc()
+        desk.forget_views()
+        desk.failures += 1
+        delay = max(backoff(desk.failures, fault), getattr(exc, "retry_after", None) or 0.0)
+        reason = _reason(exc, fault)
+        if fault is Fault.BUG:
+            logger.exception("internal error in a turn")
+        else:
+            logger.warning("turn failed: %s", exc, extra={"fault": str(fault), "attempt": desk.failures})
+        retry_at = self._clock() + timedelta(seconds=delay)
+        message = str(exc) if fault is not Fault.BUG else f"internal error: {type(exc).__name__}"
+        desk.fault = FaultSeen(fault, reason, message, desk.failures, retry_at)
+        try:
+            view = self._understand(body)
+            names, place = self._where(desk, view)
+            plan = plan_of(desk.memory, view.spec, names, place) if names and place and desk.memory else None
+            if desk.memory is not None:
+                await self._write(desk, view, plan, None)
+        except Exception as second:
+            logger.warning("the fault could not be written to the status: %s", second)
+        return delay
+
+
+def plan_of(memory: Memory, spec: AgUiDeploymentSpec | None, names: Names, place: Place) -> Blueprint | None:
+    """The blueprint of the release that this phase is about, or None when the spec is about another one."""
+    if spec is None:
+        return None
+    fingerprint = fingerprint_of(spec)
+    release: Release | None = memory.candidate if memory.phase in IN_FLIGHT else memory.stable
+    if release is None or release.fingerprint != fingerprint:
+        return None
+    if memory.phase is Phase.HEALTHY:
+        alerts = spec.alerts.model_dump(mode="json", exclude_none=True) if spec.alerts else {}
+        release = replace(release, alerts=alerts)
+    return draw(spec, names, place, release)
+
+
+def _reason(exc: Exception, fault: Fault) -> str:
+    match fault:
+        case Fault.BUG:
+            return Reason.INTERNAL_ERROR
+        case Fault.TRANSIENT:
+            return Reason.CLOUD_UNAVAILABLE
+        case Fault.USER:
+            return str(getattr(exc, "reason", Reason.INVALID_CONFIGURATION))
+
+
+def _url(desk: Desk) -> str | None:
+    place = desk.place
+    if place is not None and place.edge is not None:
+        return place.edge.origin
+    return desk.service.uri if desk.service else None

@@ -1,0 +1,88 @@
+"""Settings of the operator process. Real Google Cloud and localgcp differ in one of them: the endpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class SettingInvalid(Exception):
+    """A setting has a value that can't be used; the message names the variable and what it accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All times in seconds."""
+
+    endpoint: str | None = None  # None: real Google Cloud, with Application Default Credentials
+    resync: float = 300.0  # how often a resting object is looked at for drift
+    lease_name: str = "agui-operator"
+    lease_namespace: str = "agui-system"
+    lease_seconds: float = 15.0
+    identity: str = "agui-operator"
+    require_lease: bool = True
+    http_port: int = 8080  # /healthz, /metrics; 0 picks a free port
+    http_host: str = "127.0.0.1"
+    namespaces: tuple[str, ...] = ()  # empty: all
+    history_limit: int = 10
+
+    @property
+    def local(self) -> bool:
+        """True where the cloud is localgcp: loopback addresses may then be checked."""
+        return self.endpoint is not None
+
+
+_PREFIX = "AGUI_"
+
+
+def from_environment(env: Mapping[str, str] | None = None) -> Settings:
+    """Reads AGUI_GCP_ENDPOINT, AGUI_RESYNC_SECONDS, AGUI_LEASE_NAME, AGUI_LEASE_NAMESPACE, AGUI_LEASE_SECONDS,
+    AGUI_IDENTITY, AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT and AGUI_NAMESPACES (comma separated). Raises
+    SettingInvalid."""
+    env = os.environ if env is None else env
+    base = Settings()
+    return Settings(
+        endpoint=_endpoint(env.get("AGUI_GCP_ENDPOINT") or None),
+        resync=_number(env, "RESYNC_SECONDS", base.resync),
+        lease_name=env.get("AGUI_LEASE_NAME", base.lease_name),
+        lease_namespace=env.get("AGUI_LEASE_NAMESPACE", base.lease_namespace),
+        lease_seconds=_number(env, "LEASE_SECONDS", base.lease_seconds),
+        identity=env.get("AGUI_IDENTITY") or env.get("HOSTNAME") or base.identity,
+        require_lease=_flag(env, "REQUIRE_LEASE", base.require_lease),
+        http_port=int(_number(env, "HTTP_PORT", base.http_port, least=0)),
+        http_host=env.get("AGUI_HTTP_HOST", base.http_host),
+        namespaces=tuple(n.strip() for n in env.get("AGUI_NAMESPACES", "").split(",") if n.strip()),
+    )
+
+
+def _endpoint(raw: str | None) -> str | None:
+    if raw is None:
+        return None
+    if not raw.startswith("http://") or raw.count(":") < 2:
+        raise SettingInvalid(
+            f"AGUI_GCP_ENDPOINT must look like http://host:port, got {raw!r}; unset it for Google Cloud"
+        )
+    return raw.rstrip("/")
+
+
+def _number(env: Mapping[str, str], name: str, default: float, least: float = 0.1) -> float:
+    raw = env.get(_PREFIX + name)
+    if raw is None or raw == "":
+        return default
+    try:
+        value = float(raw)
+    except ValueError:
+        value = float("nan")
+    if not value >= least:
+        raise SettingInvalid(f"{_PREFIX}{name} must be a number of at least {least:g}, got {raw!r}")
+    return value
+
+
+def _flag(env: Mapping[str, str], name: str, default: bool) -> bool:
+    raw = env.get(_PREFIX + name)
+    if raw is None or raw == "":
+        return default
+    if raw.lower() not in ("true", "false", "1", "0"):
+        raise SettingInvalid(f"{_PREFIX}{name} must be true or false, got {raw!r}")
+    return raw.lower() in ("true", "1")

@@ -1,0 +1,37 @@
+"""What wakes a sleeping object: a change of it, the end of a long operation, the end of a check."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Wakeups:
+    """One flag per object uid. Ringing twice before anybody looks is one wake-up."""
+
+    def __init__(self) -> None:
+        self._flags: dict[str, asyncio.Event] = {}
+
+    def ring(self, uid: str) -> None:
+        self._flag(uid).set()
+
+    def ring_all(self) -> None:
+        """Everybody: a policy or an environment changed."""
+        for flag in self._flags.values():
+            flag.set()
+
+    async def wait(self, uid: str, timeout: float | None) -> bool:
+        """Waits until somebody rings or `timeout` seconds passed; True if it rang."""
+        flag = self._flag(uid)
+        try:
+            await asyncio.wait_for(flag.wait(), timeout)
+        except TimeoutError:
+            return False
+        finally:
+            flag.clear()
+        return True
+
+    def forget(self, uid: str) -> None:
+        self._flags.pop(uid, None)
+
+    def _flag(self, uid: str) -> asyncio.Event:
+        return self._flags.setdefault(uid, asyncio.Event())

@@ -1,0 +1,84 @@
+"""Everything that lives as long as the process, built in the operator's event loop and put into kopf's memo."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from agui_operator.checks.guard import Guard
+from agui_operator.engine import metrics
+from agui_operator.engine.deletion import Deleter
+from agui_operator.engine.execute import Executor
+from agui_operator.engine.kube import Connection, Kube
+from agui_operator.engine.lease import Lease
+from agui_operator.engine.observe import Observer
+from agui_operator.engine.reconcile import Engine
+from agui_operator.engine.records import Recorder
+from agui_operator.engine.settings import Settings
+from agui_operator.engine.survey import Surveyor
+from agui_operator.engine.wakeups import Wakeups
+from agui_operator.gcp.clients import Cloud, CloudSettings, connect
+from agui_operator.handlers.directory import WatchedDirectory
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Runtime:
+    """One per process."""
+
+    settings: Settings
+    kube: Kube
+    lease: Lease | None
+    cloud: Cloud
+    guard: Guard
+    engine: Engine
+    deleter: Deleter
+    surveyor: Surveyor
+    directory: WatchedDirectory
+    wakeups: Wakeups
+
+    async def close(self) -> None:
+        await self.cloud.close()
+        if self.lease is not None:
+            await self.lease.release()
+        await self.kube.close()
+
+
+async def build(settings: Settings, connection: Connection) -> Runtime:
+    """Takes the lease first: until it is held nothing is watched and nothing is written."""
+    kube = Kube(connection)
+    lease = None
+    if settings.require_lease:
+        lease = Lease(kube, settings.lease_namespace, settings.lease_name, settings.identity, settings.lease_seconds)
+        await lease.acquire()
+    cloud = await connect(
+        CloudSettings(endpoint=settings.endpoint),
+        on_call=metrics.observe_call,
+        before_write=lease.check if lease is not None else None,
+    )
+    wakeups = Wakeups()
+    guard = Guard(allow_loopback=settings.local)
+    directory = WatchedDirectory()
+    observer = Observer(cloud, guard, wakeups, lambda: datetime.now(UTC))
+    engine = Engine(
+        settings=settings,
+        kube=kube,
+        observer=observer,
+        executor=Executor(cloud, wakeups),
+        directory=directory,
+        recorder=Recorder(kube),
+    )
+    return Runtime(
+        settings=settings,
+        kube=kube,
+        lease=lease,
+        cloud=cloud,
+        guard=guard,
+        engine=engine,
+        deleter=Deleter(engine, cloud, directory),
+        surveyor=Surveyor(kube, cloud, directory),
+        directory=directory,
+        wakeups=wakeups,
+    )

@@ -1,0 +1,54 @@
+"""AgUiEnvironment and AgUiPolicy: kept in a directory; a change of either wakes every deployment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kopf
+
+from agui_operator.handlers.runtime import Runtime
+
+AGENV = ("agui.dev", "v1alpha1", "aguienvironments")
+AGPOL = ("agui.dev", "v1alpha1", "aguipolicies")
+
+
+@kopf.index(*AGENV)
+async def environments(namespace: str | None, name: str, spec: kopf.Spec, memo: kopf.Memo, **_: Any) -> dict[str, int]:
+    """An index, because kopf fills indices before it starts any daemon."""
+    runtime: Runtime = memo.runtime
+    runtime.directory.put_environment(str(namespace), name, dict(spec))
+    runtime.wakeups.ring_all()
+    return {f"{namespace}/{name}": 1}
+
+
+@kopf.index(*AGPOL)
+async def policies(name: str, spec: kopf.Spec, memo: kopf.Memo, **_: Any) -> dict[str, int]:
+    runtime: Runtime = memo.runtime
+    runtime.directory.put_policy(name, dict(spec))
+    runtime.wakeups.ring_all()
+    return {name: 1}
+
+
+@kopf.on.event(*AGENV)
+async def environment_seen(
+    namespace: str | None,
+    name: str,
+    body: kopf.Body,
+    memo: kopf.Memo,
+    type: str,  # noqa: A002 - kopf's name
+    **_: Any,
+) -> None:
+    runtime: Runtime = memo.runtime
+    if type == "DELETED":
+        runtime.directory.drop_environment(str(namespace), name)
+        runtime.wakeups.ring_all()
+    else:
+        await runtime.surveyor.survey(body)
+
+
+@kopf.on.event(*AGPOL)
+async def policy_seen(name: str, memo: kopf.Memo, type: str, **_: Any) -> None:  # noqa: A002
+    runtime: Runtime = memo.runtime
+    if type == "DELETED":
+        runtime.directory.drop_policy(name)
+        runtime.wakeups.ring_all()

@@ -1,0 +1,333 @@
+"""A model of the cloud, small enough to visit every state of it: what each action makes true, and what may go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from agui_operator.api.smoke import HttpCheck, SmokeCheck
+from agui_operator.api.strategy import AnalysisStep, CanaryStep, Pause
+from agui_operator.core.actions import (
+    Action,
+    AssetsPublished,
+    BackupTaken,
+    Bundle,
+    ContainerTemplate,
+    ExecutionStarted,
+    JobDefined,
+    JobTemplate,
+    Pointer,
+    PointerSet,
+    RevisionStaged,
+    RevisionTemplate,
+    TrafficSplit,
+)
+from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Analysis, Blueprint
+from agui_operator.core.memory import Cause, HistoryEntry, Memory
+from agui_operator.core.names import Names
+from agui_operator.core.release import Release
+from agui_operator.core.rollout import IN_FLIGHT, Event, Phase
+from agui_operator.core.snapshot import (
+    BackupView,
+    Blocker,
+    CheckResult,
+    ExecutionView,
+    Finding,
+    JobView,
+    Request,
+    RequestKind,
+    ServiceView,
+    Snapshot,
+    Verdict,
+)
+from agui_operator.core.traffic import Target
+from agui_operator.core.turn import Turn, stage_of, take_turn
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LATE = NOW + timedelta(days=2)
+NAMES = Names("demo", "concierge", "uid-1", "p", "r")
+FIRST = Release("aaaa", "art-a", "fp-a", "1", "img@sha256:a", frontend="fa")
+SECOND = Release("bbbb", "art-b", "fp-b", "2", "img@sha256:b", "img@sha256:b", "head", "fb")
+THIRD = "fp-c"  # a newer spec that is never resolved here
+STEPS = (CanaryStep(set_weight=10), CanaryStep(analysis=AnalysisStep()), CanaryStep(pause=Pause()))
+CHECK = SmokeCheck(name="smoke", http=HttpCheck(path="/readyz"))
+FREEZE = Blocker("SpecAccepted", "Frozen", "a freeze", "wait", holds_running=True)
+REVOKED = Blocker("SpecAccepted", "NotPermitted", "withdrawn", "ask", revokes=True)
+SUSPEND = Blocker("SpecAccepted", "Suspended", "suspended", "resume", holds_running=True)
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The truth outside. `migrated`, `published`: releases and folders that are complete."""
+
+    backed_up: frozenset[str] = frozenset()
+    jobs: frozenset[str] = frozenset()
+    running: frozenset[str] = frozenset()
+    migrated: frozenset[str] = frozenset()
+    published: frozenset[str] = frozenset()
+    template: str = ""
+    traffic: tuple[Target, ...] = ()
+    pointer: Pointer | None = None
+
+
+@dataclass(frozen=True)
+class World:
+    memory: Memory
+    cloud: Cloud
+    verified: frozenset[str] = frozenset()  # revisions whose checks passed at 0 %
+    fingerprint: str | None = "fp-b"
+
+
+@dataclass(frozen=True)
+class Luck:
+    """One way for the outside to answer. Everything good by default."""
+
+    now: datetime = NOW
+    backup: bool | None = True
+    migration: bool | None = True
+    ready: bool | None = True
+    checks: bool | None = True
+    analysis: Verdict | None = Verdict.PASSED
+    request: Request | None = None
+    resolves: bool = True
+    blockers: tuple[Blocker, ...] = ()
+
+
+def blueprint(memory: Memory, fingerprint: str | None) -> Blueprint | None:
+    release = memory.candidate if memory.phase in IN_FLIGHT else memory.stable
+    if release is None or release.fingerprint != fingerprint:
+        return None
+    container = ContainerTemplate(release.image, "sa")
+    return Blueprint(
+        release=release,
+        revision=RevisionTemplate(NAMES.revision(release.id), release.id, container),
+        migration=JobTemplate(NAMES.migration_job(release.id), release.id, container),
+        backup_instance="main",
+        bundle=Bundle("b", "o", "s"),
+        assets_bucket="assets",
+        runtime_url="/copilotkit",
+        pointer=Pointer(release.frontend, release.id),
+        steps=STEPS,
+        analysis=Analysis(10, 1, 60, "Hold", ()),
+        smoke=(CHECK,),
+    )
+
+
+def look(world: World, luck: Luck) -> Snapshot:
+    """What an observer would report of this world."""
+    cloud, memory = world.cloud, world.memory
+    release = memory.candidate
+    job = NAMES.migration_job(release.id) if release else ""
+    backup = BackupView("b", luck.backup) if release and release.id in cloud.backed_up else None
+    stage = stage_of(memory)
+    finding = Finding(luck.analysis, "seen") if luck.analysis is not None else None
+    return Snapshot(
+        fingerprint=world.fingerprint,
+        blockers=luck.blockers,
+        request=luck.request,
+        resolved=SECOND if luck.resolves and world.fingerprint == "fp-b" and not _tried_twice(memory) else None,
+        service=_service(world, luck),
+        service_known=True,
+        backup=backup,
+        migration=_job(cloud, job, luck),
+        assets_complete=bool(release and release.frontend in cloud.published),
+        pointer=cloud.pointer,
+        pointer_known=True,
+        checks={"smoke": CheckResult("smoke", luck.checks)} if stage else {},
+        analysis=finding if memory.phase in (Phase.PROGRESSING, Phase.PAUSED) else None,
+        alerts_converged=True if memory.phase is Phase.BAKING else None,
+        has_edge=True,
+    )
+
+
+def _tried_twice(memory: Memory) -> bool:
+    return any(e.release.id == f"{SECOND.id}-2" for e in memory.history)
+
+
+def prune(world: World) -> World:
+    """Forgets what can't matter any more: backups, jobs and verdicts of releases that nothing refers to."""
+    memory, cloud = world.memory, world.cloud
+    live = {r.id for r in (memory.candidate, memory.stable, memory.undo_to) if r is not None}
+    live |= {t.revision.removeprefix(f"{NAMES.service}-") for t in cloud.traffic}
+    live |= {e.release.id for e in memory.history if e.outcome == "Promoted"}
+    jobs = {NAMES.migration_job(r) for r in live}
+    candidate = {memory.candidate.id} if memory.candidate else set()
+    cloud = replace(
+        cloud,
+        backed_up=cloud.backed_up & candidate,
+        jobs=cloud.jobs & jobs,
+        running=cloud.running & jobs,
+        migrated=cloud.migrated & jobs,
+    )
+    return replace(world, cloud=cloud, verified=world.verified & {NAMES.revision(r) for r in live})
+
+
+def _service(world: World, luck: Luck) -> ServiceView | None:
+    cloud = world.cloud
+    if not cloud.traffic:
+        return None
+    lost = world.memory.phase is Phase.PROMOTING and luck.ready is False
+    ready = luck.ready or (cloud.template in world.verified and not lost)
+    before = next((t.revision for t in cloud.traffic if t.revision != cloud.template), "")
+    return ServiceView(
+        name=NAMES.service,
+        etag="e",
+        owner=NAMES.uid,
+        uri="http://x",
+        traffic=cloud.traffic,
+        serving=cloud.traffic,
+        tag_uris={t.tag: f"http://{t.tag}" for t in cloud.traffic if t.tag},
+        template_revision=cloud.template,
+        latest_created=cloud.template,
+        latest_ready=cloud.template if ready else before,
+        reconciling=luck.ready is None and not ready,
+        ready=ready,
+    )
+
+
+def _job(cloud: Cloud, job: str, luck: Luck) -> JobView | None:
+    if job not in cloud.jobs:
+        return None
+    execution = None
+    if job in cloud.running or job in cloud.migrated:
+        execution = ExecutionView("e", True if job in cloud.migrated else luck.migration)
+    return JobView(job, "img", True, execution)
+
+
+def after(cloud: Cloud, action: Action) -> Cloud:
+    """The world once the action had its effect. Doing it twice is doing it once."""
+    match action:
+        case BackupTaken():
+            return replace(cloud, backed_up=cloud.backed_up | {action.description.split()[-1]})
+        case JobDefined():
+            return replace(cloud, jobs=cloud.jobs | {action.template.job})
+        case ExecutionStarted():
+            assert action.job in cloud.jobs, "an execution of a job that does not exist"
+            assert action.job not in cloud.running, "the migration was started twice"
+            return replace(cloud, running=cloud.running | {action.job})
+        case AssetsPublished():
+            return replace(cloud, published=cloud.published | {action.frontend})
+        case RevisionStaged():
+            return replace(cloud, template=action.template.revision, traffic=action.traffic)
+        case TrafficSplit():
+            return replace(cloud, traffic=action.traffic)
+        case PointerSet():
+            return replace(cloud, pointer=action.pointer)
+        case _:
+            raise AssertionError(f"the model has no {type(action).__name__}")
+
+
+def settle(world: World, luck: Luck) -> World:
+    """A migration that was seen to succeed has migrated; checks that were seen to pass verify the candidate."""
+    cloud, memory, verified = world.cloud, world.memory, world.verified
+    if memory.candidate is not None:
+        job, revision = NAMES.migration_job(memory.candidate.id), NAMES.revision(memory.candidate.id)
+        if luck.migration and job in cloud.running:
+            cloud = replace(cloud, migrated=cloud.migrated | {job})
+        if memory.phase is Phase.SMOKING and luck.checks:
+            verified = verified | {revision}
+    return replace(world, cloud=cloud, verified=verified)
+
+
+def normal(memory: Memory) -> Memory:
+    """Times are all NOW, texts are cut, the history is short: so that equal situations are equal."""
+    newest = {e.release.id: e for e in reversed(memory.history)}
+    history = tuple(
+        HistoryEntry(e.release, "Promoted" if e.outcome == "Promoted" else "Ended", "", NOW, 0)
+        for _, e in sorted(newest.items())
+    )
+    taken_back = memory.phase is Phase.ROLLING_BACK and memory.cause is not None
+    cause = Cause("", "", Phase.SMOKING, NOW, memory.cause.rejects) if taken_back and memory.cause else None
+    rejected = replace(memory.rejected, at=NOW, message="") if memory.rejected else None
+    return replace(
+        memory,
+        since=NOW,
+        started=NOW,
+        history=history,
+        cause=cause,
+        rejected=rejected,
+        acknowledged=None,
+        analysis=None,
+        verdicts=memory.verdicts if stage_of(memory) else {},
+        step=memory.step if memory.phase in (Phase.PROGRESSING, Phase.PAUSED) else 0,
+    )
+
+
+def step(world: World, luck: Luck) -> tuple[Turn, Snapshot]:
+    seen = look(world, luck)
+    plan = blueprint(world.memory, world.fingerprint)
+    return take_turn(world.memory, seen, plan, NAMES, luck.now), seen
+
+
+def lucks(world: World) -> Iterator[Luck]:
+    """Every answer that makes a difference in this phase."""
+    yield Luck()
+    yield Luck(now=LATE)
+    yield Luck(blockers=(FREEZE,))
+    yield Luck(blockers=(REVOKED,))
+    yield Luck(blockers=(SUSPEND,))
+    for kind in RequestKind:
+        yield Luck(request=Request(kind))
+    match world.memory.phase:
+        case Phase.RESOLVING:
+            yield Luck(resolves=False)
+        case Phase.BACKING_UP:
+            yield from (Luck(backup=b) for b in (False, None))
+        case Phase.MIGRATING:
+            yield from (Luck(migration=m) for m in (False, None))
+        case Phase.STAGING | Phase.PROMOTING:
+            yield from (Luck(ready=r) for r in (False, None))
+        case Phase.SMOKING | Phase.BAKING:
+            yield from (Luck(checks=c) for c in (False, None))
+            yield Luck(checks=None, now=LATE)
+        case Phase.PROGRESSING | Phase.PAUSED:
+            yield from (Luck(analysis=a) for a in (Verdict.FAILED, Verdict.INCONCLUSIVE, None))
+            yield Luck(analysis=Verdict.INCONCLUSIVE, now=LATE)
+        case _:
+            pass
+
+
+def next_worlds(world: World) -> Iterator[tuple[World, Event | None]]:
+    """Every world that may follow, with the event that led there."""
+    for following, event in _next(world):
+        yield prune(following), event
+
+
+def _next(world: World) -> Iterator[tuple[World, Event | None]]:
+    for fingerprint in ("fp-a", "fp-b", THIRD, None):
+        if fingerprint != world.fingerprint:
+            yield replace(world, fingerprint=fingerprint), None
+    for luck in lucks(world):
+        turn, _ = step(world, luck)
+        settled = settle(world, luck)
+        memory = normal(turn.memory)
+        yield replace(settled, memory=memory), turn.event
+        cloud = settled.cloud
+        for action in turn.actions:
+            # the operator may die before, between and after actions, and before the status is written
+            cloud = after(cloud, action)
+            yield replace(settled, cloud=cloud), None
+            yield replace(settled, cloud=cloud, memory=memory), turn.event
+
+
+def start_first() -> World:
+    """A fresh object: nothing exists."""
+    return World(Memory(), Cloud())
+
+
+def start_second() -> World:
+    """FIRST is healthy, the spec asks for SECOND."""
+    entry = HistoryEntry(FIRST, "Promoted", "Promoted", NOW, 0)
+    memory = Memory(phase=Phase.HEALTHY, since=NOW, started=NOW, stable=FIRST, history=(entry,))
+    first = NAMES.revision("aaaa")
+    cloud = Cloud(
+        published=frozenset({"fa"}),
+        template=first,
+        traffic=(Target(first, 100, NAMES.tag("aaaa")),),
+        pointer=Pointer("fa", "aaaa"),
+    )
+    return World(memory, cloud, frozenset({first}))
+
+
+STAGES = (CANDIDATE, PROMOTED)
