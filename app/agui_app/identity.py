@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 from agui_app.settings import Settings
@@ -46,6 +46,7 @@ class Callers:
         self._transport = transport
         self._keys: KeySet | None = None
         self._fetched = float("-inf")
+        self._asked = float("-inf")
 
     async def user_of(self, headers: Mapping[str, str], subprotocols: tuple[str, ...] = ()) -> str:
         """The user id, at most 128 characters. A browser's WebSocket brings its token as subprotocol `bearer.<token>`.
@@ -80,23 +81,26 @@ class Callers:
             exp={"essential": True},
             sub={"essential": True},
         )
-        for attempt in (1, 2):
-            keys = await self._key_set()
+        try:
             try:
-                decoded = jwt.decode(token, keys, algorithms=["ES256", "RS256"])
-                rules.validate(decoded.claims)
-                return dict(decoded.claims)
-            except (JoseError, ValueError) as exc:
-                # a key the issuer has just begun to use: look once more, but not for every forged token
-                if attempt == 1 and isinstance(exc, ValueError) and time.monotonic() - self._fetched > _KEYS_RETRY:
-                    self._keys = None
-                    continue
-                raise Unauthenticated("the token is not valid") from None
-        raise AssertionError("unreachable")
+                decoded = self._decode(token, await self._key_set(_KEYS_LIFETIME))
+            except InvalidKeyIdError:
+                # a key the issuer has just begun to use: look again, but not for every forged token
+                decoded = self._decode(token, await self._key_set(_KEYS_RETRY))
+            rules.validate(decoded.claims)
+        except (JoseError, ValueError):
+            raise Unauthenticated("the token is not valid") from None
+        return dict(decoded.claims)
 
-    async def _key_set(self) -> KeySet:
-        if self._keys is not None and time.monotonic() - self._fetched < _KEYS_LIFETIME:
+    def _decode(self, token: str, keys: KeySet) -> jwt.Token:
+        return jwt.decode(token, keys, algorithms=["ES256", "RS256"])
+
+    async def _key_set(self, most_seconds: float) -> KeySet:
+        """The issuer's keys, at most that old if it answers. Raises IdentityUnavailable."""
+        now = time.monotonic()
+        if self._keys is not None and (now - self._fetched < most_seconds or now - self._asked < _KEYS_RETRY):
             return self._keys
+        self._asked = now
         try:
             async with httpx.AsyncClient(timeout=5, transport=self._transport) as client:
                 if not self._keys_url:

@@ -25,6 +25,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from agui_app.database import database_url
+from agui_app.migration_lint import lint
 from agui_app.settings import SettingsError, database_settings, migrations_folder
 from agui_app.verify import CHECKS, verify
 
@@ -160,6 +161,15 @@ def run_checks(names: Sequence[str]) -> int:
     return found
 
 
+def run_lint() -> int:
+    """Lints the image's migrations; returns how many findings were printed."""
+    findings = list(lint(alembic_config(migrations_folder())))
+    for finding in findings:
+        say("ERROR", "finding", check="lint", **finding)
+    say("ERROR" if findings else "INFO", "linted", findings=len(findings))
+    return len(findings)
+
+
 def _checks(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if unknown := [name for name in names if name not in CHECKS]:
@@ -176,6 +186,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     up.add_argument("--verify", type=_checks, default=[], help=f"then verify: {','.join(CHECKS)}")
     check = commands.add_parser("verify", help="look for broken records; exits 1 on any finding")
     check.add_argument("checks", type=_checks)
+    commands.add_parser("lint", help="check that expand migrations are backward compatible; needs no database")
     commands.add_parser("current", help="print the database's revision and the image's head")
     return parser.parse_args(argv)
 
@@ -183,6 +194,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "verify":
         return 1 if run_checks(arguments.checks) else 0
+    if arguments.command == "lint":
+        return 1 if run_lint() else 0
     if arguments.command == "current":
         with migration_connection() as connection:
             say("INFO", "current", database=current_revision(connection), image=image_head(migrations_folder()))
