@@ -45,13 +45,9 @@ _ACTS_LATER = ("expire_time", "ttl", "rotation", "topics", "version_destroy_ttl"
 _PAGE = 25
 
 
-def _pb(proto_plus: Any) -> Any:
-    return type(proto_plus.pb(proto_plus()))
-
-
-_SecretPage = _pb(secretmanager_v1.ListSecretsResponse)
-_VersionPage = _pb(secretmanager_v1.ListSecretVersionsResponse)
-_Access = _pb(secretmanager_v1.AccessSecretVersionResponse)
+_SecretPage = secretmanager_v1.ListSecretsResponse.pb()
+_VersionPage = secretmanager_v1.ListSecretVersionsResponse.pb()
+_Access = secretmanager_v1.AccessSecretVersionResponse.pb()
 
 
 class SecretManager:

@@ -18,8 +18,8 @@ from localgcp.errors import failed_precondition, not_found
 if TYPE_CHECKING:
     from localgcp.cloud import Cloud
 
-Secret: Any = type(secretmanager_v1.Secret.pb(secretmanager_v1.Secret()))
-SecretVersion: Any = type(secretmanager_v1.SecretVersion.pb(secretmanager_v1.SecretVersion()))
+Secret: Any = secretmanager_v1.Secret.pb()
+SecretVersion: Any = secretmanager_v1.SecretVersion.pb()
 ENABLED, DISABLED, DESTROYED = (
     int(secretmanager_v1.SecretVersion.State[name]) for name in ("ENABLED", "DISABLED", "DESTROYED")
 )
