@@ -108,6 +108,7 @@ def _grpc_clients(endpoints: Endpoints, credentials: Any, user_agent: str) -> di
         "Jobs": ("run", run_v2.JobsAsyncClient),
         "Executions": ("run", run_v2.ExecutionsAsyncClient),
         "AlertPolicyService": ("monitoring", monitoring_v3.AlertPolicyServiceAsyncClient),
+        "NotificationChannelService": ("monitoring", monitoring_v3.NotificationChannelServiceAsyncClient),
         "MetricService": ("monitoring", monitoring_v3.MetricServiceAsyncClient),
         "SecretManagerService": ("secretmanager", secretmanager_v1.SecretManagerServiceAsyncClient),
     }

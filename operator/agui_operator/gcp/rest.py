@@ -55,7 +55,6 @@ class Rest:
             headers={"User-Agent": user_agent},
             connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
             trust_env=use_proxy,
-            auto_decompress=True,
         )
 
     async def close(self) -> None:
@@ -72,12 +71,14 @@ class Rest:
         body: Mapping[str, Any] | None = None,
         data: Any = None,
         headers: Mapping[str, str] | None = None,
+        auto_decompress: bool = True,
     ) -> Any:
         """`await read(response)` of a 2xx reply. A 401 is answered once with a fresh token, also for writes: such a
         request was not carried out. Raises CloudError, aiohttp.ClientError, TimeoutError."""
         import aiohttp
 
         options: Json = {"params": params, "headers": dict(headers or {}), "allow_redirects": False}
+        options["auto_decompress"] = auto_decompress
         options["timeout"] = aiohttp.ClientTimeout(total=timeout)
         options |= {"json": body} if body is not None else {"data": data}
         for renew in (False, True):
