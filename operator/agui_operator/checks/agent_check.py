@@ -10,47 +10,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
+from agui_operator.api.smoke import AgentCheck, Expectation
 from agui_operator.checks.agent_run import Run, Thread, word
 from agui_operator.checks.conversation import Conversation
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.json_path import within
 from agui_operator.checks.pattern import PatternInvalid, found
 from agui_operator.checks.target import CheckTarget, Met, NotMet
-
-
-class Expectation(Protocol):
-    """One entry of `expect`: exactly one of these is set."""
-
-    @property
-    def text(self) -> str | None: ...
-    @property
-    def tool(self) -> str | None: ...
-    @property
-    def interrupt(self) -> str | None: ...
-    @property
-    def resume(self) -> Any | None: ...
-    @property
-    def blocked(self) -> str | None: ...
-    @property
-    def finished(self) -> bool | None: ...
-    @property
-    def state(self) -> Any | None: ...
-
-
-class AgentCheck(Protocol):
-    """`smoke[].agent` of the spec."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def say(self) -> str | Sequence[str]: ...
-    @property
-    def expect(self) -> Sequence[Expectation]: ...
-    @property
-    def first_token_within(self) -> timedelta | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +85,7 @@ async def _take(talk: Conversation, turn: Turn, before: Run | None) -> Run:
         return await talk.say(turn.say)
     if before is None or not before.interrupts:
         raise NotMet(f"expected an interrupt to resume; {before.outcome() if before else 'nothing was said'}")
-    return await talk.resume(before.interrupts, _plain(turn.resume))
+    return await talk.resume(before.interrupts, turn.resume)
 
 
 async def _hold_against(run: Run, expect: Sequence[Expectation]) -> None:
@@ -149,9 +117,8 @@ async def _said(pattern: str, text: str) -> bool:
 def _expect_state(wanted: Any, run: Run) -> None:
     if run.thread.state_fault:
         raise NotMet(f"expected a state; {run.thread.state_fault}")
-    want = _plain(wanted)
-    if not within(want, run.thread.state):
-        names = ", ".join(sorted(want)) if isinstance(want, dict) else "the whole state"
+    if not within(wanted, run.thread.state):
+        names = ", ".join(sorted(wanted)) if isinstance(wanted, dict) else "the whole state"
         raise NotMet(f"expected state with {names}; the values differ when {run.outcome()}")
 
 
@@ -163,9 +130,3 @@ def _blocks(run: Run) -> str:
 
 def _texts(run: Run) -> str:
     return f"the text does not match and {run.outcome()}" if run.texts else f"no text came and {run.outcome()}"
-
-
-def _plain(value: Any) -> Any:
-    """A value of the spec as JSON: models become objects in the spelling of the spec."""
-    dump = getattr(value, "model_dump", None)
-    return dump(mode="json", by_alias=True, exclude_none=True) if dump is not None else value

@@ -19,6 +19,7 @@ from agui_operator.checks.target import NotMet
 
 GUARDRAIL_BLOCK = "guardrail.block"  # name of the CUSTOM event by which the application marks a block
 _TOKENS = frozenset({"TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_CHUNK", "TOOL_CALL_START", "TOOL_CALL_CHUNK"})
+_MALFORMED = (TypeError, ValueError, LookupError, AttributeError, RecursionError)  # patches that are no patches
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}")
 
 
@@ -121,7 +122,7 @@ class Run:
             return
         try:
             self.thread.state = jsonpatch.apply_patch(self.thread.state, delta, in_place=True)
-        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, ValueError, KeyError):
+        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, *_MALFORMED):
             self.thread.state_fault = "a STATE_DELTA does not apply to the state before it"
 
 

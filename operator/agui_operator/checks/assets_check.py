@@ -11,10 +11,10 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Protocol
 
+from agui_operator.api.smoke import AssetsCheck
 from agui_operator.checks.guard import Guard, Stream, TooLarge, Unreachable
-from agui_operator.checks.page import Loads, Page, Reference, has_directive, integrity_of, read_page
+from agui_operator.checks.page import ALGORITHMS, Loads, Page, Reference, has_directive, integrity_of, read_page
 from agui_operator.checks.target import CheckTarget, Met, NotMet
 
 PAGE_LIMIT = 256 * 1024  # html and manifest
@@ -26,15 +26,6 @@ _TYPES = {
     Loads.MODULE: ("text/javascript", "application/javascript"),
     Loads.STYLESHEET: ("text/css",),
 }
-
-
-class AssetsCheck(Protocol):
-    """`smoke[].assets` of the spec."""
-
-    @property
-    def integrity(self) -> str | None: ...
-    @property
-    def runtime_url(self) -> bool: ...
 
 
 async def check_assets(check: AssetsCheck, target: CheckTarget, guard: Guard, seconds: float) -> Met:
@@ -64,7 +55,7 @@ async def _check_page(check: AssetsCheck, page: Page, site: _Site, folder: str) 
         raise NotMet("expected a page that loads a script or stylesheet; it loads none")
     if len(page.references) > FILES_LIMIT:
         raise NotMet(f"expected at most {FILES_LIMIT} files; the page loads {len(page.references)}")
-    wanted = str(check.integrity) if check.integrity else None
+    wanted = check.integrity
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(reference: Reference) -> str | None:
@@ -125,15 +116,15 @@ class _Site:
         value = manifest.get("runtimeUrl") if isinstance(manifest, dict) else None
         return value if isinstance(value, str) else None
 
-    async def fault_of(self, reference: Reference, wanted: str | None) -> str | None:
+    async def fault_of(self, reference: Reference, wanted: str) -> str | None:
         """What is wrong with one file that the page loads; None if nothing is."""
         if reference.path is None:
             return f"expected every {reference.loads} from the page's own origin; one comes from another"
         name = f"{reference.loads} {reference.path}"
         allowed = integrity_of(reference.integrity)
-        if wanted is not None and (allowed is None or allowed[0] != wanted):
-            return f"expected integrity {wanted} on {name}; it has none or another"
-        algorithm, digests = allowed or ("sha384", None)
+        if allowed is None or ALGORITHMS.index(allowed[0]) < ALGORITHMS.index(wanted):
+            return f"expected integrity of at least {wanted} on {name}; it has none or a weaker one"
+        algorithm, digests = allowed
         try:
             async with self._guard.stream(
                 self.target.call(reference.path, deadline=self._left()), limit=FILE_LIMIT
@@ -146,7 +137,7 @@ class _Site:
                     digest.update(chunk)
         except (Unreachable, TooLarge) as failed:
             return f"expected {name}; {failed}"
-        if digests is not None and digest.digest() not in digests:
+        if digest.digest() not in digests:
             return f"expected the bytes that the integrity of {name} promises; others are served"
         return None
 

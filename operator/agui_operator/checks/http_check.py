@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Protocol
+from typing import Any
 
+from agui_operator.api.smoke import HttpCheck
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.json_path import JsonPathInvalid, parse_json_path, same, value_at
 from agui_operator.checks.target import CheckTarget, Met, NotMet
-
-
-class HttpCheck(Protocol):
-    """`smoke[].http` of the spec."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def status(self) -> int: ...
-    @property
-    def body(self) -> Any: ...
-    @property
-    def json_path(self) -> str | None: ...
-    @property
-    def equals(self) -> Any: ...
 
 
 async def check_http(check: HttpCheck, target: CheckTarget, guard: Guard, seconds: float) -> Met:

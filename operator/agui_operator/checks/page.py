@@ -52,9 +52,10 @@ def integrity_of(attribute: str) -> tuple[str, frozenset[bytes]] | None:
         name, dash, value = token.partition("-")
         if dash and name in ALGORITHMS:
             try:
-                digests.setdefault(name, set()).add(base64.b64decode(value.partition("?")[0], validate=True))
+                digest = base64.b64decode(value.partition("?")[0], validate=True)
             except (binascii.Error, ValueError):
                 continue
+            digests.setdefault(name, set()).add(digest)
     if not digests:
         return None
     strongest = max(digests, key=ALGORITHMS.index)

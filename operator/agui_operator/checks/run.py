@@ -11,42 +11,22 @@ import json
 import logging
 import re
 from dataclasses import replace
-from datetime import timedelta
-from typing import Protocol
 
+from agui_operator.api.smoke import SmokeCheck
 from agui_operator.checks.addresses import Refused
-from agui_operator.checks.agent_check import AgentCheck, check_agent
-from agui_operator.checks.assets_check import AssetsCheck, check_assets
+from agui_operator.checks.agent_check import check_agent
+from agui_operator.checks.assets_check import check_assets
 from agui_operator.checks.guard import Call, Guard, TooLarge, Unreachable
-from agui_operator.checks.http_check import HttpCheck, check_http
+from agui_operator.checks.http_check import check_http
 from agui_operator.checks.target import CheckTarget, Met, NotMet
-from agui_operator.checks.websocket_check import WebSocketCheck, check_websocket
+from agui_operator.checks.websocket_check import check_websocket
 from agui_operator.core.snapshot import CheckResult
 
-__all__ = ["CheckTarget", "SmokeCheck", "reported_schema", "run_check"]
+__all__ = ["CheckTarget", "reported_schema", "run_check"]
 
 _BACK_OFF = (0.2, 0.5, 1.0)  # seconds between attempts; the last one repeats
 _SCHEMA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _log = logging.getLogger(__name__)
-
-
-class SmokeCheck(Protocol):
-    """`smoke[]` of the spec: a name, one kind, and how often and how long it is tried."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def http(self) -> HttpCheck | None: ...
-    @property
-    def websocket(self) -> WebSocketCheck | None: ...
-    @property
-    def agent(self) -> AgentCheck | None: ...
-    @property
-    def assets(self) -> AssetsCheck | None: ...
-    @property
-    def attempts(self) -> int: ...
-    @property
-    def timeout(self) -> timedelta: ...
 
 
 async def run_check(check: SmokeCheck, target: CheckTarget, guard: Guard) -> CheckResult:

@@ -14,12 +14,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agui_operator.api.smoke import AgentCheck, SmokeCheck
 from agui_operator.checks.addresses import Refused
-from agui_operator.checks.agent_check import AgentCheck, said
+from agui_operator.checks.agent_check import said
 from agui_operator.checks.agent_run import Thread
 from agui_operator.checks.conversation import Conversation
 from agui_operator.checks.guard import Guard, TooLarge, Unreachable
-from agui_operator.checks.run import SmokeCheck
 from agui_operator.checks.target import CheckTarget, NotMet
 
 LABEL = "canary"  # value of the header that marks these conversations

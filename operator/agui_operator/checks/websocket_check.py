@@ -8,26 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 
+from agui_operator.api.smoke import WebSocketCheck
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.json_path import within
 from agui_operator.checks.target import CheckTarget, Met, NotMet
 
 _GONE = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED)
-
-
-class WebSocketCheck(Protocol):
-    """`smoke[].websocket` of the spec."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def hold_seconds(self) -> float: ...
-    @property
-    def first_frame(self) -> Any | None: ...
 
 
 async def check_websocket(check: WebSocketCheck, target: CheckTarget, guard: Guard, seconds: float) -> Met:

@@ -1,15 +1,13 @@
 """Servers that a release could be, on random ports of 127.0.0.1, and the parts of a spec that the checks read."""
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from agui_operator.api.smoke import SmokeCheck
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.run import CheckTarget
 
@@ -52,30 +50,14 @@ def target_of() -> Callable[..., CheckTarget]:
     return make
 
 
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "http": {"method": "GET", "status": 200, "body": None, "json_path": None, "equals": None},
-    "websocket": {"hold_seconds": 5, "first_frame": None},
-    "agent": {"path": "/agent", "expect": [], "first_token_within": None},
-    "assets": {"integrity": "sha384", "runtime_url": False},
-}
-_EXPECT = dict.fromkeys(("text", "tool", "interrupt", "resume", "blocked", "finished", "state"))
-
-
 @pytest.fixture
-def smoke() -> Callable[..., Any]:
+def smoke() -> Callable[..., SmokeCheck]:
     """An entry of `smoke` from what its author writes; tries once within two seconds unless told."""
 
-    def make(spec: Mapping[str, Any], *, attempts: int = 1, timeout: float = 2.0) -> Any:
-        (kind, raw), *_ = spec.items()
-        given = {re.sub("[A-Z]", lambda m: "_" + m[0].lower(), k): v for k, v in raw.items()}
-        if "expect" in given:
-            given["expect"] = [SimpleNamespace(**{**_EXPECT, **e}) for e in given["expect"]]
-        if "first_token_within" in given:
-            given["first_token_within"] = timedelta(seconds=float(given["first_token_within"].rstrip("s")))
-        check = SimpleNamespace(**{**_DEFAULTS[kind], **given})
-        kinds: dict[str, Any] = dict.fromkeys(("http", "websocket", "agent", "assets", "sql", "job"))
-        return SimpleNamespace(
-            name=kind, attempts=attempts, timeout=timedelta(seconds=timeout), **{**kinds, kind: check}
+    def make(spec: Mapping[str, Any], *, attempts: int = 1, timeout: float = 2.0) -> SmokeCheck:
+        name = next(iter(spec))
+        return SmokeCheck.model_validate(
+            {"name": name, "attempts": attempts, "timeout": f"{timeout * 1000:.0f}ms", **spec}
         )
 
     return make

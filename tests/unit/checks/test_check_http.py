@@ -12,7 +12,7 @@ from agui_operator.checks.run import CheckTarget, reported_schema, run_check
 
 Serve = Callable[[web.Application], Awaitable[str]]
 Make = Callable[..., Any]
-BODY = {"status": "canary-body", "list": [{"n": 1}, {"n": True}], "odd key": None, "deep": {"a": "x"}}
+BODY = {"status": "canary-body", "list": [{"n": 1}, {"n": True}], "odd key": "y", "deep": {"a": "x"}}
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def origin(serve: Serve) -> str:
         pytest.param({"path": "/readyz?code=503", "status": 503}, id="another-status-is-wanted"),
         pytest.param({"path": "/readyz", "jsonPath": "$.status", "equals": "canary-body"}, id="value"),
         pytest.param({"path": "/readyz", "jsonPath": "$.list[-1].n", "equals": True}, id="value-by-index"),
-        pytest.param({"path": "/readyz", "jsonPath": "$['odd key']", "equals": None}, id="null"),
+        pytest.param({"path": "/readyz", "jsonPath": "$['odd key']", "equals": "y"}, id="quoted-name"),
         pytest.param({"path": "/readyz", "jsonPath": "$.deep", "equals": {"a": "x"}}, id="object"),
         pytest.param(
             {"path": "/echo", "method": "POST", "body": {"a": [1]}, "jsonPath": "$.got", "equals": {"a": [1]}},
@@ -103,12 +103,6 @@ async def test_green(origin: str, guard: Guard, smoke: Make, target_of: Make, sp
             "expected $.status in the answer; the answer is too long to be read as JSON",
             200,
             id="too-long",
-        ),
-        pytest.param(
-            {"path": "/readyz", "jsonPath": "$..x", "equals": 1},
-            "jsonPath $..x can't be used: JSONPath is not understood from character 2 on; use $.name, $['name'] or [0]",
-            200,
-            id="not-a-path",
         ),
         pytest.param({"path": "/slow"}, "no complete answer within 0.3 s", None, id="slow"),
     ],
@@ -207,8 +201,7 @@ async def test_the_schema_head_is_read_from_the_version(
 
 
 async def test_jobs_are_not_run_here(guard: Guard, smoke: Make, target_of: Make) -> None:
-    check = smoke({"http": {"path": "/"}})
-    check = type(check)(**{**vars(check), "http": None})
+    check = smoke({"sql": {"check": "session-state"}})
     result = await run_check(check, target_of("http://127.0.0.1:1"), guard)
     assert result.passed is False
     assert "run as jobs" in result.message

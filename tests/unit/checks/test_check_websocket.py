@@ -52,8 +52,8 @@ async def origin(serve: Serve) -> str:
 @pytest.mark.parametrize(
     "spec",
     [
-        pytest.param({"path": "/ws/quiet", "holdSeconds": 0.3}, id="stays-open"),
-        pytest.param({"path": "/ws/talks", "holdSeconds": 0.4}, id="frames-while-held"),
+        pytest.param({"path": "/ws/quiet", "holdSeconds": 1}, id="stays-open"),
+        pytest.param({"path": "/ws/talks", "holdSeconds": 1}, id="frames-while-held"),
         pytest.param({"path": "/ws/hello", "holdSeconds": 0, "firstFrame": {"type": "ready"}}, id="first-frame"),
     ],
 )
