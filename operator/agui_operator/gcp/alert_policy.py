@@ -98,11 +98,8 @@ async def observe(cloud: Cloud, names: Names) -> tuple[AlertView, ...]:
 
 def plan(want: Sequence[AlertPolicy], have: Sequence[AlertView]) -> tuple[Action, ...]:
     """What makes `have` into `want`; () when they agree. Only what we set is compared."""
-    by_key: dict[str, AlertView] = {}
-    surplus: list[str] = []
-    for view in sorted(have, key=lambda v: v.name):
-        if by_key.setdefault(view.policy.key, view) is not view:
-            surplus.append(view.name)  # made twice, when a reply was lost
+    by_key = {view.policy.key: view for view in sorted(have, key=lambda v: v.name, reverse=True)}
+    surplus = [v.name for v in have if by_key[v.policy.key] is not v]  # made twice, when a reply was lost
     actions: list[Action] = []
     for policy in want:
         old = by_key.pop(policy.key, None)

@@ -40,10 +40,11 @@ async def observe(cloud: Cloud, spec: AgUiEnvironmentSpec) -> list[Resource]:
 
 def _database(cloud: Cloud, project: str, instance: str, databases: tuple[str, ...]) -> list[Awaitable[Resource]]:
     path = f"/v1/projects/{project}/instances/{instance}"
-    looks = [_row("SqlInstance", f"projects/{project}/instances/{instance}", _instance(cloud, project, path))]
+    name = f"projects/{project}/instances/{instance}"
+    looks: list[Awaitable[Resource]] = [_row("SqlInstance", name, _instance(cloud, project, path))]
     for database in databases:
         read = cloud.rest("sqladmin.databases.get", f"{path}/databases/{path_part(database)}", project=project)
-        looks.append(_row("SqlDatabase", f"projects/{project}/instances/{instance}/databases/{database}", read))
+        looks.append(_row("SqlDatabase", f"{name}/databases/{database}", read))
     return looks
 
 

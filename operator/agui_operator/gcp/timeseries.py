@@ -83,7 +83,7 @@ async def _guardrail_failures(
 
 
 async def _points(cloud: Cloud, names: Names, query: str, start: datetime, end: datetime) -> list[tuple[Any, Any]]:
-    """(series, point) of the points that lie wholly in the window; one that began before it measured what was before."""
+    """(series, point) of the points wholly in the window; one that began before it measured what was before."""
     from google.cloud import monitoring_v3
 
     project = f"projects/{names.project}"

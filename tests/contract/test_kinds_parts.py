@@ -1,0 +1,476 @@
+"""Backup, assets, pointer, alerts, resolving and time series of the operator against the local cloud."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from agui_operator.api.deployment import AgUiDeploymentSpec
+from agui_operator.api.environment import AgUiEnvironmentSpec
+from agui_operator.core.actions import (
+    AssetsPublished,
+    BackupTaken,
+    Bundle,
+    ContainerTemplate,
+    Pointer,
+    PointerSet,
+    RevisionStaged,
+    RevisionTemplate,
+)
+from agui_operator.core.analysis import Sample
+from agui_operator.core.environment import Edge, Place
+from agui_operator.core.errors import CloudError, NotOwned, UserError
+from agui_operator.core.names import Names
+from agui_operator.core.release import frontend_id
+from agui_operator.core.traffic import Target
+from agui_operator.gcp import (
+    alert_policy,
+    operations,
+    release_assets,
+    resolve,
+    run_service,
+    sql_backup,
+    standing,
+    timeseries,
+    url_map,
+)
+from agui_operator.gcp.bundle import BundleRefused
+from agui_operator.gcp.clients import Cloud, CloudSettings, connect
+from agui_operator.gcp.inventory import Inventory
+from agui_operator.gcp.outcome import Outcome
+from localgcp_fixture import LocalCloud
+
+pytestmark = pytest.mark.contract
+
+SUPPORT = Path(__file__).parents[1] / "support"
+LOCALGCP_OPTIONS = ("--catalogue", str(SUPPORT / "run_images.yaml"))
+WEB = "us-central1-docker.pkg.dev/demo/agui/web"
+NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
+EDGE = Edge("http://127.0.0.1:1", "site", "site-assets", "site-api", ("/copilotkit", "/api"))
+PLACE = Place("demo", "us-central1", "assets", "artifacts", "main", EDGE)
+HTML = b"<!doctype html><script src=/assets/app-1.js></script>"
+
+
+@pytest.fixture
+async def cloud(fresh_cloud: LocalCloud) -> AsyncIterator[Cloud]:
+    cloud = await connect(CloudSettings(endpoint=fresh_cloud.endpoint))
+    yield cloud
+    await cloud.close()
+
+
+async def finished(cloud: Cloud, outcome: Outcome) -> None:
+    if outcome.operation is not None:
+        result = await operations.wait(cloud, outcome.operation, 30)
+        assert result.done
+        assert result.error is None, result.error
+
+
+def make(fresh: LocalCloud, path: str, body: Mapping[str, Any]) -> None:
+    """Creates something with plain HTTP and waits for a compute or sql operation."""
+    answer = fresh.call(path, "POST", body)
+    kind = str(answer.get("kind", ""))
+    project = f"/compute/v1/projects/{NAMES.project}"
+    while kind.endswith("#operation") and answer["status"] != "DONE":
+        if kind.startswith("sql"):
+            answer = fresh.call(f"/v1/projects/{NAMES.project}/operations/{answer['name']}")
+        else:
+            scope = f"regions/{NAMES.region}" if answer.get("region") else "global"
+            answer = fresh.call(f"{project}/{scope}/operations/{answer['name']}")
+    assert "error" not in answer, answer
+
+
+# --- backup ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_backup_is_found_by_its_description(cloud: Cloud, fresh_cloud: LocalCloud) -> None:
+    instance = {
+        "name": "main",
+        "region": NAMES.region,
+        "databaseVersion": "POSTGRES_16",
+        "settings": {"tier": "db-custom-1-3840"},
+    }
+    await asyncio.to_thread(make, fresh_cloud, "/v1/projects/demo/instances", instance)
+    wanted = NAMES.backup_description("r1")
+    assert await sql_backup.observe(cloud, NAMES, "main", wanted) is None
+    outcome = await sql_backup.apply(cloud, NAMES, BackupTaken("main", wanted))
+    assert outcome.operation is not None
+    seen = await sql_backup.observe(cloud, NAMES, "main", wanted)
+    assert seen is not None
+    with pytest.raises(CloudError) as caught:
+        await sql_backup.apply(cloud, NAMES, BackupTaken("main", NAMES.backup_description("r2")))
+    assert (caught.value.code, caught.value.status) == (409, "operationInProgress")
+    await finished(cloud, outcome)
+    seen = await sql_backup.observe(cloud, NAMES, "main", wanted)
+    assert seen is not None
+    assert seen.succeeded is True
+    assert await sql_backup.observe(cloud, NAMES, "main", NAMES.backup_description("r2")) is None
+
+
+# --- assets ----------------------------------------------------------------------------------------------------------
+
+
+def archive(files: Mapping[str, bytes], runtime_url: str = "/copilotkit") -> bytes:
+    types = {"html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
+    listed = [
+        {
+            "path": path,
+            "sha384": base64.b64encode(hashlib.sha384(data).digest()).decode(),
+            "size": len(data),
+            "contentType": types[path.rpartition(".")[2]],
+        }
+        for path, data in files.items()
+    ]
+    manifest = {"schemaVersion": 1, "entrypoint": "index.html", "runtimeUrl": runtime_url, "files": listed}
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        for path, data in {**files, "manifest.json": json.dumps(manifest).encode()}.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return gzip.compress(raw.getvalue(), mtime=0)
+
+
+def upload(fresh: LocalCloud, data: bytes, name: str = "b.tar.gz") -> Bundle:
+    import urllib.request
+
+    url = f"{fresh.endpoint}/upload/storage/v1/b/artifacts/o?uploadType=media&name={name}"
+    headers = {"Content-Type": "application/gzip"}
+    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method="POST")) as reply:
+        assert reply.status == 200
+    return Bundle("artifacts", name, hashlib.sha256(data).hexdigest())
+
+
+@pytest.fixture
+def buckets(fresh_cloud: LocalCloud) -> LocalCloud:
+    for name in ("assets", "artifacts"):
+        fresh_cloud.call("/storage/v1/b?project=demo", "POST", {"name": name})
+    return fresh_cloud
+
+
+def published(bundle: Bundle) -> AssetsPublished:
+    return AssetsPublished(bundle, frontend_id(bundle.sha256), "assets", "/copilotkit")
+
+
+async def test_a_bundle_is_published_with_its_page_last(cloud: Cloud, buckets: LocalCloud) -> None:
+    files = {f"assets/app-{n}.js": b"%d" % n for n in range(12)} | {"index.html": HTML, "favicon.svg": b"<svg/>"}
+    action = published(upload(buckets, archive(files)))
+    assert await release_assets.observe(cloud, "assets", action.frontend) is False
+    since = buckets.last
+    steps: list[tuple[int, int]] = []
+    await release_assets.apply(cloud, action, lambda done, total: steps.append((done, total)))
+    written = [resource.rpartition("/o/")[2] or resource for _, resource in buckets.effects(since)]
+    assert len(written) == len(files) + 1
+    assert written[-1].endswith(f"releases/{action.frontend}/index.html")
+    assert written[-2].endswith("manifest.json")
+    assert steps[-1] == (len(files) + 1, len(files) + 1)
+    assert await release_assets.observe(cloud, "assets", action.frontend) is True
+    page = buckets.call(f"/storage/v1/b/assets/o/releases%2F{action.frontend}%2Findex.html")
+    assert (page["contentType"], page["cacheControl"]) == ("text/html", release_assets.NEVER)
+    script = buckets.call("/storage/v1/b/assets/o/assets%2Fapp-3.js")
+    assert (script["contentType"], script["cacheControl"]) == ("text/javascript", release_assets.FOREVER)
+    since = buckets.last
+    await release_assets.apply(cloud, action)
+    assert buckets.effects(since) == []
+
+
+async def test_a_second_release_uploads_only_what_is_new(cloud: Cloud, buckets: LocalCloud) -> None:
+    await release_assets.apply(cloud, published(upload(buckets, archive({"assets/a-1.js": b"1", "index.html": HTML}))))
+    files = {"assets/a-1.js": b"1", "assets/b-2.js": b"2", "index.html": HTML + b"2"}
+    action = published(upload(buckets, archive(files), "c.tar.gz"))
+    since = buckets.last
+    await release_assets.apply(cloud, action)
+    names = sorted(resource.rpartition("/")[2] for _, resource in buckets.effects(since))
+    assert names == ["b-2.js", "index.html", "manifest.json"]
+
+
+async def test_an_interrupted_upload_is_no_release_and_is_taken_up(cloud: Cloud, buckets: LocalCloud) -> None:
+    action = published(upload(buckets, archive({"assets/a-1.js": b"1", "index.html": HTML})))
+    # The first write has its effect and its reply is lost.
+    buckets.fault(method="storage.objects.insert", when="after", count=1, code="UNAVAILABLE", message="lost")
+    with pytest.raises(CloudError, match="lost"):
+        await release_assets.apply(cloud, action)
+    assert await release_assets.observe(cloud, "assets", action.frontend) is False
+    since = buckets.last
+    await release_assets.apply(cloud, action)
+    assert await release_assets.observe(cloud, "assets", action.frontend) is True
+    assert not [r for _, r in buckets.effects(since) if r.endswith("a-1.js")]
+
+
+async def test_what_is_refused_uploads_nothing(cloud: Cloud, buckets: LocalCloud) -> None:
+    good = upload(buckets, archive({"assets/a-1.js": b"1", "index.html": HTML}))
+    since = buckets.last
+    for action, message in (
+        (replace(published(good), bundle=replace(good, sha256="0" * 64)), "spec.frontend.bundle.sha256"),
+        (replace(published(good), runtime_url="/other"), "runtimeUrl"),
+        (replace(published(good), bundle=replace(good, object="missing.tar.gz")), "does not exist"),
+    ):
+        with pytest.raises(UserError, match=message):
+            await release_assets.apply(cloud, action)
+    assert buckets.effects(since) == []
+
+
+async def test_other_bytes_under_a_pool_name_are_never_overwritten(cloud: Cloud, buckets: LocalCloud) -> None:
+    await release_assets.apply(cloud, published(upload(buckets, archive({"assets/a-1.js": b"1", "index.html": HTML}))))
+    action = published(upload(buckets, archive({"assets/a-1.js": b"CHANGED", "index.html": HTML}), "c.tar.gz"))
+    with pytest.raises(BundleRefused, match=r"assets/a-1\.js is published with another content"):
+        await release_assets.apply(cloud, action)
+
+
+# --- pointer ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def balancer(buckets: LocalCloud) -> LocalCloud:
+    base = "/compute/v1/projects/demo/global"
+    link = f"https://www.googleapis.com{base}"
+    make(buckets, f"{base}/backendBuckets", {"name": "site-assets", "bucketName": "assets", "enableCdn": True})
+    make(
+        buckets,
+        "/compute/v1/projects/demo/regions/us-central1/networkEndpointGroups",
+        {"name": "site", "networkEndpointType": "SERVERLESS", "cloudRun": {"service": NAMES.service}},
+    )
+    group = "https://www.googleapis.com/compute/v1/projects/demo/regions/us-central1/networkEndpointGroups/site"
+    service = {"name": "site-api", "protocol": "HTTPS", "loadBalancingScheme": "EXTERNAL_MANAGED"}
+    make(buckets, f"{base}/backendServices", {**service, "backends": [{"group": group}]})
+    bucket = f"{link}/backendBuckets/site-assets"
+    foreign = {"hosts": ["other.example"], "pathMatcher": "other"}
+    matcher = {"name": "other", "defaultService": bucket}
+    body = {"name": "site", "defaultService": bucket, "hostRules": [foreign], "pathMatchers": [matcher]}
+    make(buckets, f"{base}/urlMaps", body)
+    make(buckets, f"{base}/targetHttpProxies", {"name": "site", "urlMap": f"{link}/urlMaps/site"})
+    rule = {"name": "site", "target": f"{link}/targetHttpProxies/site", "portRange": "80"}
+    make(buckets, f"{base}/forwardingRules", {**rule, "loadBalancingScheme": "EXTERNAL_MANAGED"})
+    return buckets
+
+
+async def point(cloud: Cloud, pointer: Pointer | None) -> None:
+    await finished(cloud, await url_map.apply(cloud, NAMES, PLACE, PointerSet(pointer)))
+
+
+async def test_the_pointer_moves_back_and_goes(cloud: Cloud, balancer: LocalCloud) -> None:
+    foreign = balancer.call("/compute/v1/projects/demo/global/urlMaps/site")["hostRules"]
+    seen, fingerprint = await url_map.observe(cloud, NAMES, PLACE)
+    assert seen is None
+    assert fingerprint
+    first, second = Pointer("aaa111", "r1"), Pointer("bbb222", "r2")
+    for pointer in (first, second, first):
+        since = balancer.last
+        await point(cloud, pointer)
+        assert (await url_map.observe(cloud, NAMES, PLACE))[0] == pointer
+        assert [m for m, _ in balancer.effects(since)] == ["update"]
+    since = balancer.last
+    await point(cloud, first)
+    assert balancer.effects(since) == []
+    await point(cloud, None)
+    assert (await url_map.observe(cloud, NAMES, PLACE))[0] is None
+    assert balancer.call("/compute/v1/projects/demo/global/urlMaps/site")["hostRules"] == foreign
+
+
+async def test_the_edge_serves_what_the_pointer_says(cloud: Cloud, balancer: LocalCloud) -> None:
+    files = {"assets/app-1.js": b"1", "index.html": HTML, "favicon.svg": b"<svg/>"}
+    action = published(upload(balancer, archive(files)))
+    await release_assets.apply(cloud, action)
+    await point(cloud, Pointer(action.frontend, "r1"))
+    async with aiohttp.ClientSession(base_url=balancer.edge) as browser:
+        for path, code, body in (
+            ("/", 200, HTML),
+            ("/t/123/details", 200, HTML),
+            ("/anything", 200, HTML),
+            ("/assets/app-1.js", 200, b"1"),
+            ("/favicon.svg", 200, b"<svg/>"),
+            (f"/releases/{action.frontend}/index.html", 200, HTML),
+            ("/assets/gone.js", 404, None),
+        ):
+            async with browser.get(path) as reply:
+                assert reply.status == code, path
+                assert body is None or await reply.read() == body, path
+
+
+async def test_rules_changed_by_hand_are_no_release_and_are_put_right(cloud: Cloud, balancer: LocalCloud) -> None:
+    pointer = Pointer("aaa111", "r1")
+    await point(cloud, pointer)
+    path = "/compute/v1/projects/demo/global/urlMaps/site"
+    body = balancer.call(path)
+    text = json.dumps(body["pathMatchers"]).replace("/releases/aaa111/index.html", "/releases/evil/index.html")
+    balancer.call(path, "PATCH", {"fingerprint": body["fingerprint"], "pathMatchers": json.loads(text)})
+    seen, _ = await url_map.observe(cloud, NAMES, PLACE)
+    assert seen is not None
+    assert seen.frontend == url_map.CHANGED_BY_HAND
+    await point(cloud, pointer)
+    assert (await url_map.observe(cloud, NAMES, PLACE))[0] == pointer
+
+
+async def test_a_stale_fingerprint_is_looked_up_again(cloud: Cloud, balancer: LocalCloud) -> None:
+    pointer = Pointer("aaa111", "r1")
+    stale = url_map.UrlMap("c3RhbGU=", (), ())
+    await finished(cloud, await url_map.apply(cloud, NAMES, PLACE, PointerSet(pointer), stale))
+    assert (await url_map.observe(cloud, NAMES, PLACE))[0] == pointer
+    hosts = [h for r in balancer.call("/compute/v1/projects/demo/global/urlMaps/site")["hostRules"] for h in r["hosts"]]
+    assert sorted(hosts) == ["127.0.0.1", "other.example"]
+
+
+async def test_a_strangers_rules_are_left_alone(cloud: Cloud, balancer: LocalCloud) -> None:
+    await point(cloud, Pointer("aaa111", "r1"))
+    since = balancer.last
+    stranger = replace(NAMES, uid="uid-2")
+    with pytest.raises(NotOwned, match="belongs to uid-1"):
+        await url_map.apply(cloud, stranger, PLACE, PointerSet(Pointer("bbb222", "r9")))
+    assert (await url_map.observe(cloud, stranger, PLACE))[0] is None
+    taken = replace(PLACE, edge=replace(EDGE, domain="other.example"))
+    with pytest.raises(NotOwned, match=r"other\.example .* is served by path matcher other"):
+        await url_map.apply(cloud, replace(NAMES, name="second"), taken, PointerSet(Pointer("bbb222", "r9")))
+    assert balancer.effects(since) == []
+
+
+# --- alerts ----------------------------------------------------------------------------------------------------------
+
+LIMITS = {
+    "latency_p95_ms": 2000,
+    "error_rate": 0.01,
+    "guardrail_failure_rate": 0.01,
+    "websocket_failure_rate": 0.02,
+    "availability_objective": 0.999,
+}
+
+
+async def test_alerts_converge_and_go(cloud: Cloud, fresh_cloud: LocalCloud) -> None:
+    want = alert_policy.desired(NAMES, PLACE, LIMITS, "r1")
+    for _ in range(2):
+        actions = alert_policy.plan(want, await alert_policy.observe(cloud, NAMES))
+        for action in actions:
+            await alert_policy.apply(cloud, NAMES, action)  # type: ignore[arg-type]
+    assert actions == ()
+    since = fresh_cloud.last
+    want = alert_policy.desired(NAMES, PLACE, {**LIMITS, "error_rate": 0.05}, "r2")
+    for action in alert_policy.plan(want, await alert_policy.observe(cloud, NAMES)):
+        await alert_policy.apply(cloud, NAMES, action)  # type: ignore[arg-type]
+    assert [e for e, _ in fresh_cloud.effects(since)] == ["update"]
+    have = await alert_policy.observe(cloud, NAMES)
+    assert alert_policy.plan(want, have) == ()
+    assert await alert_policy.observe(cloud, replace(NAMES, uid="uid-2")) == ()
+    for action in (*alert_policy.plan((), have), *alert_policy.plan((), have)):
+        await alert_policy.apply(cloud, NAMES, action)  # type: ignore[arg-type]
+    assert await alert_policy.observe(cloud, NAMES) == ()
+
+
+# --- resolving -------------------------------------------------------------------------------------------------------
+
+
+def spec(**backend: Any) -> AgUiDeploymentSpec:
+    body = {"image": f"{WEB}:v1", "serviceAccount": "runtime", **backend}
+    return AgUiDeploymentSpec.model_validate({"environmentRef": {"name": "prod"}, "backend": body})
+
+
+def add_secret(fresh: LocalCloud, name: str = "db") -> None:
+    fresh.call(f"/v1/projects/demo/secrets?secretId={name}", "POST", {"replication": {"automatic": {}}})
+    for _ in range(2):
+        payload = {"payload": {"data": base64.b64encode(b"hidden").decode()}}
+        fresh.call(f"/v1/projects/demo/secrets/{name}:addVersion", "POST", payload)
+
+
+async def test_what_can_move_is_pinned(cloud: Cloud, fresh_cloud: LocalCloud) -> None:
+    add_secret(fresh_cloud)
+    secrets = [{"env": "DB", "secret": "db"}, {"env": "OLD", "secret": "db", "version": "1"}]
+    resolved = await resolve.resolve(cloud, NAMES, spec(secrets=secrets), PLACE)
+    repository, _, digest = resolved.image.partition("@sha256:")
+    assert (repository, len(digest)) == (WEB, 64)
+    assert resolved.secrets == {"DB": "2", "OLD": "1"}
+    assert resolved.migration_image is None
+    since = fresh_cloud.last
+    pinned = [{"env": "DB", "secret": "db", "version": "1"}]
+    again = await resolve.resolve(cloud, NAMES, spec(image=resolved.image, secrets=pinned), PLACE)
+    assert again.image == resolved.image
+    assert fresh_cloud.ledger(since, kind="call") == []
+
+
+async def test_what_is_missing_is_named_by_its_field(cloud: Cloud, fresh_cloud: LocalCloud) -> None:
+    with pytest.raises(UserError, match=r"spec\.backend\.image: image .*:v99 does not exist"):
+        await resolve.resolve(cloud, NAMES, spec(image=f"{WEB}:v99"), PLACE)
+    with pytest.raises(UserError, match=r"spec\.backend\.secrets\[0\]: secret none does not exist"):
+        await resolve.resolve(cloud, NAMES, spec(secrets=[{"env": "DB", "secret": "none"}]), PLACE)
+    add_secret(fresh_cloud)
+    fresh_cloud.call("/v1/projects/demo/secrets/db/versions/2:disable", "POST", {})
+    with pytest.raises(UserError, match=r"version 2 of secret db is not enabled"):
+        await resolve.resolve(cloud, NAMES, spec(secrets=[{"env": "DB", "secret": "db"}]), PLACE)
+
+
+# --- time series, inventory, environment -----------------------------------------------------------------------------
+
+
+async def test_requests_are_measured_by_revision(cloud: Cloud, fresh_cloud: LocalCloud) -> None:
+    revision = NAMES.revision("r1")
+    template = RevisionTemplate(revision, "r1", ContainerTemplate(f"{WEB}:v1", "sa@demo.iam.gserviceaccount.com"))
+    outcome = await run_service.apply(cloud, NAMES, RevisionStaged(template, (Target(revision, 100),)), None)
+    await finished(cloud, outcome)
+    inventory = Inventory(cloud)
+    since = fresh_cloud.last
+    await asyncio.gather(*(inventory.fresh("demo", "us-central1", 60) for _ in range(5)))
+    assert len(fresh_cloud.ledger(since, kind="call")) == 1
+    seen = inventory.service(NAMES)
+    assert seen == await run_service.observe(cloud, NAMES)
+    assert seen is not None
+    assert inventory.service(replace(NAMES, name="none")) is None
+    start = datetime.now(UTC)
+    await asyncio.sleep(1.0)
+    async with aiohttp.ClientSession() as browser:
+        for _ in range(20):
+            async with browser.get(
+                f"{fresh_cloud.edge}/whoami", headers={"Host": seen.uri.partition("//")[2]}
+            ) as reply:
+                assert reply.status == 200
+    for _ in range(50):
+        await asyncio.sleep(0.1)
+        since = fresh_cloud.last
+        samples = await timeseries.read(cloud, NAMES, [revision, "other"], start, datetime.now(UTC))
+        assert len(fresh_cloud.ledger(since, kind="call")) == 1
+        if samples[revision].requests == 20:
+            break
+    sample = samples[revision]
+    assert (sample.requests, sample.errors) == (20, 0)
+    assert sample.latency_p50_ms is not None
+    assert 0 < sample.latency_p50_ms <= (sample.latency_p95_ms or 0) <= (sample.latency_p99_ms or 0)
+    assert samples["other"] == Sample()
+
+
+async def test_what_an_environment_names_is_looked_at(cloud: Cloud, balancer: LocalCloud) -> None:
+    add_secret(balancer)
+    body = {
+        "projectId": "demo",
+        "region": "us-central1",
+        "database": {"instance": "main"},
+        "storage": {"assets": {"bucket": "assets"}, "artifacts": {"bucket": "artifacts"}},
+        "edge": {
+            "domain": "app.example",
+            "urlMap": "site",
+            "backendBucket": "site-assets",
+            "backendService": "gone",
+        },
+        "secrets": [{"name": "db"}, {"name": "gone"}],
+        "observability": {"channels": [{"name": "oncall", "resource": "projects/demo/notificationChannels/1"}]},
+    }
+    rows = await standing.observe(cloud, AgUiEnvironmentSpec.model_validate(body))
+    states = [(row["kind"], row["state"]) for row in rows]
+    assert states == [
+        ("SqlInstance", "Missing"),
+        ("Bucket", "Present"),
+        ("Bucket", "Present"),
+        ("UrlMap", "Present"),
+        ("BackendBucket", "Present"),
+        ("BackendService", "Missing"),
+        ("Secret", "Present"),
+        ("Secret", "Missing"),
+        ("NotificationChannel", "Missing"),
+    ]
