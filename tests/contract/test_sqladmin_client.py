@@ -208,6 +208,11 @@ def test_settings_change_under_their_version(shared: Sql) -> None:
     with pytest.raises(HttpError) as caught:
         shared.call("instances", "patch", instance="main", body=body)
     assert reason(caught) == (412, "staleData")
+    for name in ("listen_addresses", "archive_command", "port", "Work_Mem"):
+        change = {"settings": {"databaseFlags": [{"name": name, "value": "1"}]}}
+        with pytest.raises(HttpError) as caught:
+            shared.call("instances", "patch", instance="main", body=change)
+        assert reason(caught) == (400, "invalidFlagName")
     failed = shared.done(
         "instances",
         "patch",

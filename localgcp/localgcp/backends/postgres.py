@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -140,19 +141,34 @@ class _Server:
         return False
 
     async def stop(self) -> None:
-        """Fast shutdown, immediate after 5 seconds, SIGKILL after 10."""
         async with self.lock:
-            child = self._child
-            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-                if child is None or child.returncode is not None:
-                    break
-                with contextlib.suppress(ProcessLookupError):
-                    child.send_signal(number)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(child.wait(), _STOP_SECONDS)
-            self._child = None
+            await self._stopped()
+
+    async def replace_data(self, fresh: Path) -> None:
+        """Stops the server and puts another cluster in its place; nobody can start it in between. May be repeated
+        after a crash at any point."""
+        old = self.directory / "data.old"
+        async with self.lock:
+            await self._stopped()
+            await asyncio.to_thread(shutil.rmtree, old, True)
             if self.data.exists():
-                await _stop_leftover(self.data)
+                self.data.rename(old)
+            os.rename(fresh, self.data)
+        await asyncio.to_thread(shutil.rmtree, old, True)
+
+    async def _stopped(self) -> None:
+        """Fast shutdown, immediate after 5 seconds, SIGKILL after 10."""
+        child = self._child
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            if child is None or child.returncode is not None:
+                break
+            with contextlib.suppress(ProcessLookupError):
+                child.send_signal(number)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.wait(), _STOP_SECONDS)
+        self._child = None
+        if self.data.exists():
+            await _stop_leftover(self.data)
 
     async def sql(self, script: str, database: str = "postgres") -> str:
         """Runs statements as the admin; returns unaligned output. Raises PostgresError with the server's message."""
@@ -286,17 +302,14 @@ class Postgres:
         return await asyncio.to_thread(_size, target)
 
     async def restore(self, project: str, instance: str, source_project: str, backup: str) -> None:
-        """Replaces an instance's whole cluster by a backup. The old one is kept until the new one is in place."""
+        """Replaces an instance's whole cluster by a backup."""
         server, source = self._existing(project, instance), self._backup(source_project, backup)
-        fresh, old = server.directory / "data.new", server.directory / "data.old"
+        fresh = server.directory / "data.new"
         await asyncio.to_thread(shutil.rmtree, fresh, True)
         await pg.copy_tree(source / "data", fresh)
-        await server.stop()
-        server.data.rename(old)
-        fresh.rename(server.data)
+        await server.replace_data(fresh)
         shutil.copy2(source / pg.PASSWORD_FILE, server.directory / pg.PASSWORD_FILE)
         await server.ensure()
-        await asyncio.to_thread(shutil.rmtree, old, True)
 
     async def clone(self, project: str, instance: str, target: str) -> None:
         """A new server with a copy of everything that is committed now."""

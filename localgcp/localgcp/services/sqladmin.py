@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,96}[a-z0-9])?")
 _FLAG = re.compile(r"[a-z_][a-z0-9_.]*")
+# Cloud SQL has a list of flags; what is never on it would move the server or run commands on this machine.
+_FORBIDDEN_FLAG = re.compile(r".*_(command|file|directory|directories|libraries|addresses)|port|fsync|ssl.*")
 _CLIENT_FIELDS = ("databaseVersion", "region", "settings", "maintenanceVersion", "masterInstanceName", "gceZone")
 
 
@@ -265,5 +267,6 @@ class Instances:
 
 def _check_flags(record: Json) -> None:
     for flag in record["settings"].get("databaseFlags") or []:
-        if not _FLAG.fullmatch(str(flag.get("name", ""))) or "value" not in flag:
-            raise from_http(400, f"Invalid flag: {flag}", "invalidFlagName")
+        name = str(flag.get("name", ""))
+        if not _FLAG.fullmatch(name) or _FORBIDDEN_FLAG.fullmatch(name) or "value" not in flag:
+            raise from_http(400, f"Invalid flag name or value: {name!r}", "invalidFlagName")

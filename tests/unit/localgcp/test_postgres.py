@@ -85,6 +85,19 @@ async def test_backup_restore_and_clone_are_real_copies(postgres: Postgres) -> N
     assert await _read(postgres, "main", "SELECT n FROM t") == 1
 
 
+async def test_a_restore_that_was_cut_off_can_be_repeated(postgres: Postgres, tmp_path: Path) -> None:
+    await postgres.create("demo", "main")
+    await _login(postgres, "main")
+    await postgres.back_up("demo", "main", "17")
+    await postgres.sql("demo", "main", "CREATE TABLE t AS SELECT 2 AS n;")
+    await postgres.configure("demo", "main", flags={}, stopped=True)
+    directory = tmp_path / "sql/demo/main"  # as after a kill between the two renames
+    (directory / "data").rename(directory / "data.old")
+    await postgres.restore("demo", "main", "demo", "17")
+    assert await postgres.sql("demo", "main", "SELECT to_regclass('t') IS NULL") == "t\n"
+    assert sorted(path.name for path in directory.iterdir() if path.is_dir()) == ["data"]
+
+
 async def test_an_error_is_the_servers_and_has_no_statement_in_the_log(postgres: Postgres, tmp_path: Path) -> None:
     await postgres.create("demo", "main")
     with pytest.raises(PostgresError, match="already exists"):
