@@ -12,7 +12,6 @@ from typing import Any
 from ag_ui_adk import ADKAgent, AGUIToolset
 from google.adk.agents import LlmAgent
 from google.adk.apps import App, ResumabilityConfig
-from google.adk.sessions import DatabaseSessionService
 from google.adk.tools import FunctionTool
 
 from agui_app.audit import AuditTrail
@@ -22,6 +21,7 @@ from agui_app.plugin import OversightPlugin
 from agui_app.research import research_pipeline
 from agui_app.run_context import current_run
 from agui_app.script import load_script
+from agui_app.sessions import SessionStore
 from agui_app.settings import Settings
 from agui_app.tools import OrderTools, refund_needs_approval
 
@@ -41,9 +41,7 @@ _SCHEDULING = """You book delivery slots with `book_slot`. Ask for the order and
 class Agents:
     """The built agents and the services they stand on. `names` are the agents by name, root first."""
 
-    def __init__(
-        self, adk: ADKAgent, sessions: DatabaseSessionService, rules: Guardrails, names: Sequence[str]
-    ) -> None:
+    def __init__(self, adk: ADKAgent, sessions: SessionStore, rules: Guardrails, names: Sequence[str]) -> None:
         self.adk = adk
         self.sessions = sessions
         self.rules = rules
@@ -74,7 +72,7 @@ def _build(settings: Settings, engine: Any, extra_tools: Mapping[str, Sequence[C
         plugins=[OversightPlugin(rules, trail, engine)],
         resumability_config=ResumabilityConfig(is_resumable=True),
     )
-    sessions = DatabaseSessionService(db_engine=engine)
+    sessions = SessionStore(engine)
     adk = ADKAgent.from_app(
         app,
         user_id_extractor=lambda _: current_run().user_id,

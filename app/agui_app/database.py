@@ -37,12 +37,12 @@ def database_url(settings: DatabaseSettings, driver: str) -> URL:
 
 
 def create_engine(settings: DatabaseSettings, pool_size: int = 10) -> AsyncEngine:
-    """The application's pool. `pool_pre_ping` survives a failover; waiting for a connection ends after 10 s."""
+    """The application's pool. `pool_pre_ping` survives a failover; waiting for a connection ends after 30 s."""
     return create_async_engine(
         database_url(settings, "asyncpg"),
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_timeout=10,
+        pool_timeout=30,
         pool_pre_ping=True,
         pool_recycle=1800,
         connect_args={"timeout": 5, "server_settings": {"application_name": "agui-app"}},

@@ -48,6 +48,7 @@ class EventLog:
 
     def __init__(self, engine: AsyncEngine, instance: str) -> None:
         self._engine = engine
+        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement needs no transaction
         self.instance = instance
 
     async def claim(self, user: str, thread: str, run_id: str, runs_per_user: int) -> int:
@@ -56,7 +57,7 @@ class EventLog:
         Raises ThreadBusy, RunExists, TooManyRuns.
         """
         keys = {"user": user, "thread": thread, "run": run_id, "instance": self.instance}
-        async with self._engine.begin() as connection:
+        async with self._single.connect() as connection:
             first = await connection.scalar(_CLAIM, keys | {"most": runs_per_user})
             if first is not None:
                 return int(first)
@@ -70,8 +71,8 @@ class EventLog:
         raise TooManyRuns(user)
 
     async def append(self, user: str, thread: str, run_id: str, first: int, events: Sequence[str]) -> None:
-        """Adds events numbered from `first` and wakes the listeners of all instances; one transaction."""
-        async with self._engine.begin() as connection:
+        """Adds events numbered from `first` and wakes the listeners of all instances, in one statement."""
+        async with self._single.connect() as connection:
             await self._write(connection, user, thread, run_id, first, events)
 
     async def finish(
@@ -105,43 +106,42 @@ class EventLog:
         if not events:
             return
         keys = {"user": user, "thread": thread, "run": run_id}
-        await connection.execute(_APPEND, keys | {"first": first, "events": list(events)})
-        note = json.dumps({"user": user, "thread": thread, "from": self.instance})
-        await connection.execute(_NOTIFY, {"channel": EVENTS_CHANNEL, "note": note})
+        note = {"channel": EVENTS_CHANNEL, "note": json.dumps({"user": user, "thread": thread})}
+        await connection.execute(_APPEND, keys | note | {"first": first, "events": list(events)})
 
     async def read(self, user: str, thread: str, after: int, limit: int = 500) -> list[tuple[int, str]]:
         """Events with a sequence number above `after`, in order, at most `limit`."""
-        async with self._engine.connect() as connection:
+        async with self._single.connect() as connection:
             rows = await connection.execute(_READ, {"user": user, "thread": thread, "after": after, "limit": limit})
             return [(row.seq, row.event) for row in rows]
 
     async def last_seq(self, user: str, thread: str) -> int:
         """Sequence number of the thread's newest event; 0 when it has none."""
-        async with self._engine.connect() as connection:
+        async with self._single.connect() as connection:
             return int(await connection.scalar(_LAST, {"user": user, "thread": thread}) or 0)
 
     async def live_run(self, user: str, thread: str) -> LiveRun | None:
         """The thread's live run on any instance."""
-        async with self._engine.connect() as connection:
+        async with self._single.connect() as connection:
             row = (await connection.execute(_LIVE, {"user": user, "thread": thread})).one_or_none()
         return None if row is None else LiveRun(row.run_id, row.first_seq, row.instance, float(row.started))
 
     async def last_outcome(self, user: str, thread: str) -> dict[str, Any] | None:
         """Outcome of the thread's latest run that came to an end: open interrupts, if it waits for a person. A failed
         run (a wrong answer, say) changes nothing about that."""
-        async with self._engine.connect() as connection:
+        async with self._single.connect() as connection:
             outcome = await connection.scalar(_OUTCOME, {"user": user, "thread": thread})
         return outcome if isinstance(outcome, dict) else None
 
     async def ask_to_stop(self, user: str, thread: str) -> None:
         """Tells all instances to stop the thread's live run."""
         note = json.dumps({"user": user, "thread": thread})
-        async with self._engine.begin() as connection:
+        async with self._single.connect() as connection:
             await connection.execute(_NOTIFY, {"channel": STOP_CHANNEL, "note": note})
 
     async def heartbeat(self) -> None:
         """Says that this instance's runs are alive."""
-        async with self._engine.begin() as connection:
+        async with self._single.connect() as connection:
             await connection.execute(_HEARTBEAT, {"instance": self.instance})
 
     async def reap(self, user: str | None = None, thread: str | None = None) -> int:
@@ -196,10 +196,13 @@ SELECT EXISTS (SELECT 1 FROM agent_runs WHERE user_id = :user AND thread_id = :t
        EXISTS (SELECT 1 FROM agent_runs WHERE user_id = :user AND thread_id = :thread AND status = 'running') AS busy
 """)
 _APPEND = text("""
+WITH added AS (
 INSERT INTO run_events (user_id, thread_id, seq, run_id, event)
 SELECT :user, :thread, CAST(:first AS bigint) + n - 1, :run, e
 FROM unnest(CAST(:events AS text[])) WITH ORDINALITY AS t(e, n)
 ON CONFLICT DO NOTHING
+)
+SELECT pg_notify(:channel, :note)
 """)
 _FINISH = text("""
 UPDATE agent_runs SET status = :status, last_seq = :last, outcome = CAST(:outcome AS jsonb), finished_at = now()

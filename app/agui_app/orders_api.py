@@ -16,7 +16,8 @@ router = APIRouter(prefix="/api", tags=["orders"])
 async def order(request: Request, order_id: Annotated[int, Path(ge=1, le=2**63 - 1)]) -> dict[str, Any]:
     """One order, from the database."""
     services: Services = request.app.state.services
-    async with services.engine.connect() as connection:
+    single = services.engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement needs no transaction
+    async with single.connect() as connection:
         found = await read_order(connection, order_id)
     if found is None:
         raise HTTPException(404, f"there is no order {order_id}")

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -50,7 +51,7 @@ class Run:
     lines: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     committed: int = 0
-    closing: bool = False  # the agent is done; what is left is written with the end
+    closing: asyncio.Event = field(default_factory=asyncio.Event)  # the agent is done; the rest goes with the end
     ended: bool = False
     stopping: str = ""  # why it is being cancelled: "stop" or "shutdown"
     task: asyncio.Task[None] | None = None
@@ -133,7 +134,7 @@ class Runs:
     async def stop(self, user: str, thread: str, reason: str = "stop") -> bool:
         """Cancels the thread's run if it is in this process; returns whether there was one."""
         run = self._live.get((user, thread))
-        if run is None or run.task is None or run.closing:
+        if run is None or run.task is None or run.closing.is_set():
             return False
         if not run.stopping:  # a second cancel would interrupt the orderly end of the first
             run.stopping = reason
@@ -195,11 +196,13 @@ class Runs:
     async def _write_batches(self, run: Run) -> None:
         """Keeps the log up to date until the run closes; a token stream costs one transaction per BATCH_SECONDS."""
         changed = run.watch()
-        while not run.closing:
+        while not run.closing.is_set():
             await changed.wait()
-            await asyncio.sleep(BATCH_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BATCH_SECONDS):
+                    await run.closing.wait()
             changed.clear()
-            if run.closing or run.committed == len(run.lines):
+            if run.closing.is_set() or run.committed == len(run.lines):
                 continue
             batch = run.lines[run.committed :]
             first = run.first_seq + run.committed
@@ -208,7 +211,7 @@ class Runs:
             run.wake()
 
     async def _end(self, run: Run, writer: asyncio.Task[None], context: RunContext, last: Event) -> None:
-        run.closing = True
+        run.closing.set()
         run.wake()
         try:
             await writer
