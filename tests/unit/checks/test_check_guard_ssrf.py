@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import web
 
-from agui_operator.checks.addresses import Refused
+from agui_operator.checks.addresses import Refused, parse_origin
 from agui_operator.checks.guard import Call, Guard, Unreachable
 
 # "{p}" is the sinkhole's port.
@@ -319,3 +319,10 @@ async def test_proxy_variables_are_not_read(sinkhole: Sinkhole, monkeypatch: pyt
     await refused(Guard(allow_loopback=True), Call("http://127.0.0.1:1", "/"))
     assert sinkhole.connections == []
     assert sinkhole.attempts == [("127.0.0.1", 1)]
+
+
+@pytest.mark.parametrize("host", HOSTS_IN_DISGUISE)
+def test_no_disguised_host_is_an_origin_in_the_cloud(host: str) -> None:
+    """Judged by its spelling alone, before any resolver reads `0x7f.1` as an address."""
+    with pytest.raises(Refused):
+        parse_origin(f"https://{host}")
