@@ -37,6 +37,32 @@ def run(log_level: str, log_format: str) -> None:
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--offline", is_flag=True, help="Do not ask the cluster: environment and policy must be in the files.")
+def plan(files: tuple[Path, ...], offline: bool) -> None:
+    """Prints what applying the manifests would do in Google Cloud, in order. Changes nothing.
+
+    The live object, its environment and the policies come from the cluster of the current login, unless --offline.
+    """
+    import asyncio
+
+    import yaml
+
+    from agui_operator.api.parse import SpecInvalid
+    from agui_operator.core.errors import CloudError, UserError
+    from agui_operator.engine.settings import SettingInvalid, from_environment
+    from agui_operator.handlers.preview import plan as plan_documents
+
+    documents = [d for file in files for d in yaml.safe_load_all(file.read_text()) if isinstance(d, dict)]
+    try:
+        lines = asyncio.run(plan_documents(from_environment(), documents, cluster=not offline))
+    except (SettingInvalid, SpecInvalid, UserError, CloudError, ConnectionError) as exc:
+        raise click.ClickException(str(exc)) from exc
+    for line in lines:
+        click.echo(line)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def lint(files: tuple[Path, ...]) -> None:
     """Checks manifests without a cluster: schema, rules and references. Exits 1 on any finding."""
     from agui_operator.api.lint import lint_documents

@@ -72,6 +72,11 @@ class ControlPlane:
         return read_cluster(self.kubeconfig).server
 
     @property
+    def kubectl_path(self) -> Path:
+        """The kubectl that belongs to this cluster, for a command that must go on running."""
+        return self._kubectl
+
+    @property
     def is_existing_cluster(self) -> bool:
         """True where the user named a cluster: it isn't ours to restart."""
         return isinstance(self._source, ExistingCluster)

@@ -48,7 +48,9 @@ class Load:
         return self.current
 
     async def start(self) -> None:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+        # no cookies: session affinity would keep all these visitors on one revision
+        jar = aiohttp.DummyCookieJar()
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10), cookie_jar=jar)
         self._tasks = [asyncio.create_task(self._work(n)) for n in range(self._workers)]
 
     async def stop(self) -> None:

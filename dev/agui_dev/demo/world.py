@@ -37,6 +37,8 @@ class World:
     state: Path
     say: Callable[[str], None]
     environment: dict[str, str] = field(default_factory=dict)
+    catalogue: Path = ROOT / "demo" / "images" / "catalog.yaml"
+    cloud_options: tuple[str, ...] = ()  # more words for `localgcp serve`
     control_plane: ControlPlane | None = None
     endpoint: str = ""
     edge: str = ""
@@ -72,7 +74,7 @@ class World:
         ready.unlink(missing_ok=True)
         command = ["localgcp", "serve", "--port", str(_port(self.endpoint)), "--edge-port", str(_port(self.edge))]
         command += ["--state-dir", str(self.state / "cloud"), "--ready-file", str(ready)]
-        command += ["--catalogue", str(ROOT / "demo" / "images" / "catalog.yaml")]
+        command += ["--catalogue", str(self.catalogue), *self.cloud_options]
         self.spawn("localgcp", [sys.executable, "-m", *command])
         where = json.loads(self.await_file(ready, "localgcp", 60))
         self.endpoint, self.edge = where["endpoint"], where["edge"]
@@ -94,10 +96,10 @@ class World:
         self.await_http(f"http://127.0.0.1:{self.health_port}/readyz", "operator", 60)
 
     def spawn(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
-        log = (self.state / f"{name}.log").open("ab")
-        self._children[name] = subprocess.Popen(
-            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=os.environ | (environment or {}), cwd=ROOT
-        )
+        with (self.state / f"{name}.log").open("ab") as log:
+            self._children[name] = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=os.environ | (environment or {}), cwd=ROOT
+            )
 
     def pid(self, name: str) -> int:
         return self._children[name].pid

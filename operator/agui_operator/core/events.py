@@ -10,7 +10,7 @@ from agui_operator.core.memory import Cause, Memory
 from agui_operator.core.names import Names
 from agui_operator.core.rollout import IN_FLIGHT, Event, Phase, allowed
 from agui_operator.core.snapshot import CheckResult, Snapshot, Verdict
-from agui_operator.core.traffic import share
+from agui_operator.core.traffic import Target, same_split, share, split
 
 Seen = tuple[Event, Cause | None]  # the event, and why, when it takes the rollout back
 
@@ -250,7 +250,10 @@ def _restored(memory: Memory, seen: Snapshot, names: Names) -> Seen | None:
     if seen.service is None:
         return None
     revision = names.revision(target.id)
-    served = share(seen.service.serving, revision) == 100 and share(seen.service.traffic, revision) == 100
+    alone = same_split(
+        split(None, Target(revision, 0, names.tag(target.id)), 0, seen.service.traffic), seen.service.traffic
+    )
+    served = alone and share(seen.service.serving, revision) == 100
     pointed = not seen.has_edge or (seen.pointer_known and points_at(seen, target.frontend))
     return (Event.RESTORED, None) if served and pointed and seen.alerts_converged is not False else None
 

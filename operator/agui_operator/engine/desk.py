@@ -14,7 +14,6 @@ from agui_operator.core.actions import Pointer
 from agui_operator.core.environment import Place
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
-from agui_operator.core.release import Release
 from agui_operator.core.snapshot import BackupView, CheckResult, Finding, JobView, ServiceView
 from agui_operator.core.status import FaultSeen
 
@@ -39,7 +38,7 @@ class Desk:
     backup: BackupView | None = None
     assets: bool | None = None
     alerts_converged: bool | None = None
-    resolved: Release | None = None
+    born: str | None = None  # release whose id was made by this process and met no fault since
     schema: str | None = None
     analysis: Finding | None = None
     analysed_at: float = 0.0
@@ -65,6 +64,7 @@ class Desk:
     def forget_views(self) -> None:
         """After a fault nothing is believed any more."""
         self.fresh.clear()
+        self.born = None
 
     def spawn(self, store: dict[Any, asyncio.Task[None]], key: Any, work: Coroutine[Any, Any, None]) -> None:
         """Runs `work` beside the loop, once per key; it leaves the store when it ends."""
@@ -82,6 +82,14 @@ class Desk:
         self.results.clear()
         self.backup, self.assets, self.schema, self.analysis = None, None, None, None
         self.fresh -= {BACKUP, ASSETS}
+        self.born = None
+
+    def begin(self, release: str) -> None:
+        """The release got its id just now: nothing under that id can be in the cloud, so nothing has to be looked up
+        before it is made. Forgotten after any fault and any restart; creating is idempotent by name all the same."""
+        self.born = release
+        self.backup, self.assets = None, False
+        self.fresh |= {BACKUP, ASSETS}
 
     def close(self) -> None:
         for task in (*self.pending.values(), *self.tasks.values()):

@@ -29,7 +29,7 @@ from agui_operator.core.actions import (
 )
 from agui_operator.core.environment import Place
 from agui_operator.core.names import Names
-from agui_operator.core.snapshot import ExecutionView, JobView, ServiceView
+from agui_operator.core.snapshot import BackupView, ExecutionView, JobView, ServiceView
 from agui_operator.engine.desk import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, Desk
 from agui_operator.engine.wakeups import Wakeups
 from agui_operator.gcp import alert_policy, operations, release_assets, run_job, run_service, sql_backup, url_map
@@ -102,8 +102,11 @@ class Executor:
             if result.error is None and result.view is not None:
                 self._take(desk, view, action, result.view)
                 desk.keep(view)
-            elif result.error is None and view in (POINTER, ASSETS, BACKUP):
-                desk.keep(view, fresh=view == POINTER)
+            elif result.error is None and view == BACKUP:
+                desk.backup = BackupView(operation, True)
+                desk.keep(BACKUP)
+            elif result.error is None and view == POINTER:
+                desk.keep(POINTER)
             if result.error is not None:
                 logger.warning("operation ended with an error: %s", result.error, extra={"operation": operation})
         except Exception as exc:
@@ -128,6 +131,8 @@ class Executor:
                 desk.pointer, desk.pointer_fingerprint = action.pointer, None
             case AssetsPublished():
                 desk.assets = True
+            case BackupTaken():
+                desk.backup = BackupView(action.description, None)  # running, until its operation says more
             case _:
                 pass
 

@@ -38,5 +38,5 @@ def configure(level: str = "INFO", *, human: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [stream]
     root.setLevel(level.upper())
-    for noisy in ("kopf.activities", "kopf._core", "aiohttp.access"):
+    for noisy in ("kopf.activities", "kopf.objects", "kopf._core", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

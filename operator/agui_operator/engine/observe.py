@@ -34,6 +34,7 @@ from agui_operator.gcp import (
     url_map,
 )
 from agui_operator.gcp.clients import Cloud
+from agui_operator.gcp.inventory import Inventory
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +58,15 @@ class Subject:
 class Observer:
     """Fills snapshots. `alert_actions` keeps what the last look at the alert policies asked for."""
 
-    def __init__(self, cloud: Cloud, guard: Guard, wakeups: Wakeups, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, cloud: Cloud, guard: Guard, wakeups: Wakeups, clock: Callable[[], datetime], resync: float
+    ) -> None:
+        self._inventory, self._resync = Inventory(cloud), resync
         self._cloud, self._guard, self._wakeups, self._clock = cloud, guard, wakeups, clock
+
+    def mistrust(self, names: Names) -> None:
+        """The last list of services may not be used any more: a write met a fault, or the cloud was changed."""
+        self._inventory.forget(names)
 
     async def look(self, subject: Subject, basic: Snapshot, *, drift: bool) -> tuple[Snapshot, tuple[Action, ...]]:
         """`basic` with what the phase needs added, and the alert policies' own plan where it is due. `drift`: a resting
@@ -113,6 +121,8 @@ class Observer:
         desk, view = subject.desk, f"job/{job}"
         if view in desk.pending:
             return desk.jobs.get(job)
+        if job not in desk.jobs and subject.plan is not None and desk.born == subject.plan.release.id:
+            return None
         have = desk.jobs.get(job)
         ended = have is not None and have.execution is not None and have.execution.succeeded is not None
         if view in desk.fresh and (ended or have is None or have.execution is None):
@@ -123,7 +133,12 @@ class Observer:
 
     async def _service(self, subject: Subject, *, again: bool) -> ServiceView | None:
         desk = subject.desk
-        if again or not desk.is_known(SERVICE):
+        if again and SERVICE not in desk.pending:
+            await self._inventory.fresh(subject.names.project, subject.names.region, self._resync / 2)
+            desk.service = self._inventory.service(subject.names)
+            desk.keep(SERVICE)  # its etag guards the next write: a view that is old by then is refused and read again
+            return desk.service
+        if not desk.is_known(SERVICE):
             desk.service = await run_service.observe(self._cloud, subject.names)
             desk.keep(SERVICE, fresh=desk.service is None or not desk.service.reconciling)
         elif SERVICE in desk.pending and desk.service is not None:

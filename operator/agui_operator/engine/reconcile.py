@@ -224,6 +224,8 @@ class Engine:
         self._recorder.moved(view.namespace, view.name, view.uid, before, turn.memory, turn.event)
         if turn.memory.phase is Phase.RESOLVING:
             desk.start_over()
+        if before.phase is Phase.RESOLVING and turn.memory.candidate is not None:
+            desk.begin(turn.memory.candidate.id)
         if turn.memory.phase is Phase.BAKING or turn.memory.phase is Phase.ROLLING_BACK:
             desk.keep(ALERTS, fresh=False)
         if before.phase is Phase.ROLLING_BACK and desk.failed_at is not None:
@@ -242,6 +244,7 @@ class Engine:
         alert_actions: tuple[Action, ...],
     ) -> None:
         urgent = turn.memory.phase is Phase.ROLLING_BACK
+        self._observer.mistrust(names)
         await self._executor.execute(desk, names, place, actions, urgent=urgent)
         if alert_actions:
             desk.keep(ALERTS)

@@ -77,6 +77,8 @@ def sentence(before: Memory, after: Memory, event: Event) -> str:
     """What happened, in the past tense."""
     release = after.candidate or before.candidate or after.stable
     what = f"Release {release.version} ({release.id})" if release else "A rollout"
+    if after.phase is Phase.PENDING:
+        return f"A new rollout is due ({event}) after {before.phase}"
     if event is Event.STEP_PASSED:
         return f"{what}: canary step {before.step + 1} passed"
     if after.phase in (Phase.ROLLED_BACK, Phase.FAILED, Phase.ROLLING_BACK) and after.cause is not None:

@@ -10,8 +10,14 @@ class Wakeups:
 
     def __init__(self) -> None:
         self._flags: dict[str, asyncio.Event] = {}
+        self._wishes: dict[str, object] = {}
 
-    def ring(self, uid: str) -> None:
+    def ring(self, uid: str, wish: object = None) -> None:
+        """With a `wish` it rings only if that is another one than the last time."""
+        if wish is not None:
+            if self._wishes.get(uid) == wish:
+                return
+            self._wishes[uid] = wish
         self._flag(uid).set()
 
     def ring_all(self) -> None:
@@ -32,6 +38,7 @@ class Wakeups:
 
     def forget(self, uid: str) -> None:
         self._flags.pop(uid, None)
+        self._wishes.pop(uid, None)
 
     def _flag(self, uid: str) -> asyncio.Event:
         return self._flags.setdefault(uid, asyncio.Event())

@@ -19,7 +19,7 @@ from agui_operator.gcp.translation import from_status
 
 COMPUTE, SQLADMIN = "compute:", "sqladmin:"
 _GRACE = 10.0  # seconds that a waiting call may last longer than it was asked to
-_FIRST_LOOK, _FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.3, 1.0, 1.5, 15.0
+_FIRST_LOOK, _FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.6, 1.0, 1.5, 15.0
 _COMPUTE_WAIT = 120.0  # globalOperations.wait answers after two minutes at the latest
 
 

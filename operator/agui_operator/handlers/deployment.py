@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import kopf
 
+from agui_operator.core.requests import PREFIX
 from agui_operator.handlers.runtime import Runtime
 
 AGD = ("agui.dev", "v1alpha1", "aguideployments")
 
 
 @kopf.on.event(*AGD)
-async def woke(uid: str, memo: kopf.Memo, type: str, **_: Any) -> None:  # noqa: A002 - kopf's name
+async def woke(uid: str, body: kopf.Body, memo: kopf.Memo, type: str, **_: Any) -> None:  # noqa: A002 - kopf's name
     runtime: Runtime = memo.runtime
     if type == "DELETED":
         runtime.engine.forget(uid)
         runtime.wakeups.forget(uid)
     else:
-        runtime.wakeups.ring(uid)
+        runtime.wakeups.ring(uid, wish_of(body))
+
+
+def wish_of(body: Mapping[str, Any]) -> object:
+    """What people can want of an object. The operator's own writes of the status change nothing of it, so they do not
+    wake the loop that wrote them."""
+    meta = body["metadata"]
+    annotations = meta.get("annotations") or {}
+    asked = tuple(sorted((k, v) for k, v in annotations.items() if k.startswith(PREFIX)))
+    return meta.get("generation"), asked, bool(meta.get("deletionTimestamp"))
 
 
 @kopf.daemon(*AGD, cancellation_timeout=10)

@@ -61,7 +61,7 @@ async def build(settings: Settings, connection: Connection) -> Runtime:
     wakeups = Wakeups()
     guard = Guard(allow_loopback=settings.local)
     directory = WatchedDirectory()
-    observer = Observer(cloud, guard, wakeups, lambda: datetime.now(UTC))
+    observer = Observer(cloud, guard, wakeups, lambda: datetime.now(UTC), settings.resync)
     engine = Engine(
         settings=settings,
         kube=kube,

@@ -21,10 +21,10 @@ logger = logging.getLogger(__name__)
 
 @kopf.on.login()
 def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    return _log_in(kwargs["settings"])
+    return log_in(kwargs["settings"])
 
 
-def _log_in(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
+def log_in(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
     """The pod's ServiceAccount, else the kubeconfig that KUBECONFIG or the home folder names."""
     return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
 
@@ -34,7 +34,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     ours: Settings = memo.settings
     health: Health = memo.health
     configure(settings)
-    info = _log_in(settings)
+    info = log_in(settings)
     if info is None:
         raise kopf.PermanentError("no way to log in to Kubernetes: set KUBECONFIG or run in a pod")
     memo.runtime = await runtimes.build(ours, connection_of(info))
