@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib.util
 import json
 import logging
 import os
@@ -14,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from localgcp.backends.catalogue import CatalogueError
-from localgcp.cloud import PARTS
 from localgcp.server import listen, reserve, serving
-from localgcp.services import PROTO_SERVICES, REST_SERVICES
 from localgcp.settings import Settings
 
 
@@ -47,12 +44,7 @@ async def _serve(state_dir: Path, ready_file: Path | None, options: dict[str, An
     edge_port = reserve(host, options.pop("edge_port"))
     ports = {"port": listener.getsockname()[1], "edge_port": edge_port.getsockname()[1]}
     settings = Settings(state_dir=state_dir, **ports, **options)
-    present = {  # TEMPORARY while modules are being written
-        "services": [p for p in PROTO_SERVICES if importlib.util.find_spec(p.partition(":")[0])],
-        "routes": [p for p in REST_SERVICES if importlib.util.find_spec(p)],
-        **{n: None for n, p in PARTS.items() if importlib.util.find_spec(p.partition(":")[0]) is None},
-    }
-    async with serving(settings, listener, **present):
+    async with serving(settings, listener):
         edge_port.close()
         ready = json.dumps({"endpoint": settings.endpoint, "edge": settings.edge, "pid": os.getpid()})
         print(ready, flush=True)
