@@ -36,8 +36,9 @@ VALIDATIONS = "x-kubernetes-validations"
 class Rule:
     """One sentence about an object that single fields can't express.
 
-    `cel` is what the API server evaluates (https://kubernetes.io/docs/reference/using-api/cel/), `holds` the same in
-    Python, `message` what both say ("must ..."), `fix` what to do about it, `at` the field the error is shown at.
+    `cel` is what the API server evaluates (https://kubernetes.io/docs/reference/using-api/cel/), empty where it can't;
+    `holds` is the same in Python, `message` what both say ("must ..."), `fix` what to do about it and `at` the field
+    that the error is shown at.
     """
 
     cel: str
@@ -47,10 +48,37 @@ class Rule:
     at: str = ""
 
 
+def _complete(schema: dict[str, Any], model: type[Model]) -> None:
+    """Adds what pydantic leaves out of a model's JSON schema: defaults in the form of YAML, and the rules."""
+    for field in model.model_fields.values():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, Model):
+            # written out: the API server holds a default against the rules before it fills in the defaults inside
+            default = default.model_dump(mode="json", by_alias=True, exclude_none=True)
+        elif isinstance(default, timedelta):
+            default = format_duration(default)
+        else:
+            continue
+        schema["properties"][field.alias]["default"] = default
+    rules = [rule for rule in model.RULES if rule.cel]
+    if rules:
+        schema[VALIDATIONS] = [
+            {"rule": rule.cel, "message": f"{rule.message}; {rule.fix}"}
+            | ({"fieldPath": f".{rule.at}"} if rule.at else {})
+            for rule in rules
+        ]
+
+
 class Model(BaseModel):
     """A part of the API: immutable, camelCase in YAML, unknown fields refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        json_schema_extra=_complete,
+    )
     RULES: ClassVar[tuple[Rule, ...]] = ()
 
     @model_validator(mode="after")
