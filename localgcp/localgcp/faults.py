@@ -85,8 +85,8 @@ class Fault:
                 raise invalid(f"a fault's kill_pid {self.kill_pid} is not running") from error
         if self.hang:
             await asyncio.sleep(_BLOCKED_SECONDS)
-        if (error := self.error()) is not None:
-            raise error
+        if (outcome := self.error()) is not None:
+            raise outcome
 
 
 class Faults:

@@ -140,7 +140,7 @@ class RevisionStore:
 
     def pin(self, revision: Any) -> Image:
         """Resolves the image to its digest, once. Raises ApiError NOT_FOUND."""
-        image = self._cloud.catalogue.resolve(revision.containers[0].image)
+        image: Image = self._cloud.catalogue.resolve(revision.containers[0].image)
         revision.containers[0].image = f"{image.repository}@{image.digest}"
         return image
 
