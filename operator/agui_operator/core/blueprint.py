@@ -34,6 +34,7 @@ class Analysis:
     deadline: float
     inconclusive: str  # Hold | RollBack | PromoteAfter
     limits: tuple[Limit, ...]
+    synthetic_per_minute: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ def _analysis(raw: Any) -> Analysis:
         deadline=raw.deadline.total_seconds(),
         inconclusive=str(raw.inconclusive),
         limits=limits,
+        synthetic_per_minute=raw.synthetic_conversations.per_minute if raw.synthetic_conversations else None,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from agui_operator.checks.synthetic import SyntheticConversations
 from agui_operator.core.actions import Pointer
 from agui_operator.core.environment import Place
 from agui_operator.core.memory import Memory
@@ -47,6 +48,7 @@ class Desk:
     tasks: dict[tuple[str, str, str], asyncio.Task[None]] = field(default_factory=dict)
     fault: FaultSeen | None = None
     failures: int = 0
+    synthetic: SyntheticConversations | None = None
     drift: str | None = None
     drift_due: float = 0.0
     failed_at: float | None = None  # monotonic time of the failed check that is being rolled back

@@ -11,6 +11,7 @@ from datetime import datetime
 from agui_operator.api.deployment import AgUiDeploymentSpec, SmokeCheck
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.run import CheckTarget, reported_schema, run_check
+from agui_operator.checks.synthetic import SyntheticConversations
 from agui_operator.core.actions import Action
 from agui_operator.core.analysis import Window, verdict
 from agui_operator.core.blueprint import CANDIDATE, Blueprint
@@ -59,9 +60,16 @@ class Observer:
     """Fills snapshots. `alert_actions` keeps what the last look at the alert policies asked for."""
 
     def __init__(
-        self, cloud: Cloud, guard: Guard, wakeups: Wakeups, clock: Callable[[], datetime], resync: float
+        self,
+        cloud: Cloud,
+        guard: Guard,
+        wakeups: Wakeups,
+        clock: Callable[[], datetime],
+        *,
+        resync: float,
+        local: bool,
     ) -> None:
-        self._inventory, self._resync = Inventory(cloud), resync
+        self._inventory, self._resync, self._local = Inventory(cloud), resync, local
         self._cloud, self._guard, self._wakeups, self._clock = cloud, guard, wakeups, clock
 
     def mistrust(self, names: Names) -> None:
@@ -86,6 +94,7 @@ class Observer:
         stage = stage_of(memory)
         if stage is not None:
             seen = await self._checks(subject, seen, stage)
+        await self._synthetic(subject)
         if phase in (Phase.PROGRESSING, Phase.PAUSED):
             seen = replace(seen, analysis=await self._analysis(subject))
         plan_alerts: tuple[Action, ...] = ()
@@ -195,6 +204,7 @@ class Observer:
             release=plan.release.id,
             runtime_url=plan.runtime_url,
             frontend=plan.release.frontend,
+            audience=service.uri if check.assets is None and not self._local else None,
         )
 
     async def _run(self, desk: Desk, key: tuple[str, str, str], check: SmokeCheck, target: CheckTarget) -> None:
@@ -214,7 +224,8 @@ class Observer:
                 desk.spawn(desk.tasks, key, self._read_schema(desk, key, origin))
 
     async def _read_schema(self, desk: Desk, key: tuple[str, str, str], origin: str) -> None:
-        desk.schema = await reported_schema(self._guard, origin)
+        audience = desk.service.uri if desk.service and not self._local else None
+        desk.schema = await reported_schema(self._guard, origin, audience=audience)
         desk.results[key] = CheckResult("/version", desk.schema is not None)
 
     async def _analysis(self, subject: Subject) -> Finding | None:
@@ -239,6 +250,26 @@ class Observer:
             limits=plan.analysis.limits,
         )
         return verdict(window)
+
+    async def _synthetic(self, subject: Subject) -> None:
+        """Conversations that fill a quiet canary, for as long as its steps last."""
+        desk, plan, service, names = subject.desk, subject.plan, subject.desk.service, subject.names
+        rate = plan.analysis.synthetic_per_minute if plan is not None and plan.analysis is not None else None
+        wanted = subject.memory.phase in (Phase.PROGRESSING, Phase.PAUSED) and rate is not None
+        if desk.synthetic is not None and not wanted:
+            await desk.synthetic.stop()
+            desk.synthetic = None
+        if not wanted or desk.synthetic is not None or plan is None or service is None or rate is None:
+            return
+        releases = [r.id for r in (subject.memory.stable, subject.memory.candidate) if r is not None]
+        audience = None if self._local else service.uri
+        targets = [
+            CheckTarget(origin=uri, public=False, release=release, audience=audience)
+            for release in releases
+            if (uri := service.tag_uris.get(names.tag(release)))
+        ]
+        desk.synthetic = SyntheticConversations(self._guard, plan.smoke, targets, rate)
+        desk.synthetic.start()
 
     def _alerts_due(self, memory: Memory, drift: bool) -> bool:
         if memory.phase is Phase.BAKING:

@@ -10,6 +10,7 @@ Turns are chained while events are read, so that a phase with nothing to do cost
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -109,6 +110,8 @@ class Engine:
         desk = self._desks.pop(uid, None)
         if desk is not None:
             desk.close()
+            if desk.synthetic is not None:
+                asyncio.get_running_loop().create_task(desk.synthetic.stop())
 
     async def turn(self, body: Mapping[str, Any]) -> float | None:
         """Takes turns until there is nothing to do now. Returns after how many seconds to look again (None: resync).

@@ -19,6 +19,7 @@ from agui_operator.engine.settings import Settings
 from agui_operator.engine.survey import Surveyor
 from agui_operator.engine.wakeups import Wakeups
 from agui_operator.gcp.clients import Cloud, CloudSettings, connect
+from agui_operator.gcp.identity import IdTokens
 from agui_operator.handlers.directory import WatchedDirectory
 
 logger = logging.getLogger(__name__)
@@ -59,9 +60,10 @@ async def build(settings: Settings, connection: Connection) -> Runtime:
         before_write=lease.check if lease is not None else None,
     )
     wakeups = Wakeups()
-    guard = Guard(allow_loopback=settings.local)
+    token = None if settings.local else IdTokens().token
+    guard = Guard(allow_loopback=settings.local, token=token)
     directory = WatchedDirectory()
-    observer = Observer(cloud, guard, wakeups, lambda: datetime.now(UTC), settings.resync)
+    observer = Observer(cloud, guard, wakeups, lambda: datetime.now(UTC), resync=settings.resync, local=settings.local)
     engine = Engine(
         settings=settings,
         kube=kube,
