@@ -7,4 +7,5 @@ pytest_plugins = [
     "postgres_fixture",
     "app_instance",
     "localgcp_fixture",
+    "operator_process",
 ]

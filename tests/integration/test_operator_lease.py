@@ -1,0 +1,92 @@
+"""Two operators and one Lease: one works, the other waits; who lost the lease writes nothing more."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from end_state import Belongings, faults_of
+from operator_process import OperatorProcess, System, wait_for
+from releases import AT_ONCE, CANARY, NAME, full_release, release
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+SECONDS = "2"
+
+
+@pytest.fixture
+def pair(system: System) -> Iterator[tuple[OperatorProcess, OperatorProcess]]:
+    """The one that holds the lease, and one that waits for it."""
+    first = system.operator(AGUI_LEASE_SECONDS=SECONDS)
+    second = system.operator(AGUI_LEASE_SECONDS=SECONDS, start=False).start(wait=False)
+    wait_for(lambda: second.http("/readyz")[0] == 503, "the second operator's start")
+    yield first, second
+    first.stop()
+    second.stop()
+
+
+def holder(system: System) -> str:
+    lease = system.api.call("GET", "/apis/coordination.k8s.io/v1/namespaces/agui-system/leases/agui-operator")
+    return str(lease["spec"].get("holderIdentity"))
+
+
+def test_the_second_takes_over_when_the_first_is_killed_and_does_nothing_twice(
+    system: System, pair: tuple[OperatorProcess, OperatorProcess]
+) -> None:
+    first, second = pair
+    place = system.case()
+    before, written = system.position, len(system.proxy.writes)
+    system.fault(method="Jobs.RunJob", match=place, when="after", kill_pid=first.pid)
+    system.api.apply(full_release(place, "v1", "v1"))
+    assert first.wait_ended(30) == -9
+    assert second.http("/readyz")[0] == 503, "it worked before the lease was free"
+    second.wait_ready(20)
+    assert holder(system) == second.identity
+    system.settle(place, "Healthy", version="v1")
+    assert faults_of(system, place, system.effects(before), system.proxy.status_writes(place, written)) == []
+
+
+def test_a_holder_that_stops_in_good_order_hands_over_at_once(
+    system: System, pair: tuple[OperatorProcess, OperatorProcess]
+) -> None:
+    first, second = pair
+    first.stop()
+    began = time.monotonic()
+    second.wait_ready(10)
+    assert time.monotonic() - began < 4
+    assert holder(system) == second.identity
+
+
+def test_one_that_slept_through_its_lease_writes_nothing_when_it_wakes(
+    system: System, pair: tuple[OperatorProcess, OperatorProcess]
+) -> None:
+    """SIGSTOP in mid-rollout; the other finishes the release; SIGCONT must change nothing."""
+    first, second = pair
+    place = system.case()
+    system.api.apply(release(place, "v1"))
+    system.settle(place, "Healthy", version="v1")
+    before, written = system.position, len(system.proxy.writes)
+    system.fault(method="Services.UpdateService", match=place, when="before", delay_ms=500)
+    system.api.apply(release(place, "v2", strategy={"canary": CANARY}))
+    system.reaches(place, "Staging")
+    first.send(signal.SIGSTOP)
+    try:
+        second.wait_ready(20)
+        system.settle(place, "Healthy", version="v2")
+    finally:
+        first.send(signal.SIGCONT)
+    wait_for(lambda: '"leaseHeld": false' in first.http("/readyz")[1], "the first one's notice", 10)
+    after = system.position
+    system.api.apply(release(place, "v3", strategy=AT_ONCE))
+    system.settle(place, "Healthy", version="v3")
+    assert holder(system) == second.identity
+    assert faults_of(system, place, system.effects(before), system.proxy.status_writes(place, written)) == []
+    found = system.api.get(place, NAME)
+    history = [(e["release"]["version"], e["outcome"]) for e in found["status"]["history"]]
+    assert history == [("v3", "Promoted"), ("v2", "Promoted"), ("v1", "Promoted")]
+    staged = [e for e in system.effects(after) if e["effect"] == "create" and "/revisions/" in e["resource"]]
+    assert len(staged) == 1
+    assert len(Belongings.of(system, place, found["metadata"]["uid"]).revisions) == 3

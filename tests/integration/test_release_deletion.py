@@ -1,0 +1,153 @@
+"""Deleting a deployment ends, in every phase; what it owns goes or stays as its deletionPolicy says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from end_state import Belongings
+from kube_api import ApiRefused, condition
+from operator_process import System, wait_for
+from releases import ENVIRONMENT, HELD, NAME, full_release, release
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.usefixtures("operator")]
+
+
+@pytest.fixture
+def place(system: System) -> str:
+    return system.case()
+
+
+def gone(system: System, place: str, seconds: float = 25) -> None:
+    wait_for(lambda: not system.api.exists(place, NAME), "the end of the object", seconds)
+
+
+def uid_of(system: System, place: str) -> str:
+    return str(system.api.get(place, NAME)["metadata"]["uid"])
+
+
+def test_by_default_data_stays_and_the_rest_goes(system: System, place: str) -> None:
+    system.api.apply(full_release(place, "v1", "v1"))
+    system.settle(place, "Healthy", version="v1")
+    uid = uid_of(system, place)
+    system.api.delete(place, NAME)
+    gone(system, place)
+    have = Belongings.of(system, place, uid)
+    assert have.is_empty(), have
+    assert len(have.backups) == 1
+    folders = system.cloud(f"/storage/v1/b/{place}-assets/o?prefix=releases/")["items"]
+    assert folders, "published files stay"
+    assert system.get(place, "/api/orders/1")[1] == ""
+
+
+def test_what_is_to_be_retained_stays_and_goes_on_serving(system: System, place: str) -> None:
+    keep = {"backend": "Retain", "alerts": "Retain", "pointer": "Retain"}
+    system.api.apply(full_release(place, "v1", "v1", migrations=None, deletionPolicy=keep))
+    system.settle(place, "Healthy", version="v1")
+    uid = uid_of(system, place)
+    system.api.delete(place, NAME)
+    gone(system, place)
+    have = Belongings.of(system, place, uid)
+    assert have.service is not None
+    assert have.matcher is not None
+    assert have.alerts
+    assert system.get(place, "/api/orders/1")[0] == 200
+
+
+SLOW: dict[str, dict[str, Any]] = {
+    "BackingUp": {"method": "sqladmin.backupRuns.insert", "delay_ms": 1500},
+    "Migrating": {"method": "Jobs.RunJob", "delay_ms": 1500},
+    "Publishing": {"method": "storage.objects.insert", "delay_ms": 1500},
+    "Staging": {"method": "Services.CreateService", "delay_ms": 1500},
+}
+
+
+@pytest.mark.parametrize("phase", SLOW)
+def test_deleted_while_it_prepares_nothing_is_left(system: System, place: str, phase: str) -> None:
+    shared = phase in ("BackingUp", "Publishing")
+    system.fault(match="" if shared else place, when="before", **SLOW[phase])
+    document = full_release(place, "v1", "v2")
+    system.api.apply(document)
+    try:
+        system.reaches(place, phase)
+        uid = uid_of(system, place)
+        system.api.delete(place, NAME)
+        gone(system, place)
+    finally:
+        system.clear_faults()
+    wait_for(lambda: Belongings.of(system, place, uid).is_empty(), "the end of what it had begun", 5)
+
+
+def test_deleted_in_a_canary_everything_goes(system: System, place: str) -> None:
+    system.api.apply(release(place, "v1"))
+    system.settle(place, "Healthy", version="v1")
+    system.api.apply(release(place, "v2", strategy={"canary": HELD}))
+    system.reaches(place, "Paused")
+    uid = uid_of(system, place)
+    system.api.delete(place, NAME)
+    gone(system, place)
+    assert Belongings.of(system, place, uid).is_empty()
+
+
+@pytest.mark.parametrize("tag", ["broken", "crashing"])
+def test_deleted_after_a_failure_everything_goes(system: System, place: str, tag: str) -> None:
+    system.api.apply(release(place, tag))
+    system.settle(place, "Failed", version=tag)
+    uid = uid_of(system, place)
+    system.api.delete(place, NAME)
+    gone(system, place)
+    assert Belongings.of(system, place, uid).is_empty()
+
+
+def test_deleted_before_anything_was_made(system: System, place: str) -> None:
+    document = release(place, "v1")
+    document["spec"]["backend"]["serviceAccount"] = "root-of-all"
+    system.api.apply(document)
+    system.api.until(place, NAME, lambda d: condition(d, "Ready").get("reason") == "NotPermitted", "the refusal")
+    system.api.delete(place, NAME)
+    gone(system, place)
+
+
+def test_while_the_cloud_refuses_the_object_says_why_and_goes_on_later(system: System, place: str) -> None:
+    system.api.apply(release(place, "v1"))
+    system.settle(place, "Healthy", version="v1")
+    uid = uid_of(system, place)
+    system.fault(method="Services.DeleteService", match=place, code="UNAVAILABLE", count=2, message="no delete")
+    system.api.delete(place, NAME)
+    found = system.api.until(
+        place, NAME, lambda d: condition(d, "Ready").get("reason") == "DeletionBlocked", "the reason"
+    )
+    assert "no delete" in found["status"]["message"]
+    assert "agui.dev/abandon" in found["status"]["message"]
+    gone(system, place, 45)
+    assert Belongings.of(system, place, uid).is_empty()
+
+
+def test_with_its_environment_gone_it_says_so_and_may_be_abandoned(system: System, place: str) -> None:
+    system.api.apply(release(place, "v1"))
+    system.settle(place, "Healthy", version="v1")
+    uid = uid_of(system, place)
+    system.api.delete(place, ENVIRONMENT, "aguienvironments")
+    system.api.delete(place, NAME)
+    found = system.api.until(
+        place, NAME, lambda d: condition(d, "Ready").get("reason") == "DeletionBlocked", "the reason"
+    )
+    assert ENVIRONMENT in found["status"]["message"]
+    system.api.annotate(place, NAME, abandon="true")
+    gone(system, place, 45)
+    assert Belongings.of(system, place, uid).service is not None, "abandoning touches nothing in the cloud"
+
+
+def test_an_object_made_again_under_the_same_name_is_another_one(system: System, place: str) -> None:
+    system.api.apply(release(place, "v1"))
+    system.settle(place, "Healthy", version="v1")
+    first = uid_of(system, place)
+    system.api.delete(place, NAME)
+    gone(system, place)
+    with pytest.raises(ApiRefused):
+        system.api.get(place, NAME)
+    system.api.apply(release(place, "v1"))
+    found = system.settle(place, "Healthy", version="v1")
+    assert found["metadata"]["uid"] != first
+    assert len(found["status"]["history"]) == 1

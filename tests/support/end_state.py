@@ -1,0 +1,176 @@
+"""What a deployment left behind in the cloud and in its status, masked where two equal runs differ."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.error
+from dataclasses import dataclass
+from typing import Any
+
+from api_proxy import Write
+from operator_process import System
+from releases import NAME, URL_MAP
+
+Json = dict[str, Any]
+_PARENT = "/v2/projects/demo/locations/us-central1"
+_VERIFIED = ("Progressing", "Paused", "Promoting", "Baking", "Healthy")
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """Cloud objects that carry one deployment's uid, as they are now."""
+
+    service: Json | None
+    revisions: list[str]
+    jobs: dict[str, int]  # name -> executions
+    matcher: Json | None
+    alerts: list[Json]
+    backups: list[str]  # descriptions
+
+    @staticmethod
+    def of(system: System, namespace: str, uid: str) -> Belongings:
+        service = _service(system, f"{namespace}-{NAME}")
+        jobs = system.cloud(f"{_PARENT}/jobs").get("jobs", [])
+        url_map = system.cloud(f"/compute/v1/projects/demo/global/urlMaps/{URL_MAP}")
+        policies = system.cloud("/v3/projects/demo/alertPolicies").get("alertPolicies", [])
+        backups = system.cloud("/v1/projects/demo/instances/main/backupRuns").get("items", [])
+        return Belongings(
+            service=service,
+            revisions=_revisions(system, f"{namespace}-{NAME}") if service else [],
+            jobs={_last(j["name"]): int(j.get("executionCount", 0)) for j in jobs if _owner(j.get("labels")) == uid},
+            matcher=next((m for m in url_map.get("pathMatchers", []) if uid in m.get("description", "")), None),
+            alerts=[p for p in policies if _owner(p.get("userLabels")) == uid],
+            backups=sorted(b["description"] for b in backups if uid in b.get("description", "")),
+        )
+
+    def is_empty(self) -> bool:
+        return not (self.service or self.jobs or self.matcher or self.alerts)
+
+
+def end_state(system: System, namespace: str) -> Json:
+    """The whole of it, comparable between runs."""
+    found = system.api.get(namespace, NAME)
+    uid, status = found["metadata"]["uid"], found["status"]
+    have = Belongings.of(system, namespace, uid)
+    service = have.service or {}
+    template = service.get("template", {})
+    state = {
+        "phase": status["phase"],
+        "stable": (status.get("stable") or {}).get("id"),
+        "rejected": {k: v for k, v in (status.get("rejected") or {}).items() if k in ("release", "reason")},
+        "history": [[e["release"]["id"], e["outcome"], e["reason"]] for e in status.get("history") or []],
+        "conditions": [[c["type"], c["status"], c["reason"]] for c in status["conditions"]],
+        "template": [
+            template.get("revision"),
+            template.get("containers", [{}])[0].get("image"),
+            template.get("labels"),
+        ],
+        "traffic": sorted(json.dumps(t, sort_keys=True) for t in service.get("traffic", [])),
+        "revisions": sorted(have.revisions),
+        "jobs": have.jobs,
+        "matcher": have.matcher,
+        "alerts": sorted(_alert(policy) for policy in have.alerts),
+        "backups": have.backups,
+    }
+    text = json.dumps(state, sort_keys=True).replace(uid, "UID").replace(namespace, "NAMESPACE")
+    masked: Json = json.loads(text)
+    return masked
+
+
+def faults_of(system: System, namespace: str, effects: list[Json], writes: list[Write]) -> list[str]:
+    """Broken promises, as sentences: something done twice, something left over, traffic that does not add up or that
+    met a release before its checks had passed. `effects` and `writes` are those since the release was applied."""
+    found = system.api.get(namespace, NAME)
+    return [
+        *_done_twice(namespace, found, effects, Belongings.of(system, namespace, found["metadata"]["uid"])),
+        *_left_over(found, Belongings.of(system, namespace, found["metadata"]["uid"])),
+        *_bad_traffic(namespace, found, effects, writes),
+    ]
+
+
+def _done_twice(namespace: str, found: Json, effects: list[Json], have: Belongings) -> list[str]:
+    faults = [f"job {job} was executed {count} times" for job, count in have.jobs.items() if count > 1]
+    faults += [f"{len(have.backups)} backups: {have.backups}"] if len(set(have.backups)) < len(have.backups) else []
+    names = [policy["displayName"] for policy in have.alerts]
+    faults += [f"alert policies twice: {names}"] if len(set(names)) < len(names) else []
+    once = [
+        (e["effect"], e["resource"])
+        for e in effects
+        if (e["effect"] == "create" and namespace in e["resource"])
+        or (e["effect"] == "write" and e["resource"].startswith(f"b/{namespace}-assets/"))
+    ]
+    faults += [f"{effect} of {what} happened {once.count((effect, what))} times" for effect, what in sorted(set(once))
+               if once.count((effect, what)) > 1]  # fmt: skip
+    return faults
+
+
+def _left_over(found: Json, have: Belongings) -> list[str]:
+    """What carries the owner's label must be of a release that the status still names."""
+    status = found["status"]
+    known = {e["release"]["id"] for e in status.get("history") or []}
+    known |= {r["id"] for r in (status.get("stable"), status.get("release")) if r}
+    names = [*have.jobs, *(d for d in have.backups)]
+    faults = [
+        f"{name} belongs to no known release {sorted(known)}"
+        for name in names
+        if "-c-" not in name and not any(name.endswith(release) for release in known)
+    ]
+    faults += [f"revision {name} belongs to no known release" for name in have.revisions
+               if not any(name.endswith(f"-{release}") for release in known)]  # fmt: skip
+    return faults
+
+
+def _bad_traffic(namespace: str, found: Json, effects: list[Json], writes: list[Write]) -> list[str]:
+    faults = []
+    stable = _stables(found)
+    for effect in effects:
+        if effect["effect"] != "route" or f"/services/{namespace}-" not in effect["resource"]:
+            continue
+        shares = {name: int(share) for name, share in re.findall(r"(\S+)=(\d+)", effect["detail"])}
+        if sum(shares.values()) != 100:
+            faults.append(f"traffic summed to {sum(shares.values())}: {effect['detail']}")
+        verified = any(w.phase in _VERIFIED and w.at <= effect["ts"] + 0.001 for w in writes)
+        news = [n for n, share in shares.items() if share and not any(n.endswith(f"-{s}") for s in stable)]
+        if stable and news and not verified:  # a first release is hidden by the release pointer, not by its share
+            faults.append(f"{news} met users before their checks had passed: {effect['detail']}")
+    return faults
+
+
+def _stables(found: Json) -> set[str]:
+    """Releases that had been promoted before the newest rollout."""
+    history = found["status"].get("history") or []
+    return {e["release"]["id"] for e in history[1:] if e["outcome"] == "Promoted"}
+
+
+def _service(system: System, name: str) -> Json | None:
+    try:
+        found: Json = system.cloud(f"{_PARENT}/services/{name}")
+    except urllib.error.HTTPError as refused:
+        refused.close()
+        if refused.code == 404:
+            return None
+        raise
+    return found
+
+
+def _revisions(system: System, service: str) -> list[str]:
+    listed = system.cloud(f"{_PARENT}/services/{service}/revisions").get("revisions", [])
+    return [_last(revision["name"]) for revision in listed]
+
+
+def _alert(policy: Json) -> str:
+    """An alert policy without what the API adds to it."""
+    kept = {
+        k: v for k, v in policy.items() if k in ("displayName", "conditions", "combiner", "enabled", "documentation")
+    }
+    return re.sub(r"alertPolicies/\d+(/conditions/\d+)?", "ID", json.dumps(kept, sort_keys=True))
+
+
+def _owner(labels: Json | None) -> str:
+    labels = labels or {}
+    return str(labels.get("agui-owner") or labels.get("agui_owner", ""))  # Monitoring knows no dashes
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]

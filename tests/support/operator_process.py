@@ -1,0 +1,341 @@
+"""The whole system for tests: a control plane, a local Google Cloud, and the operator as a process of its own.
+
+The operator runs with the token of exactly the ServiceAccount that manifests/base gives it. One `System` per test
+run, an operator per module, a namespace with an environment of its own per case.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agui_dev.controlplane import ControlPlane
+from agui_dev.demo.world import SERVICE_ACCOUNT, SYSTEM_NAMESPACE, World, foundation_manifests, free_port
+from api_proxy import ApiProxy
+from kube_api import ApiRefused, KubeApi
+from localgcp.init import Plan, create_environment
+from releases import ARTIFACTS, CATALOGUE, NAME, ROOT, SECRET, SECRET_VALUE, URL_MAP, bundle, environment, policy
+
+Json = dict[str, Any]
+_READY_SECONDS = 40.0
+_STOP_SECONDS = 15.0
+
+
+class OperatorProcess:
+    """`agui-operator run` with settings of its own; log and identity outlive a restart."""
+
+    def __init__(self, folder: Path, kubeconfig: Path, endpoint: str, **settings: str) -> None:
+        self.identity = settings.get("AGUI_IDENTITY") or f"operator-{uuid.uuid4().hex[:6]}"
+        self.log_path = folder / f"{self.identity}.log"
+        self.port = free_port()
+        self._environment = {
+            "KUBECONFIG": str(kubeconfig),
+            "AGUI_GCP_ENDPOINT": endpoint,
+            "AGUI_HTTP_PORT": str(self.port),
+            "AGUI_LEASE_SECONDS": "3",
+            "AGUI_RESYNC_SECONDS": "300",
+            "AGUI_IDENTITY": self.identity,
+        } | settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the operator was not started"
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def start(self, *, wait: bool = True) -> OperatorProcess:
+        command = [sys.executable, "-m", "agui_operator", "run", "--log-level", "debug"]
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | self._environment, cwd=ROOT
+            )
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self, seconds: float = _READY_SECONDS) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + seconds
+        while self.http("/readyz")[0] != 200:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the operator did not become ready:\n{self.log[-3000:]}")
+            time.sleep(0.03)
+
+    def http(self, path: str) -> tuple[int, str]:
+        """Status and body of its own HTTP server; status 0 when it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=6) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.read().decode()
+        except OSError:
+            return 0, ""
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def wait_ended(self, seconds: float) -> int:
+        """The exit code (negative: the signal). Raises AssertionError when it still runs after `seconds`."""
+        assert self._process is not None
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the operator still runs after {seconds:g} s") from None
+
+    def kill(self) -> None:
+        """SIGKILL: it has no time for anything."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(number)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class System:
+    """Control plane, cloud and what tests do to them. `cases` are made by `case()`."""
+
+    def __init__(self, plane: ControlPlane, folder: Path, cloud_options: tuple[str, ...] = ()) -> None:
+        self.plane, self.folder = plane, folder
+        self.world = World(folder, lambda _: None, catalogue=CATALOGUE, cloud_options=cloud_options)
+        self.world.control_plane = plane
+        self.api = KubeApi(plane.kubeconfig)
+        self.proxy = ApiProxy(plane.kubeconfig)
+        self._operators: list[OperatorProcess] = []
+        self._namespaces: list[str] = []
+
+    # --- start and stop ------------------------------------------------------------------------------------------
+
+    def start(self) -> System:
+        self.world.start_cloud()
+        self.proxy.start()
+        self._found()
+        create_environment(self.endpoint, Plan(URL_MAP, "t-base", "nobody", domain=self.world.edge))
+        for page in ("v1", "v2", "v3"):
+            self.world.upload(ARTIFACTS, f"bundles/{page}.tar.gz", bundle(page)[0])
+        self._secret()
+        return self
+
+    def stop(self) -> None:
+        """Stops what was started; what was made in the cluster and the test did not delete is let go."""
+        for operator in self._operators:
+            operator.stop()
+        for namespace in self._namespaces:
+            self._sweep(namespace)
+        self.proxy.stop()
+        self.world.end("localgcp")
+        self.api.close()
+
+    def _found(self) -> None:
+        self.plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        self.plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        self.plane.kubectl("apply", "-f", "-", input=foundation_manifests())
+        self.api.apply(policy())
+
+    def _secret(self) -> None:
+        payload = base64.b64encode(SECRET_VALUE.encode()).decode()
+        secrets = "/v1/projects/demo/secrets"
+        with contextlib.suppress(urllib.error.HTTPError):
+            self.cloud(f"{secrets}?secretId={SECRET}", {"replication": {"automatic": {}}})
+        self.cloud(f"{secrets}/{SECRET}:addVersion", {"payload": {"data": payload}})
+
+    def _sweep(self, namespace: str) -> None:
+        """Finalizers go, because no operator is there any more to take them off."""
+        with contextlib.suppress(ApiRefused):
+            for found in self.api.call("GET", self.api.path(namespace))["items"]:
+                self.api.merge(namespace, found["metadata"]["name"], {"metadata": {"finalizers": None}})
+            self.api.call("DELETE", f"/api/v1/namespaces/{namespace}")
+
+    # --- operators -----------------------------------------------------------------------------------------------
+
+    def operator(self, *, direct: bool = False, start: bool = True, **settings: str) -> OperatorProcess:
+        """An operator with the rights of its ServiceAccount; its calls to Kubernetes pass the proxy unless `direct`."""
+        token = self.plane.service_account_kubeconfig(SYSTEM_NAMESPACE, SERVICE_ACCOUNT)
+        config = token
+        if not direct:
+            config = self.proxy.kubeconfig(token, self.folder / f"kubeconfig-{uuid.uuid4().hex[:6]}")
+        operator = OperatorProcess(self.folder, config, self.endpoint, **settings)
+        self._operators.append(operator)
+        return operator.start() if start else operator
+
+    # --- places for cases ----------------------------------------------------------------------------------------
+
+    def case(self, *, environment_too: bool = True) -> str:
+        """A namespace of its own, with an environment whose public origin is `origin(namespace)`."""
+        namespace = f"t-{uuid.uuid4().hex[:8]}"
+        document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        self.api.call("POST", "/api/v1/namespaces", document)
+        self._namespaces.append(namespace)
+        if environment_too:
+            plan = Plan(namespace, namespace, f"{namespace}-{NAME}", domain=self.origin(namespace))
+            printed = create_environment(self.endpoint, plan)
+            self._assets(namespace)
+            self.api.apply(environment(printed, namespace))
+        return namespace
+
+    def _assets(self, namespace: str) -> None:
+        """A bucket of its own: equal bundles would else be found published already."""
+        self.cloud("/storage/v1/b?project=demo", {"name": f"{namespace}-assets"})
+        backend = {"name": f"{namespace}-pages", "bucketName": f"{namespace}-assets"}
+        self.cloud("/compute/v1/projects/demo/global/backendBuckets", backend)
+
+    def origin(self, namespace: str) -> str:
+        return f"http://{namespace}.apps.localhost:{self.world.edge.rpartition(':')[2]}"
+
+    # --- the cloud -----------------------------------------------------------------------------------------------
+
+    @property
+    def endpoint(self) -> str:
+        return self.world.endpoint
+
+    def cloud(self, path: str, body: Any = None, method: str = "") -> Any:
+        """Calls an API of the local cloud as somebody who is not the operator."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.endpoint + path,
+            data=data,
+            method=method or ("GET" if body is None else "POST"),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def fault(self, **rule: Any) -> None:
+        self.cloud("/_localgcp/faults", rule)
+
+    def clear_faults(self) -> None:
+        self.cloud("/_localgcp/faults", method="DELETE")
+
+    @property
+    def position(self) -> int:
+        """Where the ledger is now."""
+        return int(self.cloud("/_localgcp/ledger?limit=1")["last"])
+
+    def calls(self, since: int, *, writes: bool = True) -> list[Json]:
+        """The operator's calls after `since`, oldest first."""
+        found = self.world.ledger(since)
+        return [
+            e for e in found if e["kind"] == "call" and "agui-operator" in e["caller"] and (e["write"] or not writes)
+        ]
+
+    def effects(self, since: int) -> list[Json]:
+        return [e for e in self.world.ledger(since) if e["kind"] == "effect"]
+
+    def get(self, namespace: str, path: str) -> tuple[int, str, str]:
+        """A user's request through the public edge: status, revision that answered, body."""
+        port = self.world.edge.rpartition(":")[2]
+        host = self.origin(namespace).removeprefix("http://")
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Host": host})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.headers.get("x-agui-revision", ""), answer.read().decode()
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.headers.get("x-agui-revision", ""), refused.read().decode()
+
+    # --- releases ------------------------------------------------------------------------------------------------
+
+    def settle(self, namespace: str, phase: str, *, version: str = "", seconds: float = 40) -> Json:
+        """The deployment when it rests in a phase, with a status about its newest spec."""
+
+        def rests(found: Json) -> bool:
+            status = found.get("status") or {}
+            newest = (status.get("history") or [{}])[0].get("release") or {}
+            current = status.get("observedGeneration") == found["metadata"]["generation"]
+            return current and status.get("phase") == phase and version in ("", newest.get("version"))
+
+        return self.api.until(namespace, NAME, rests, f"{version or 'a release'} in phase {phase}", seconds)
+
+    def reaches(self, namespace: str, phase: str, seconds: float = 40) -> Json:
+        """The deployment as soon as it is in a phase, however shortly it stays there."""
+        return self.api.until(
+            namespace, NAME, lambda d: (d.get("status") or {}).get("phase") == phase, f"phase {phase}", seconds
+        )
+
+
+def run_system(plane: ControlPlane, *cloud_options: str) -> Iterator[System]:
+    """Generator body for fixtures."""
+    with tempfile.TemporaryDirectory(prefix="agui-system-", ignore_cleanup_errors=True) as folder:
+        system = System(plane, Path(folder), cloud_options)
+        try:
+            yield system.start()
+        finally:
+            system.stop()
+            keep = os.environ.get("AGUI_KEEP_LOGS")
+            for log in Path(folder).glob("*.log") if keep else ():
+                Path(keep or "", log.name).write_bytes(log.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def system(control_plane: ControlPlane) -> Iterator[System]:
+    """The whole system without an operator; operations of the cloud are done in the first reply where they can be."""
+    yield from run_system(control_plane, "--lro-seconds", "0", "--metric-period-seconds", "0.25")
+
+
+@pytest.fixture(scope="module")
+def operator(system: System) -> Iterator[OperatorProcess]:
+    """The operator of a module's tests. It holds the lease: a module that needs its own does not ask for this one."""
+    running = system.operator()
+    yield running
+    running.stop()
+
+
+@contextlib.contextmanager
+def load(system: System, namespace: str, rate: float = 60.0) -> Iterator[list[tuple[int, str]]]:
+    """Users: asks /api/orders about `rate` times a second until the block ends. Yields (status, revision) of each."""
+    import threading
+
+    stop, answers = threading.Event(), list[tuple[int, str]]()
+
+    def ask() -> None:
+        while not stop.wait(1 / rate):
+            with contextlib.suppress(OSError):
+                status, revision, _ = system.get(namespace, "/api/orders/1")
+                answers.append((status, revision))
+
+    thread = threading.Thread(target=ask, name="load")
+    thread.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        thread.join(15)
+
+
+def wait_for(test: Callable[[], bool], what: str, seconds: float = 15) -> None:
+    """Raises AssertionError when `test` does not hold within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not test():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not happen within {seconds:g} s")
+        time.sleep(0.05)
