@@ -120,7 +120,9 @@ def main() -> int:
     except SettingsError as exc:
         print(describe_failure(exc), flush=True)
         return 1
-    configure_logs(settings.log_level, settings.service, settings.revision, settings.release)
+    configure_logs(
+        settings.log_level, settings.service, settings.revision, settings.release, settings.telemetry.project
+    )
     if settings.identity == "development":
         log(logger, logging.WARNING, "development_identity", DEVELOPMENT_WARNING)
     front = Front(settings)

@@ -23,6 +23,7 @@ from agui_app.run_context import current_run
 from agui_app.script import load_script
 from agui_app.sessions import SessionStore
 from agui_app.settings import Settings
+from agui_app.telemetry import Measures
 from agui_app.tools import OrderTools, refund_needs_approval
 
 APP_NAME = "concierge"
@@ -51,6 +52,7 @@ class Agents:
 def build_agents(
     settings: Settings,
     engine: Any,
+    measures: Measures,
     extra_tools: Mapping[str, Sequence[Callable[..., Any]]] | None = None,
 ) -> Agents:
     """Builds everything from settings; talks to nothing. Raises ScriptError, GuardrailError."""
@@ -59,17 +61,19 @@ def build_agents(
     with warnings.catch_warnings():
         # resumability is marked experimental by ADK; the versions are pinned and our tests run it over two processes
         warnings.filterwarnings("ignore", message=r"\[EXPERIMENTAL\]")
-        return _build(settings, engine, extra_tools or {})
+        return _build(settings, engine, measures, extra_tools or {})
 
 
-def _build(settings: Settings, engine: Any, extra_tools: Mapping[str, Sequence[Callable[..., Any]]]) -> Agents:
+def _build(
+    settings: Settings, engine: Any, measures: Measures, extra_tools: Mapping[str, Sequence[Callable[..., Any]]]
+) -> Agents:
     rules = load_guardrails(settings.guardrails)
-    trail = AuditTrail(engine, settings.revision)
+    trail = AuditTrail(engine, settings.revision, measures)
     root = _agent_tree(settings.model, engine, trail, extra_tools)
     app = App(
         name=APP_NAME,
         root_agent=root,
-        plugins=[OversightPlugin(rules, trail, engine)],
+        plugins=[OversightPlugin(rules, trail, engine, measures)],
         resumability_config=ResumabilityConfig(is_resumable=True),
     )
     sessions = SessionStore(engine)

@@ -17,6 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from agui_app.guardrails import Finding
 from agui_app.logs import log
+from agui_app.run_context import current_run
+from agui_app.telemetry import Measures
 
 logger = logging.getLogger("agui_app.audit")
 _LEVELS = {"NOTICE": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
@@ -25,12 +27,14 @@ _LEVELS = {"NOTICE": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.
 class AuditTrail:
     """Writes audit records for one instance of the application."""
 
-    def __init__(self, engine: AsyncEngine, revision: str) -> None:
+    def __init__(self, engine: AsyncEngine, revision: str, measures: Measures) -> None:
         self._engine = engine
         self._revision = revision
+        self._measures = measures
 
     async def finding(self, finding: Finding, **where: Any) -> None:
         """A guardrail applied."""
+        self._measures.applied(finding.rule, finding.action)
         await self.record(
             f"guardrail.{finding.action}",
             level=_LEVELS[finding.severity],
@@ -69,6 +73,7 @@ class AuditTrail:
                     _INSERT, row | {"revision": self._revision or None, "details": json.dumps(dict(details or {}))}
                 )
         except (SQLAlchemyError, OSError, TimeoutError) as exc:
+            current_run().guard_failed = True
             log(logger, logging.ERROR, "audit_lost", lost_event=event, rule=rule, error=type(exc).__name__)
 
 

@@ -19,8 +19,9 @@ _REPORTED_ERROR = "type.googleapis.com/google.devtools.clouderrorreporting.v1bet
 class JsonFormatter(logging.Formatter):
     """Renders a record; `extra={"fields": {...}}` is merged into the top level."""
 
-    def __init__(self, service: str = "", revision: str = "", release: str = "") -> None:
+    def __init__(self, service: str = "", revision: str = "", release: str = "", project: str = "") -> None:
         super().__init__()
+        self._project = project
         self._labels = {k: v for k, v in (("revision", revision), ("release", release)) if v}
         self._service = {"service": service or "agui-app", "version": revision or release or "dev"}
 
@@ -33,7 +34,7 @@ class JsonFormatter(logging.Formatter):
         }
         if self._labels:
             entry["logging.googleapis.com/labels"] = self._labels
-        entry |= trace_fields()
+        entry |= trace_fields(self._project)
         entry |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[0] is not None:
             # Error Reporting groups on the stack trace in `message` of this type.
@@ -43,26 +44,25 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
-def trace_fields() -> dict[str, Any]:
-    """Trace fields of the current span, when a tracer is configured; else empty."""
-    try:
-        from opentelemetry import trace
-    except ImportError:  # tracing is optional
+def trace_fields(project: str) -> dict[str, Any]:
+    """Trace fields of the current span, in Cloud Logging's form; empty outside of one, or before tracing is loaded."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
         return {}
     context = trace.get_current_span().get_span_context()
     if not context.is_valid:
         return {}
     return {
-        "logging.googleapis.com/trace": f"{context.trace_id:032x}",
+        "logging.googleapis.com/trace": f"projects/{project or 'local'}/traces/{context.trace_id:032x}",
         "logging.googleapis.com/spanId": f"{context.span_id:016x}",
         "logging.googleapis.com/trace_sampled": context.trace_flags.sampled,
     }
 
 
-def configure_logs(level: str, service: str = "", revision: str = "", release: str = "") -> None:
+def configure_logs(level: str, service: str = "", revision: str = "", release: str = "", project: str = "") -> None:
     """Sends every logger of the process to stdout as JSON lines."""
     target = logging.StreamHandler(sys.stdout)
-    target.setFormatter(JsonFormatter(service, revision, release))
+    target.setFormatter(JsonFormatter(service, revision, release, project))
     root = logging.getLogger()
     root.handlers[:] = [target]
     root.setLevel(level)

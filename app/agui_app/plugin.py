@@ -20,6 +20,7 @@ from agui_app.audit import AuditTrail
 from agui_app.guardrails import Finding, Guardrails, check_input, check_tool, check_turns, redact
 from agui_app.offline_model import last_words
 from agui_app.run_context import current_run
+from agui_app.telemetry import Measures
 
 _NOT_TOOLS = frozenset({"transfer_to_agent", "adk_request_confirmation"})
 
@@ -27,14 +28,24 @@ _NOT_TOOLS = frozenset({"transfer_to_agent", "adk_request_confirmation"})
 class OversightPlugin(BasePlugin):  # type: ignore[misc]
     """Applies the rules before the model and before each tool, and records approvals."""
 
-    def __init__(self, rules: Guardrails, trail: AuditTrail, engine: AsyncEngine) -> None:
+    def __init__(self, rules: Guardrails, trail: AuditTrail, engine: AsyncEngine, measures: Measures) -> None:
         super().__init__(name="oversight")
         self._rules = rules
         self._trail = trail
         self._engine = engine
+        self._measures = measures
 
     async def before_model_callback(self, *, callback_context: Any, llm_request: LlmRequest) -> LlmResponse | None:
-        """Blocks on what the user said, or on what a tool brought in; else None."""
+        """Blocks on what the user said, or on what a tool brought in; else None. A check that fails ends the run."""
+        run = current_run()
+        run.guarded = True
+        try:
+            return await self._check_input(callback_context, llm_request)
+        except Exception:
+            run.guard_failed = True
+            raise
+
+    async def _check_input(self, callback_context: Any, llm_request: LlmRequest) -> LlmResponse | None:
         _, answers = last_words(llm_request.contents)
         finding = check_input(self._rules, _said(callback_context.user_content))
         if finding is None:
@@ -50,6 +61,9 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
 
     async def after_model_callback(self, *, callback_context: Any, llm_response: LlmResponse) -> LlmResponse | None:
         """Redacts the stored answer. Streamed chunks are redacted on their way out, where they are joined again."""
+        usage = llm_response.usage_metadata
+        if usage is not None and not llm_response.partial:
+            self._measures.tokens(usage.prompt_token_count or 0, usage.candidates_token_count or 0)
         if llm_response.partial or llm_response.content is None:
             return None
         changed = False
@@ -115,6 +129,7 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
                     "arguments": json.dumps(arguments, default=str),
                 },
             )
+        self._measures.approval("requested")
         await self._trail.record(
             "approval.requested",
             user_id=run.user_id,
@@ -134,6 +149,7 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
             )
         if not changed.rowcount:
             return  # decided before: a replay is not a second decision
+        self._measures.approval(status)
         await self._trail.record(
             f"approval.{status}",
             user_id=run.user_id,

@@ -23,6 +23,8 @@ class RunContext:
     notes: deque[tuple[str, dict[str, Any]]] = field(default_factory=deque)
     tool_calls: int = 0
     blocks: int = 0
+    guarded: bool = False  # guardrails have looked at this run
+    guard_failed: bool = False  # ... and one of them could not do its work
 
     def note(self, name: str, **value: Any) -> None:
         """Queues a CUSTOM event for the run's stream."""

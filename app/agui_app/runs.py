@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from ag_ui.core import RunAgentInput
+from opentelemetry.context import Context
 from sqlalchemy.exc import SQLAlchemyError
 
 from agui_app.agents import APP_NAME, Agents
@@ -25,9 +27,11 @@ from agui_app.logs import log
 from agui_app.run_context import RunContext, enter_run
 from agui_app.settings import Limits
 from agui_app.stream_shape import TERMINAL, Event, StreamRedactor, closing_events, public_state
+from agui_app.telemetry import Measures, tracer
 
 logger = logging.getLogger("agui_app.runs")
 BATCH_SECONDS = 0.02
+_TOKENS = frozenset({"TEXT_MESSAGE_CONTENT", "TOOL_CALL_START"})
 _RETRIES = (0.1, 0.5, 2.0)
 
 
@@ -54,12 +58,17 @@ class Run:
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # the agent is done; the rest goes with the end
     ended: bool = False
     stopping: str = ""  # why it is being cancelled: "stop" or "shutdown"
+    trace: Context | None = None  # of the request that asked for it
+    asked_at: float = field(default_factory=time.monotonic)
+    first_token: float | None = None  # seconds after asked_at
     task: asyncio.Task[None] | None = None
     _followers: set[asyncio.Event] = field(default_factory=set)
 
     def add(self, *events: Event) -> None:
         """Appends events and wakes the followers."""
         for event in events:
+            if self.first_token is None and event["type"] in _TOKENS:
+                self.first_token = time.monotonic() - self.asked_at
             self.events.append(event)
             self.lines.append(json.dumps(event, separators=(",", ":")))
         self.wake()
@@ -97,10 +106,11 @@ class Run:
 class Runs:
     """All runs of this instance."""
 
-    def __init__(self, agents: Agents, event_log: EventLog, limits: Limits) -> None:
+    def __init__(self, agents: Agents, event_log: EventLog, limits: Limits, measures: Measures) -> None:
         self._agents = agents
         self._log = event_log
         self._limits = limits
+        self._measures = measures
         self._live: dict[tuple[str, str], Run] = {}
         self._starting = 0
 
@@ -112,11 +122,12 @@ class Runs:
         """How many runs are live here."""
         return len(self._live)
 
-    async def start(self, user: str, request: RunAgentInput, synthetic: str = "") -> Run:
-        """Starts a run; `synthetic` names the kind of user that is no person.
+    async def start(self, user: str, request: RunAgentInput, synthetic: str = "", trace: Context | None = None) -> Run:
+        """Starts a run; `synthetic` names the kind of user that is no person, `trace` the span it belongs to.
 
         Raises InvalidRun, InstanceFull, ThreadBusy, RunExists, TooManyRuns.
         """
+        asked = time.monotonic()
         _check(request, self._limits)
         if len(self._live) + self._starting >= self._limits.concurrent_runs:
             raise InstanceFull()
@@ -125,7 +136,7 @@ class Runs:
             first = await self._log.claim(user, request.thread_id, request.run_id, self._limits.runs_per_user)
         finally:
             self._starting -= 1
-        run = Run(user, request.thread_id, request.run_id, first, synthetic)
+        run = Run(user, request.thread_id, request.run_id, first, synthetic, trace=trace, asked_at=asked)
         self._live[(user, request.thread_id)] = run
         safe = request.model_copy(update={"state": public_state(request.state)})
         run.task = asyncio.create_task(self._drive(run, safe), name=f"run {request.run_id}")
@@ -158,7 +169,9 @@ class Runs:
         writer = asyncio.create_task(self._write_batches(run))
         last: Event | None = None
         try:
-            last = await self._play(run, request, context)
+            names = {"gen_ai.conversation.id": run.thread_id, "agui.run_id": run.run_id}
+            with tracer.start_as_current_span("agui.run", run.trace, attributes=names):
+                last = await self._play(run, request, context)
         except asyncio.CancelledError:
             await self._cancel_execution(run)
             last = _ending(run)
@@ -232,6 +245,19 @@ class Runs:
         run.committed = len(run.lines)
         run.ended = True
         run.wake()
+        self._account(run, context, status)
+
+    def _account(self, run: Run, context: RunContext, status: str) -> None:
+        """What the run was, as metrics and as one log line."""
+        if context.guarded:
+            self._measures.guarded(failed=context.guard_failed)
+        self._measures.run_ended(
+            status=status,
+            synthetic=bool(run.synthetic),
+            seconds=time.monotonic() - run.asked_at,
+            first=run.first_token,
+            events=len(run.lines),
+        )
         facts: dict[str, Any] = {
             "status": status,
             "session_id": run.thread_id,

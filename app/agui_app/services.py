@@ -23,6 +23,7 @@ from agui_app.runs import Runs
 from agui_app.schema import REQUIRED_SCHEMA
 from agui_app.settings import Settings
 from agui_app.signals import Signals
+from agui_app.telemetry import Measures, configure_telemetry
 
 logger = logging.getLogger("agui_app.services")
 HEARTBEAT_SECONDS = 5
@@ -41,6 +42,7 @@ class Services:
     runs: Runs
     signals: Signals
     callers: Callers
+    measures: Measures
     required_schema: str
     sessions_ready: bool = False
 
@@ -50,8 +52,10 @@ async def running_services(settings: Settings, extensions: Sequence[ModuleType])
     """Builds the services, keeps their background work going, and ends it in order. Needs no database to start."""
     engine = create_engine(settings.database, settings.pool_size)
     event_log = EventLog(engine, f"{settings.revision or 'local'}-{uuid.uuid4().hex[:12]}")
-    agents = build_agents(settings, engine, _extra_tools(extensions, engine))
-    runs = Runs(agents, event_log, settings.limits)
+    flush = configure_telemetry(settings, event_log.instance)
+    measures = Measures(settings.revision, settings.release)
+    agents = build_agents(settings, engine, measures, _extra_tools(extensions, engine))
+    runs = Runs(agents, event_log, settings.limits, measures)
     services = Services(
         settings=settings,
         engine=engine,
@@ -60,6 +64,7 @@ async def running_services(settings: Settings, extensions: Sequence[ModuleType])
         runs=runs,
         signals=Signals(settings.database, runs.stop),
         callers=Callers(settings),
+        measures=measures,
         required_schema=max([REQUIRED_SCHEMA, *(getattr(e, "REQUIRED_SCHEMA", "") for e in extensions)]),
     )
     background = [
@@ -77,6 +82,7 @@ async def running_services(settings: Settings, extensions: Sequence[ModuleType])
                 await task
         await agents.adk.close()
         await engine.dispose()
+        await asyncio.to_thread(flush)
 
 
 def _extra_tools(extensions: Sequence[ModuleType], engine: AsyncEngine) -> Mapping[str, list[Any]]:

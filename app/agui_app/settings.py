@@ -55,6 +55,18 @@ class Sockets:
 
 
 @dataclass(frozen=True, slots=True)
+class TelemetrySettings:
+    """Where metrics and traces go. `exporters` may hold `otlp` (to OTEL_EXPORTER_OTLP_ENDPOINT) and `gcp` (Monitoring
+    and Telemetry API of `project`); empty: nothing is exported. `endpoint` is a Monitoring API without TLS."""
+
+    exporters: tuple[str, ...] = ()
+    interval_seconds: float = 60.0
+    project: str = ""
+    region: str = ""
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings. Cloud Run's contract: PORT, K_SERVICE, K_REVISION, K_CONFIGURATION
     (https://cloud.google.com/run/docs/container-contract)."""
@@ -79,6 +91,7 @@ class Settings:
     identity_keys_url: str = ""
     limits: Limits = Limits()
     sockets: Sockets = Sockets()
+    telemetry: TelemetrySettings = TelemetrySettings()
     pool_size: int = 10
     log_level: str = "INFO"
     event_retention_seconds: int = 86_400
@@ -224,6 +237,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
             reconnect_after_seconds=_seconds(env, "AGUI_WS_RECONNECT_AFTER_SECONDS", 3300.0),
             allowed_origins=_words(env, "AGUI_ALLOWED_ORIGINS"),
         ),
+        telemetry=_telemetry(env),
         pool_size=_integer(env, "DB_POOL_SIZE", 10, most=200),
         log_level=level,
         event_retention_seconds=_integer(env, "AGUI_EVENT_RETENTION_SECONDS", 86_400),
@@ -238,6 +252,22 @@ def _limits(env: Mapping[str, str]) -> Limits:
         runs_per_user=_integer(env, "AGUI_MAX_RUNS_PER_USER", base.runs_per_user),
         concurrent_runs=_integer(env, "AGUI_MAX_CONCURRENT_RUNS", base.concurrent_runs),
         run_seconds=_integer(env, "AGUI_RUN_SECONDS", base.run_seconds),
+    )
+
+
+def _telemetry(env: Mapping[str, str]) -> TelemetrySettings:
+    exporters = _words(env, "AGUI_TELEMETRY")
+    if unknown := [name for name in exporters if name not in ("otlp", "gcp")]:
+        raise SettingsError(f"AGUI_TELEMETRY may hold otlp and gcp, not {', '.join(unknown)}")
+    project = env.get("GOOGLE_CLOUD_PROJECT", "")
+    if "gcp" in exporters and not project:
+        raise SettingsError("AGUI_TELEMETRY=gcp needs GOOGLE_CLOUD_PROJECT")
+    return TelemetrySettings(
+        exporters=exporters,
+        interval_seconds=_seconds(env, "AGUI_TELEMETRY_INTERVAL_SECONDS", 60.0),
+        project=project,
+        region=env.get("GOOGLE_CLOUD_REGION", ""),
+        endpoint=env.get("AGUI_MONITORING_ENDPOINT", ""),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from ag_ui.core import RunAgentInput
 from fastapi import Request
 from fastapi.responses import JSONResponse, StreamingResponse
+from opentelemetry.propagate import extract
 from pydantic import ValidationError
 
 from agui_app.event_log import RunExists, ThreadBusy, TooManyRuns
@@ -75,7 +76,7 @@ async def json_body(request: Request) -> Any:
 async def start_run(services: Services, user: str, request: RunAgentInput, headers: Mapping[str, str]) -> Run:
     """Starts a run. Raises Refused with the status that fits."""
     try:
-        return await services.runs.start(user, request, headers.get(SYNTHETIC_HEADER, "")[:32])
+        return await services.runs.start(user, request, headers.get(SYNTHETIC_HEADER, "")[:32], extract(headers))
     except InvalidRun as exc:
         raise Refused(422, "invalid_input", str(exc)) from None
     except ThreadBusy:

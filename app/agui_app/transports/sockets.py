@@ -46,6 +46,7 @@ async def socket(websocket: WebSocket, thread_id: str) -> None:
         await websocket.send_json({"type": "error", "code": refused.code, "message": refused.message})
         await websocket.close(TRY_AGAIN_LATER if refused.status == 503 else POLICY_VIOLATION, refused.code)
         return
+    services.measures.socket_opened(resumed=last is not None)
     await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     await _Conversation(services, websocket, user, thread_id).serve(last)
 
@@ -88,6 +89,7 @@ class _Conversation:
             results = await asyncio.gather(*tasks, return_exceptions=True)
         failure = next((tasks.index(t) for t in done if not t.cancelled() and t.exception()), None)
         if failure is not None and not isinstance(results[failure], WebSocketDisconnect):
+            self._services.measures.socket_failed()
             log(logger, logging.ERROR, "socket_failed", error=type(results[failure]).__name__)
         if self._socket.application_state is WebSocketState.CONNECTED:
             with suppress(RuntimeError, WebSocketDisconnect):
