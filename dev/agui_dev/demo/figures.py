@@ -32,10 +32,11 @@ class Step:
         return self.outcome == self.expected and not self.notes
 
 
-def first_write_ms(entries: list[dict[str, Any]], applied_at: float) -> float | None:
-    """From the apply to the first mutating call that the operator sent; milliseconds."""
-    times = [float(e["ts"]) for e in entries if e.get("write") and float(e["ts"]) >= applied_at]
-    return round((min(times) - applied_at) * 1000, 1) if times else None
+def first_write_ms(entries: list[dict[str, Any]], accepted_at: float) -> float | None:
+    """From the moment at which the API server told of the new spec to the first mutating call that the operator sent;
+    milliseconds."""
+    times = [float(e["ts"]) for e in entries if e.get("write")]
+    return round(max(0.0, min(times) - accepted_at) * 1000, 1) if times else None
 
 
 def calls(entries: list[dict[str, Any]]) -> int:

@@ -32,7 +32,8 @@ class Screen:
     """What the person sees while the story is played."""
 
     def __init__(self, *, plain: bool = False) -> None:
-        self.console = Console(highlight=False)
+        terminal = sys.stdout.isatty()
+        self.console = Console(highlight=False, width=None if terminal else 160, soft_wrap=not terminal)
         self._live: Live | None = None
         self._plain = plain or not sys.stdout.isatty()
         self._began = time.monotonic()

@@ -48,7 +48,7 @@ class Story:
         tally = self._load.begin_step()
         position = await asyncio.to_thread(self._world.ledger_position)
         began = time.monotonic()
-        applied = await asyncio.to_thread(self._world.apply, self._world.release(version))
+        await asyncio.to_thread(self._world.apply, self._world.release(version))
         try:
             document = await self._watch.until(f"{version} {step.expected}", _ended(version, before), LIMIT)
         except TimeoutError as exc:
@@ -60,7 +60,8 @@ class Story:
         step.outcome = str(status["phase"])
         entries = [e for e in await asyncio.to_thread(self._world.ledger, position) if self._is_operator(e)]
         step.calls = figures.calls(entries)
-        step.first_write_ms = figures.first_write_ms(entries, applied)
+        accepted = self._watch.first_seen[int(document["metadata"]["generation"])]
+        step.first_write_ms = figures.first_write_ms(entries, accepted)
         step.restore_ms = figures.restore_ms(status)
         await self._prove(version, step, before, status)
         step.requests, step.failed = tally.total, tally.failed

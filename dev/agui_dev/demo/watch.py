@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
         self.object: dict[str, Any] = {}
+        self.first_seen: dict[int, float] = {}  # generation -> Unix time at which the API server told of it
         self.on_change: Callable[[dict[str, Any]], Awaitable[None]] | None = None
 
     @property
@@ -63,6 +65,7 @@ class Watch:
                 except json.JSONDecodeError:
                     break
                 buffer = buffer[end:]
+                self.first_seen.setdefault(int(document["metadata"]["generation"]), time.time())
                 async with self._changed:
                     self.object = document
                     self._changed.notify_all()

@@ -38,7 +38,7 @@ from agui_operator.core.release import Release, fingerprint_of
 from agui_operator.core.rollout import IN_FLIGHT, RESTING, Phase
 from agui_operator.core.snapshot import Blocker, Snapshot
 from agui_operator.core.status import FaultSeen, Inputs, summarize
-from agui_operator.core.turn import Turn, take_turn
+from agui_operator.core.turn import HISTORY_LIMIT, Turn, take_turn
 from agui_operator.engine import metrics
 from agui_operator.engine.desk import ALERTS, Desk
 from agui_operator.engine.execute import Executor
@@ -138,7 +138,8 @@ class Engine:
                 await self._write(desk, view, None, None)
                 return None
             seen, subject, alert_actions, fault = await self._look(desk, view, names, place, answered)
-            turn = take_turn(subject.memory, seen, subject.plan, names, self._clock(), self._settings.history_limit)
+            limit = view.spec.history_limit if view.spec is not None else HISTORY_LIMIT
+            turn = take_turn(subject.memory, seen, subject.plan, names, self._clock(), limit)
             self._remember(desk, view, subject.memory, turn)
             if seen.request is not None:
                 answered = seen.request.kind

@@ -25,7 +25,6 @@ class Settings:
     http_port: int = 8080  # /healthz, /metrics; 0 picks a free port
     http_host: str = "127.0.0.1"
     namespaces: tuple[str, ...] = ()  # empty: all
-    history_limit: int = 10
 
     @property
     def local(self) -> bool:
