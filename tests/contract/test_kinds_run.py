@@ -267,3 +267,28 @@ async def test_an_unavailable_service_is_read_again_and_never_written_twice(fres
         assert services == [NAMES.service_path]
     finally:
         await cloud.close()
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["terminated", "killed"])
+async def test_a_wait_survives_the_end_of_the_server_as_an_error(fresh_cloud: LocalCloud, kill: bool) -> None:
+    cloud = await connect(CloudSettings(endpoint=fresh_cloud.endpoint))
+    try:
+        template = job("sleep", "30")
+        await defined(cloud, template)
+        started = await run_job.apply(cloud, NAMES, ExecutionStarted(template.job), None)
+        assert started.operation is not None
+        waiting = asyncio.create_task(operations.wait(cloud, started.operation, 30))
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(fresh_cloud.restart, kill=kill)
+        (ended,) = await asyncio.gather(waiting, return_exceptions=True)
+        if isinstance(ended, BaseException):
+            assert isinstance(ended, CloudError)
+            assert ended.code in (499, 503)
+        else:  # asked again after the restart, which the execution did not survive
+            assert getattr(ended.view, "succeeded", None) is False
+        have = await run_job.observe(cloud, NAMES, template.job)
+        assert have is not None
+        assert have.execution is not None
+        assert have.execution.count == 1
+    finally:
+        await cloud.close()

@@ -87,7 +87,8 @@ class Caller:
 def _translated(exc: Exception, call: Call) -> CloudError:
     """The CloudError of a failed try. Raises `exc` itself if it is not the network's or the service's fault."""
     import aiohttp
-    from google.api_core.exceptions import GoogleAPICallError
+    import grpc
+    from google.api_core.exceptions import GoogleAPICallError, from_grpc_error
     from google.auth.exceptions import GoogleAuthError
 
     if isinstance(exc, CloudError):
@@ -97,6 +98,8 @@ def _translated(exc: Exception, call: Call) -> CloudError:
     def failed(code: int, status: str, message: str) -> CloudError:
         return CloudError(code, message, method=call.method, resource=call.resource, status=status)
 
+    if isinstance(exc, grpc.RpcError):
+        return from_google(from_grpc_error(exc), call.method, call.resource)
     if isinstance(exc, GoogleAPICallError):
         return from_google(exc, call.method, call.resource)
     if isinstance(exc, TimeoutError):

@@ -89,13 +89,11 @@ async def apply(cloud: Cloud, action: AssetsPublished, progress: Progress | None
     contents = await asyncio.to_thread(read_bundle, data)
     check_runtime_url(contents, action.runtime_url)
     waves = await asyncio.to_thread(uploads, contents, action.frontend)
-    pool, own = await asyncio.gather(
-        _list(cloud, action.bucket, POOL), _list(cloud, action.bucket, folder(action.frontend))
-    )
+    pool = await _list(cloud, action.bucket, POOL)  # the folder is new, or its few files answer 412
     total = sum(len(wave) for wave in waves)
     done = 0
     for wave in waves:
-        missing = [upload for upload in wave if not _is_there(upload, pool | own)]
+        missing = [upload for upload in wave if not _is_there(upload, pool)]
         done += len(wave) - len(missing)
         done = await _upload_all(cloud, action.bucket, missing, done, total, progress)
     if progress is not None:

@@ -70,6 +70,11 @@ def test_interpolation_inside_a_bucket() -> None:
     assert percentile(Histogram((Bucket(7, 7, 3),)), 0.95) == 7
 
 
+def test_buckets_of_other_bounds_are_filled_evenly() -> None:
+    coarse, fine = Histogram((Bucket(0, 100, 100),)), Histogram((Bucket(0, 25, 100),))
+    assert percentile(merge([coarse, fine]), 0.5) == pytest.approx(20)
+
+
 @pytest.mark.parametrize(
     "options",
     [
