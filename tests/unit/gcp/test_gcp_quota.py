@@ -56,7 +56,8 @@ async def test_a_rollback_uses_what_others_may_not() -> None:
         await buckets.take("p", "r", write=True, until=0)
     with pytest.raises(CloudError, match="write quota kept for p/r is used up") as caught:
         await buckets.take("p", "r", write=True, until=0)
-    assert (caught.value.code, caught.value.retry_after) == (429, pytest.approx(0.5))
+    assert caught.value.code == 429
+    assert caught.value.retry_after == pytest.approx(0.5)
     with rollback_lane():
         for _ in range(2):
             await buckets.take("p", "r", write=True, until=0)

@@ -37,7 +37,7 @@ print(sorted(m for m in sys.modules if m.startswith(("google.cloud.", "grpc", "r
 """
 
 
-class StandIn(Credentials):
+class StandIn(Credentials):  # type: ignore[misc]
     """Credentials that give `token-1`, `token-2`, ... and count how often they were asked."""
 
     def __init__(self) -> None:

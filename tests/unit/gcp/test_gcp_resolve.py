@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from typing import Any
 
@@ -116,7 +117,7 @@ async def test_a_database_operation_is_asked_for_with_growing_pauses(monkeypatch
     async def sleep(seconds: float) -> None:
         pauses.append(round(seconds, 3))
 
-    monkeypatch.setattr(operations.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     cloud = Answers(*[{"status": "RUNNING"}] * 9, {"status": "DONE"})
     result = await operations.wait(cloud, "sqladmin:demo/op-1", 600)  # type: ignore[arg-type]
     assert result.done
@@ -131,7 +132,7 @@ async def test_an_answer_that_did_not_wait_is_not_asked_for_in_a_tight_loop(monk
     async def sleep(seconds: float) -> None:
         pauses.append(round(seconds, 3))
 
-    monkeypatch.setattr(operations.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     cloud = Answers(*[{"status": "RUNNING"}] * 3, {"status": "DONE"})
     result = await operations.wait(cloud, "compute:demo/op-1", 600)  # type: ignore[arg-type]
     assert result.done

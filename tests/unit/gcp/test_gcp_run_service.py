@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from google.cloud import run_v2
@@ -75,7 +76,7 @@ def test_secrets_are_references_and_the_order_is_stable() -> None:
     assert box.env[0].value == "r1"
     reference = box.env[4].value_source.secret_key_ref
     assert (reference.secret, reference.version, box.env[4].value) == ("db", "7", "")
-    turned = replace(CONTAINER, env=dict(reversed(CONTAINER.env.items())), secrets=CONTAINER.secrets[::-1])
+    turned = replace(CONTAINER, env=dict(reversed(list(CONTAINER.env.items()))), secrets=CONTAINER.secrets[::-1])
     assert run_service.desired(replace(TEMPLATE, container=turned), TRAFFIC, NAMES).template.containers[0] == box
 
 
@@ -111,7 +112,7 @@ def test_what_is_sent_is_seen_again(traffic: list[Target]) -> None:
     assert (view.name, view.owner, view.template_revision) == (NAMES.service, NAMES.uid, TEMPLATE.revision)
 
 
-def observed(state: STATE, **fields: object) -> run_v2.Service:
+def observed(state: Any, **fields: object) -> Any:
     service = run_service.desired(TEMPLATE, TRAFFIC, NAMES)
     service.terminal_condition = run_v2.Condition(type_="Ready", state=state, message="summary")
     service.latest_created_revision = f"{service.name}/revisions/shop-concierge-r1"
@@ -131,7 +132,7 @@ def observed(state: STATE, **fields: object) -> run_v2.Service:
         (STATE.STATE_UNSPECIFIED, None),
     ],
 )
-def test_ready_has_three_values(state: STATE, ready: bool | None) -> None:
+def test_ready_has_three_values(state: Any, ready: bool | None) -> None:
     assert run_service.view_of(observed(state)).ready is ready
 
 
@@ -189,7 +190,7 @@ COMPLETION = run_v2.ExecutionReference.CompletionStatus
         (COMPLETION.COMPLETION_STATUS_UNSPECIFIED, False, None),
     ],
 )
-def test_a_job_says_how_its_execution_ended(status: COMPLETION, enough: bool, succeeded: bool | None) -> None:
+def test_a_job_says_how_its_execution_ended(status: Any, enough: bool, succeeded: bool | None) -> None:
     job = run_v2.Job(name="a/jobs/j", execution_count=2)
     assert says_enough(job)
     job.latest_created_execution = {"name": "j-abc", "completion_status": status}
