@@ -6,7 +6,7 @@ Whatever comes in, SpecInvalid is the only exception that goes out.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -77,28 +77,33 @@ def _parse(model: type[M], spec: Any) -> M:
         raise SpecInvalid((FieldError("spec", "must be JSON", "remove what is nested too deeply"),)) from None
 
 
+_TOO_LARGE = FieldError("spec", f"must be at most {SPEC_BYTES} bytes of JSON", "shorten its longest texts and lists")
+
+
 def _as_json(spec: Any) -> str:
     if not isinstance(spec, Mapping):
         raise SpecInvalid((FieldError("spec", "must be an object", "write fields below spec"),))
     try:
-        text = json.dumps(_plain(spec), allow_nan=False)
+        text = json.dumps(_plain(spec, iter(range(SPEC_BYTES))), allow_nan=False)
+    except StopIteration:
+        raise SpecInvalid((_TOO_LARGE,)) from None
     except (TypeError, ValueError, RecursionError, OverflowError):
         fix = "use texts, numbers, true and false, lists and objects with text keys"
         raise SpecInvalid((FieldError("spec", "must be JSON", fix),)) from None
     if len(text) > SPEC_BYTES:
-        message = f"must be at most {SPEC_BYTES} bytes of JSON, got {len(text)}"
-        raise SpecInvalid((FieldError("spec", message, "shorten the longest texts and lists"),))
+        raise SpecInvalid((_TOO_LARGE,))
     return text
 
 
-def _plain(value: Any) -> Any:
-    """Views of other Mapping types (kopf's) as dicts; keys stay what they are, so that a wrong one is an error."""
+def _plain(value: Any, budget: Iterator[int]) -> Any:
+    """Views of other Mapping types (kopf's) as dicts; the budget ends what YAML aliases can make of a small text."""
+    next(budget)
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("keys must be texts")
-        return {key: _plain(child) for key, child in value.items()}
+        return {key: _plain(child, budget) for key, child in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(child) for child in value]
+        return [_plain(child, budget) for child in value]
     return value
 
 
