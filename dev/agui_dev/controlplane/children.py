@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,9 +38,17 @@ def _in_lasting_thread(start: Callable[[], subprocess.Popen[bytes]]) -> subproce
 
 
 class Child:
-    """A running program whose output goes to the end of `log`."""
+    """A running program whose output goes to the end of `log`. `env` is added to ours."""
 
-    def __init__(self, name: str, argv: Sequence[str | Path], log: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str | Path],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
         self.name = name
         self.log = log
         command = [str(part) for part in argv]
@@ -50,7 +58,13 @@ class Child:
             # An own session: Ctrl-C reaches us alone, and we stop the programs in their order.
             self._process = _in_lasting_thread(
                 lambda: subprocess.Popen(
-                    tether, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                    tether,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    env={**os.environ, **(env or {})},
+                    cwd=cwd,
                 )
             )
 

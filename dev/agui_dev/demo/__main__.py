@@ -30,9 +30,8 @@ def main(leave: bool, plain: bool, report: Path) -> None:
     state = Path(tempfile.mkdtemp(prefix="agui-demo-"))
     screen = Screen(plain=plain)
     world = World(state, screen.say)
-    good = False
     try:
-        good = asyncio.run(_play(world, screen, report, leave=leave))
+        asyncio.run(_play(world, screen, report, leave=leave))
     except KeyboardInterrupt:
         screen.say("stopped")
     except (RuntimeError, TimeoutError, OSError) as exc:
@@ -40,15 +39,15 @@ def main(leave: bool, plain: bool, report: Path) -> None:
     finally:
         screen.stop()
         world.stop()
-        if good:
+        if world.as_told:
             shutil.rmtree(state, ignore_errors=True)
         else:
             screen.say(f"logs are kept in {state}")
-    if leave and not good:
+    if leave and not world.as_told:
         sys.exit(1)
 
 
-async def _play(world: World, screen: Screen, report: Path, *, leave: bool) -> bool:
+async def _play(world: World, screen: Screen, report: Path, *, leave: bool) -> None:
     screen.chapter("Setting up")
     await world.start()
     assert world.control_plane is not None
@@ -72,15 +71,13 @@ async def _play(world: World, screen: Screen, report: Path, *, leave: bool) -> b
         await load.stop()
         await watch.stop()
     written = figures.write_report(report, story.steps, load.overall, story.served_by("v3"))
-    good = all(step.as_told for step in story.steps) and len(story.steps) == 5
+    world.as_told = all(step.as_told for step in story.steps) and len(story.steps) == 5
     screen.console.print(_table(story))
     screen.say(f"the story took {time.monotonic() - began:.0f} s; figures are in {report}")
     _epilogue(world, screen, written)
-    if leave:
-        return good
-    screen.say("serving until Ctrl-C")
-    await asyncio.Event().wait()
-    return good
+    if not leave:
+        screen.say("serving until Ctrl-C")
+        await asyncio.Event().wait()
 
 
 def _table(story: Story) -> Table:

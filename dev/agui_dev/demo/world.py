@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from typing import Any
 import yaml
 
 from agui_dev.controlplane import ControlPlane
+from agui_dev.controlplane.children import Child
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = ROOT / "manifests" / "samples"
@@ -43,7 +42,8 @@ class World:
     endpoint: str = ""
     edge: str = ""
     health_port: int = 0
-    _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    as_told: bool = False  # the whole story was played, and every chapter ended as it should
+    _children: dict[str, Child] = field(default_factory=dict)
 
     # --- start and stop ------------------------------------------------------------------------------------------
 
@@ -96,10 +96,7 @@ class World:
         self.await_http(f"http://127.0.0.1:{self.health_port}/readyz", "operator", 60)
 
     def spawn(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
-        with (self.state / f"{name}.log").open("ab") as log:
-            self._children[name] = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=os.environ | (environment or {}), cwd=ROOT
-            )
+        self._children[name] = Child(name, command, self.state / f"{name}.log", env=environment, cwd=ROOT)
 
     def pid(self, name: str) -> int:
         return self._children[name].pid
@@ -107,14 +104,8 @@ class World:
     def end(self, name: str, *, hard: bool = False) -> None:
         """Ends a child that this object started, and only that."""
         child = self._children.pop(name, None)
-        if child is None or child.poll() is not None:
-            return
-        child.send_signal(signal.SIGKILL if hard else signal.SIGTERM)
-        try:
-            child.wait(20)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        if child is not None:
+            child.kill() if hard else child.stop(20)
 
     # --- content -------------------------------------------------------------------------------------------------
 
@@ -200,10 +191,8 @@ class World:
         raise TimeoutError(f"{child} was not ready after {timeout:g} s; see {self.state / f'{child}.log'}")
 
     def _check(self, child: str) -> None:
-        code = self._children[child].poll()
-        if code is not None:
-            tail = (self.state / f"{child}.log").read_text(errors="replace")[-800:]
-            raise RuntimeError(f"{child} ended with code {code}:\n{tail}")
+        if not self._children[child].is_alive:
+            raise RuntimeError(f"{child} ended:\n{self._children[child].output()[-800:]}")
 
 
 _NEEDS_A_KUBELET = ("Deployment", "Kustomization", "NetworkPolicy")

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from agui_operator.core.release import Release
-from agui_operator.core.rollout import Phase
+from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import CheckResult, Finding, Verdict
 
 
@@ -104,7 +104,7 @@ def to_status(memory: Memory) -> dict[str, Any]:
     }
     return {
         "phase": str(memory.phase),
-        "release": memory.candidate.to_status() if memory.candidate else None,
+        "release": _about(memory),
         "stable": memory.stable.to_status() if memory.stable else None,
         "rollout": {k: v for k, v in rollout.items() if v is not None},
         "rejected": _rejected(memory.rejected),
@@ -119,14 +119,15 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
     rollout = status.get("rollout")
     rollout = rollout if isinstance(rollout, Mapping) else {}
     raw_phase = rollout.get("phase") or status.get("phase")
+    phase = Phase(raw_phase) if raw_phase in set(Phase) else Phase.PENDING
     verdicts = rollout.get("verdicts")
     return Memory(
-        phase=Phase(raw_phase) if raw_phase in set(Phase) else Phase.PENDING,
+        phase=phase,
         since=_when(rollout.get("since")),
         started=_when(rollout.get("started")),
         step=int(rollout.get("step") or 0),
         held_by=str(rollout.get("heldBy") or ""),
-        candidate=Release.from_status(status.get("release")),
+        candidate=Release.from_status(status.get("release")) if phase in IN_FLIGHT | {Phase.ROLLING_BACK} else None,
         stable=Release.from_status(status.get("stable")),
         undo_to=Release.from_status(rollout.get("undoTo")),
         cause=_parse_cause(rollout.get("cause")),
@@ -136,6 +137,16 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
         history=tuple(e for raw in status.get("history") or () if (e := _parse_entry(raw)) is not None),
         acknowledged=_parse_acknowledged(status.get("lastRequest")),
     )
+
+
+def _about(memory: Memory) -> dict[str, Any] | None:
+    """The release that the phase is about: the one in flight, the stable one, or the one that was taken back."""
+    release = memory.candidate
+    if release is None and memory.phase is Phase.HEALTHY:
+        release = memory.stable
+    if release is None and memory.phase in (Phase.ROLLED_BACK, Phase.FAILED) and memory.history:
+        release = memory.history[0].release
+    return release.to_status() if release else None
 
 
 def _time(at: datetime | None) -> str | None:

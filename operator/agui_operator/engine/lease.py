@@ -39,8 +39,8 @@ class Lease:
             raise LeaseLost(f"lease {self._namespace}/{self._name} is not held by {self._identity}")
 
     async def acquire(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Returns when the lease is held; waits for as long as another holds it."""
-        while not await self._try():
+        """Returns when the lease is held; waits for as long as another holds it or the API server can't be asked."""
+        while not await self._try_at_start():
             await sleep(self._seconds / 6)
         self._task = asyncio.create_task(self._renew(), name="lease")
 
@@ -57,6 +57,14 @@ class Lease:
                     await self._kube.put_lease(self._namespace, self._name, lease, create=False)
             except (KubeError, ConnectionError) as exc:
                 logger.warning("the lease was not released: %s", exc)
+
+    async def _try_at_start(self) -> bool:
+        """kopf would try a failed start again only after a minute; an API server that restarts is back much sooner."""
+        try:
+            return await self._try()
+        except (KubeError, ConnectionError) as exc:
+            logger.warning("the lease could not be taken yet: %s", exc)
+            return False
 
     async def _renew(self) -> None:
         while True:

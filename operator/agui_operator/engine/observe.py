@@ -241,7 +241,8 @@ class Observer:
             return None
         stable = subject.names.revision(memory.stable.id) if memory.stable else None
         revisions = [plan.revision.revision, *([stable] if stable else [])]
-        samples = await timeseries.read(self._cloud, subject.names, revisions, memory.since, now)
+        guardrails = any(limit.name == "guardrail-failure-rate" for limit in plan.analysis.limits)
+        samples = await timeseries.read(self._cloud, subject.names, revisions, memory.since, now, guardrails=guardrails)
         desk.analysed_at = time.monotonic()
         window = Window(
             candidate=samples[plan.revision.revision],

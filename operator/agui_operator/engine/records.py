@@ -23,7 +23,8 @@ class Recorder:
 
     def __init__(self, kube: Kube, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._kube, self._clock = kube, clock
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._due: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(maxsize=1000)
+        self._sender: asyncio.Task[None] | None = None
 
     def moved(self, namespace: str, name: str, uid: str, before: Memory, after: Memory, event: Event) -> None:
         metrics.TRANSITIONS.labels(str(after.phase), str(event)).inc()
@@ -62,21 +63,29 @@ class Recorder:
             "source": {"component": "agui-operator"},
             "reportingComponent": "agui-operator",
         }
-        task = asyncio.create_task(self._send(namespace, event))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._due.full():
+            logger.warning("an Event was dropped, too many are waiting: %s", message)
+            return
+        self._due.put_nowait((namespace, event))
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send())
 
-    async def _send(self, namespace: str, event: dict[str, Any]) -> None:
-        try:
-            await self._kube.post_event(namespace, event)
-        except (KubeError, ConnectionError) as exc:
-            logger.warning("an Event was not recorded: %s", exc)
+    async def _send(self) -> None:
+        """One after the other, so that they stand in the order in which things happened."""
+        while not self._due.empty():
+            namespace, event = self._due.get_nowait()
+            try:
+                await self._kube.post_event(namespace, event)
+            except (KubeError, ConnectionError) as exc:
+                logger.warning("an Event was not recorded: %s", exc)
 
 
 def sentence(before: Memory, after: Memory, event: Event) -> str:
     """What happened, in the past tense."""
     release = after.candidate or before.candidate or after.stable
     what = f"Release {release.version} ({release.id})" if release else "A rollout"
+    if event is Event.STARTED:
+        return "A rollout has started: images and secret versions are being resolved"
     if after.phase is Phase.PENDING:
         return f"A new rollout is due ({event}) after {before.phase}"
     if event is Event.STEP_PASSED:
