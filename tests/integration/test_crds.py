@@ -270,3 +270,71 @@ def test_the_committed_files_are_what_is_tested_here() -> None:
     for name, text in render_crds().items():
         assert (root / name).read_text() == text, f"crds/{name} is stale: run `agui-operator crd`"
         assert yaml.safe_load(text)["kind"] == "CustomResourceDefinition"
+
+
+BASE = Path(__file__).resolve().parents[2] / "manifests" / "base"
+
+
+@pytest.fixture(scope="module")
+def installed(plane: ControlPlane) -> ControlPlane:
+    """manifests/base, without what only a kubelet or a network plug-in could act on."""
+    for name in ("namespace", "service-account", "rbac", "rbac-people"):
+        plane.kubectl("apply", "-f", str(BASE / f"{name}.yaml"))
+    return plane
+
+
+@pytest.mark.parametrize("overlay", ["local", "dev", "staging", "prod"])
+def test_every_overlay_is_taken_by_the_api_server(installed: ControlPlane, overlay: str) -> None:
+    out = installed.kubectl("apply", "--dry-run=server", "-k", str(BASE.parent / "overlays" / overlay))
+    assert "deployment.apps/agui-operator" in out
+
+
+def test_pod_security_admits_the_pod_and_would_refuse_a_softer_one(installed: ControlPlane) -> None:
+    template = yaml.safe_load((BASE / "deployment.yaml").read_text())["spec"]["template"]
+    pod = {"apiVersion": "v1", "kind": "Pod", "spec": template["spec"]}
+    pod["metadata"] = {"name": "probe", "namespace": "agui-system"}
+
+    def create() -> str:
+        return installed.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(pod))
+
+    assert "created" in create()
+    pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
+    with pytest.raises(KubectlFailed, match="violates PodSecurity"):
+        create()
+
+
+@pytest.mark.parametrize(
+    ("right", "allowed"),
+    [
+        ("patch agui.dev/aguideployments", True),
+        ("patch agui.dev/aguideployments/status", True),
+        ("create /events", True),
+        ("update coordination.k8s.io/leases agui-operator agui-system", True),
+        ("update coordination.k8s.io/leases other agui-system", False),
+        ("update coordination.k8s.io/leases agui-operator default", False),
+        ("update agui.dev/aguideployments", False),
+        ("delete agui.dev/aguideployments", False),
+        ("patch agui.dev/aguipolicies", False),
+        ("patch agui.dev/aguienvironments", False),
+        ("get /secrets", False),
+        ("list /namespaces", False),
+        ("create /pods", False),
+        ("patch apiextensions.k8s.io/customresourcedefinitions", False),
+        ("impersonate /users", False),
+    ],
+)
+def test_rights_of_the_operator(installed: ControlPlane, right: str, allowed: bool) -> None:
+    verb, what, *where = right.split()
+    group, resource, *subresource = what.split("/")
+    name, namespace = where or ("", "")
+    asked = {"verb": verb, "group": group, "resource": resource, "name": name, "namespace": namespace}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {
+            "user": "system:serviceaccount:agui-system:agui-operator",
+            "resourceAttributes": asked | ({"subresource": subresource[0]} if subresource else {}),
+        },
+    }
+    answer = json.loads(installed.kubectl("create", "-o", "json", "-f", "-", input=json.dumps(review)))
+    assert answer["status"]["allowed"] is allowed
