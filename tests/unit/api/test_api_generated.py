@@ -152,13 +152,19 @@ def test_conditions_and_reasons_are_in_the_reference() -> None:
     text = render_reference()
     for name in [*ConditionType, *Reason]:
         assert f"| `{name}` |" in text
-    assert all(comment for _, comment in comments(ConditionType))
+    for enum in (ConditionType, Reason):
+        assert [value for value, comment in comments(enum) if not comment] == []
 
 
-def test_every_reason_that_the_core_writes_is_in_the_enum() -> None:
-    source = "\n".join(path.read_text() for path in (ROOT / "operator/agui_operator/core").glob("*.py"))
-    calls = re.findall(
-        r'(?:_fail\(memory|_stalled\(|Blocker\([A-Za-z_.]+|UserError\([^"]*), "([A-Z][A-Za-z]+)"', source
+def test_every_reason_that_is_written_is_in_the_enum() -> None:
+    source = "\n".join(
+        path.read_text()
+        for folder in ("core", "gcp", "engine")
+        for path in (ROOT / "operator/agui_operator" / folder).glob("*.py")
     )
-    assert calls
-    assert set(calls) <= {str(reason) for reason in Reason}
+    named = re.findall(
+        r'(?:_fail\(memory|_stalled\(|Blocker\([A-Za-z_.]+|Cause\(|reason:? ?(?:str ?)?=)[, (]*"([A-Z][a-z][A-Za-z]+)"',
+        source,
+    )
+    assert {"SmokeFailed", "NotPermitted", "BundleRefused", "InvalidSpec"} <= set(named)
+    assert set(named) <= {str(reason) for reason in Reason}
