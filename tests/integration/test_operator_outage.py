@@ -114,3 +114,18 @@ def test_a_restart_between_rollouts_does_nothing(system: System, place: str, wor
     time.sleep(1.5)
     assert not system.calls(before)
     assert system.api.get(place, NAME)["status"]["stable"]["id"] == generation
+
+
+def test_an_operator_that_starts_while_the_api_server_is_away_begins_when_it_is_back(
+    system: System, worker: OperatorProcess
+) -> None:
+    worker.stop()
+    system.proxy.cut = True
+    try:
+        worker.start(wait=False)
+        wait_for(lambda: worker.http("/healthz")[0] != 0, "its own HTTP server", 20)
+        assert worker.http("/readyz")[0] == 503
+        time.sleep(3)
+    finally:
+        system.proxy.cut = False
+    worker.wait_ready(10)
