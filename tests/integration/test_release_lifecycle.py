@@ -211,7 +211,8 @@ def test_drift_is_corrected_at_the_next_look(system: System, place: str, operato
     system.cloud(f"{path}?updateMask=traffic", {"traffic": by_hand, "etag": service["etag"]}, "PATCH")
     url_map = system.cloud("/compute/v1/projects/demo/global/urlMaps/shared")
     others = [rule for rule in url_map["hostRules"] if place not in str(rule["hosts"])]
-    body = {"fingerprint": url_map["fingerprint"], "hostRules": others or None}
+    matchers = [matcher for matcher in url_map["pathMatchers"] if place not in matcher["name"]]
+    body = {"fingerprint": url_map["fingerprint"], "hostRules": others or None, "pathMatchers": matchers or None}
     system.cloud("/compute/v1/projects/demo/global/urlMaps/shared", body, "PATCH")
     wait_for(lambda: not system.get(place, "/api/orders/1")[1], "the drift")
     short = system.operator(AGUI_RESYNC_SECONDS="1")

@@ -29,6 +29,10 @@ from agui_dev.controlplane.kubeconfig import read_cluster
 _HOP = {"connection", "transfer-encoding", "keep-alive", "host", "content-length", "upgrade"}
 
 
+class _Silent(Exception):
+    """The connection is to be closed without an answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
     """A request that may change something, as the API server answered it."""
@@ -82,7 +86,7 @@ class ApiProxy:
         self._session: aiohttp.ClientSession | None = None
         self._open: dict[int, web.Request] = {}
         self.port = 0
-        self.cut = False  # True: every connection is closed without an answer
+        self._cut = False
         self.writes: list[Write] = []
 
     def start(self) -> ApiProxy:
@@ -95,6 +99,17 @@ class ApiProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+
+    @property
+    def cut(self) -> bool:
+        """True: every connection is closed without an answer, watches that are open included."""
+        return self._cut
+
+    @cut.setter
+    def cut(self, value: bool) -> None:
+        self._cut = value
+        if value:
+            self._loop.call_soon_threadsafe(self._hang_up_all)
 
     def kubeconfig(self, source: Path, target: Path) -> Path:
         """`source` with the proxy's address instead of the API server's."""
@@ -135,25 +150,30 @@ class ApiProxy:
         self.port = int(self._runner.addresses[0][1])
 
     async def _stop(self) -> None:
-        for request in tuple(self._open.values()):
-            _hang_up(request)
+        self._hang_up_all()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._session is not None:
             await self._session.close()
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
-        if self.cut:
+    def _hang_up_all(self) -> None:
+        for request in tuple(self._open.values()):
             _hang_up(request)
-            raise ConnectionResetError
-        raw = await request.read()
-        body = _parsed(raw)
-        strike = self._chosen(request.method, request.path, body)
-        if strike is not None and strike.when == "before":
-            await self._hit(strike, request)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
         self._open[id(request)] = request
         try:
+            if self._cut:
+                raise _Silent
+            raw = await request.read()
+            body = _parsed(raw)
+            strike = self._chosen(request.method, request.path, body)
+            if strike is not None and strike.when == "before":
+                await self._hit(strike)
             return await self._forward(request, raw, body, strike)
+        except (_Silent, aiohttp.ClientConnectionError):
+            _hang_up(request)
+            return web.Response()  # goes nowhere
         finally:
             del self._open[id(request)]
 
@@ -161,21 +181,16 @@ class ApiProxy:
         assert self._session is not None
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
         url = self._upstream + request.raw_path
-        try:
-            async with self._session.request(request.method, url, data=raw or None, headers=headers) as answer:
-                watch = "watch=true" in request.query_string or request.query.get("watch") is not None
-                if watch:
-                    return await _relay(request, answer)
-                content = await answer.read()
-                if request.method != "GET":
-                    self.writes.append(Write(time.time(), request.method, request.path, body, answer.status))
-                if strike is not None and strike.when == "after":
-                    await self._hit(strike, request)
-                passed = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP}
-                return web.Response(status=answer.status, body=content, headers=passed)
-        except aiohttp.ClientConnectionError:
-            _hang_up(request)
-            raise
+        async with self._session.request(request.method, url, data=raw or None, headers=headers) as answer:
+            if request.query.get("watch") is not None:
+                return await _relay(request, answer)
+            content = await answer.read()
+            if request.method != "GET":
+                self.writes.append(Write(time.time(), request.method, request.path, body, answer.status))
+            if strike is not None and strike.when == "after":
+                await self._hit(strike)
+            passed = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP}
+            return web.Response(status=answer.status, body=content, headers=passed)
 
     def _chosen(self, method: str, path: str, body: Any) -> Strike | None:
         for strike in self._strikes:
@@ -186,7 +201,7 @@ class ApiProxy:
                     return strike
         return None
 
-    async def _hit(self, strike: Strike, request: web.Request) -> None:
+    async def _hit(self, strike: Strike) -> None:
         if strike.delay:
             await asyncio.sleep(strike.delay)
         if strike.pid:
@@ -194,8 +209,7 @@ class ApiProxy:
                 os.kill(strike.pid, signal.SIGKILL)
         strike.struck.set()
         if strike.pid or strike.drop:
-            _hang_up(request)
-            raise ConnectionResetError
+            raise _Silent
 
 
 async def _relay(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:

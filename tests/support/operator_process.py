@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +283,7 @@ class System:
         )
 
 
-def run_system(plane: ControlPlane, *cloud_options: str) -> Iterator[System]:
+def run_system(plane: ControlPlane, *cloud_options: str) -> Generator[System]:
     """Generator body for fixtures."""
     with tempfile.TemporaryDirectory(prefix="agui-system-", ignore_cleanup_errors=True) as folder:
         system = System(plane, Path(folder), cloud_options)

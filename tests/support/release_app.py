@@ -4,7 +4,8 @@ Run as a script with the standard library alone (`python -S -E`): a rollout unde
 container start. With arguments it is a job (`upgrade head`, `verify records`) and ends at once.
 Environment baked into an image: APP_FAIL_EVERY (each n-th /api answer is a 500), APP_BROKEN (agent runs end in errors),
 APP_EXIT (code to exit with at start), APP_JOB_EXIT (code a job exits with), APP_JOB_SECONDS (how long a job takes),
-APP_MORTAL (after GET /api/die this revision never starts again).
+APP_MORTAL (after GET /api/die this revision never starts again). From a release: APP_WITNESS (file that gets the time
+of each answer to /api/fail).
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ class Answers(BaseHTTPRequestHandler):
         elif path == "/api/die" and "APP_MORTAL" in os.environ:
             open(_grave(), "w").close()
             os._exit(9)
+        elif path == "/api/fail" and "APP_WITNESS" in os.environ:
+            at = time.time()
+            self._json(200, {})
+            with open(os.environ["APP_WITNESS"], "a") as witness:
+                witness.write(f"{at}\n")
         elif path.startswith("/api/"):
             failed = _FAIL_EVERY and next(_calls) % _FAIL_EVERY == 0
             self._json(500 if failed else 200, {"path": path, "secret": "SHOP_SECRET" in os.environ})
