@@ -10,7 +10,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from agui_app.database import database_url
+from agui_app.database import migration_url
 from agui_app.schema import metadata
 from agui_app.settings import database_settings
 
@@ -40,7 +40,7 @@ def main() -> None:
     if connection is not None:
         _run(connection)
         return
-    engine = create_engine(database_url(database_settings(), "psycopg"))
+    engine = create_engine(migration_url(database_settings()))
     with engine.connect() as own:
         _run(own)
     engine.dispose()

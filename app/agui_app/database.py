@@ -12,40 +12,39 @@ from sqlalchemy import URL, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from agui_app.passwords import Connector, current_password
 from agui_app.settings import DatabaseSettings
 
 
-def database_url(settings: DatabaseSettings, driver: str) -> URL:
-    """SQLAlchemy URL for `asyncpg` (the application) or `psycopg` (migrations); unix sockets go by `host=`."""
+def migration_url(settings: DatabaseSettings) -> URL:
+    """SQLAlchemy URL for migrations (psycopg); unix sockets go by `host=`. Raises PasswordUnavailable."""
     query: dict[str, str] = {}
     host: str | None = settings.host
     if settings.host.startswith("/"):
         query["host"], host = settings.host, None
-        if driver == "asyncpg":
-            query["port"] = str(settings.port)
     if settings.sslmode:
-        query["ssl" if driver == "asyncpg" else "sslmode"] = settings.sslmode
+        query["sslmode"] = settings.sslmode
     return URL.create(
-        f"postgresql+{driver}",
+        "postgresql+psycopg",
         username=settings.user,
-        password=settings.password or None,
+        password=current_password(settings) or None,
         host=host,
-        port=settings.port if host or driver != "asyncpg" else None,
+        port=settings.port,
         database=settings.name,
         query=query,
     )
 
 
-def create_engine(settings: DatabaseSettings, pool_size: int = 10) -> AsyncEngine:
+def create_engine(connector: Connector, pool_size: int = 10) -> AsyncEngine:
     """The application's pool. `pool_pre_ping` survives a failover; waiting for a connection ends after 30 s."""
     return create_async_engine(
-        database_url(settings, "asyncpg"),
+        "postgresql+asyncpg://",
+        async_creator=connector.connect,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=30,
         pool_pre_ping=True,
         pool_recycle=1800,
-        connect_args={"timeout": 5, "server_settings": {"application_name": "agui-app"}},
     )
 
 

@@ -19,6 +19,7 @@ from agui_app.database import create_engine
 from agui_app.event_log import EventLog
 from agui_app.identity import Callers
 from agui_app.logs import log
+from agui_app.passwords import Connector
 from agui_app.runs import Runs
 from agui_app.schema import REQUIRED_SCHEMA
 from agui_app.settings import Settings
@@ -50,7 +51,8 @@ class Services:
 @asynccontextmanager
 async def running_services(settings: Settings, extensions: Sequence[ModuleType]) -> AsyncIterator[Services]:
     """Builds the services, keeps their background work going, and ends it in order. Needs no database to start."""
-    engine = create_engine(settings.database, settings.pool_size)
+    connector = Connector(settings.database)
+    engine = create_engine(connector, settings.pool_size)
     event_log = EventLog(engine, f"{settings.revision or 'local'}-{uuid.uuid4().hex[:12]}")
     flush = configure_telemetry(settings, event_log.instance)
     measures = Measures(settings.revision, settings.release)
@@ -62,7 +64,7 @@ async def running_services(settings: Settings, extensions: Sequence[ModuleType])
         agents=agents,
         event_log=event_log,
         runs=runs,
-        signals=Signals(settings.database, runs.stop),
+        signals=Signals(connector, runs.stop),
         callers=Callers(settings),
         measures=measures,
         required_schema=max([REQUIRED_SCHEMA, *(getattr(e, "REQUIRED_SCHEMA", "") for e in extensions)]),

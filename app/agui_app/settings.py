@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +33,8 @@ class DatabaseSettings:
     user: str
     password: str = field(default="", repr=False)
     sslmode: str = ""
+    password_secret: str = ""  # projects/*/secrets/*/versions/*: read at the first connection and after a rotation
+    secret_endpoint: str = ""  # a Secret Manager without TLS; empty: Google's
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,8 @@ def database_settings(env: Mapping[str, str] | None = None) -> DatabaseSettings:
     """
     env = os.environ if env is None else env
     if env.get("DATABASE_URL"):
-        return _from_url(env["DATABASE_URL"])
+        name, endpoint = _secret(env)
+        return replace(_from_url(env["DATABASE_URL"]), password_secret=name, secret_endpoint=endpoint)
     missing = [name for name in ("DB_HOST", "DB_NAME", "DB_USER") if not env.get(name)]
     if missing:
         raise SettingsError(f"set DATABASE_URL, or DB_HOST, DB_NAME and DB_USER; missing: {', '.join(missing)}")
@@ -166,7 +170,16 @@ def database_settings(env: Mapping[str, str] | None = None) -> DatabaseSettings:
         user=env["DB_USER"],
         password=env.get("DB_PASSWORD", ""),
         sslmode=env.get("DB_SSLMODE", ""),
+        password_secret=_secret(env)[0],
+        secret_endpoint=_secret(env)[1],
     )
+
+
+def _secret(env: Mapping[str, str]) -> tuple[str, str]:
+    name = env.get("DB_PASSWORD_SECRET", "")
+    if name and not re.fullmatch(r"projects/[^/]+/secrets/[^/]+/versions/[^/]+", name):
+        raise SettingsError("DB_PASSWORD_SECRET must look like projects/PROJECT/secrets/NAME/versions/latest")
+    return name, env.get("AGUI_SECRETMANAGER_ENDPOINT", "")
 
 
 def _from_url(url: str) -> DatabaseSettings:

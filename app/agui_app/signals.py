@@ -17,7 +17,7 @@ import asyncpg  # type: ignore[import-untyped]
 
 from agui_app.event_log import EVENTS_CHANNEL, STOP_CHANNEL
 from agui_app.logs import log
-from agui_app.settings import DatabaseSettings
+from agui_app.passwords import Connector
 
 logger = logging.getLogger("agui_app.signals")
 
@@ -25,8 +25,8 @@ logger = logging.getLogger("agui_app.signals")
 class Signals:
     """Listens on one connection of its own. `on_stop(user, thread)` is awaited for each stop that is asked for."""
 
-    def __init__(self, database: DatabaseSettings, on_stop: Callable[[str, str], Awaitable[Any]]) -> None:
-        self._database = database
+    def __init__(self, connector: Connector, on_stop: Callable[[str, str], Awaitable[Any]]) -> None:
+        self._connector = connector
         self._on_stop = on_stop
         self._watchers: dict[tuple[str, str], set[asyncio.Event]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -50,7 +50,7 @@ class Signals:
         pause = 0.2
         while True:
             try:
-                connection = await self._connect()
+                connection = await self._connector.connect("agui-app signals")
             except (OSError, TimeoutError, asyncpg.PostgresError) as exc:
                 log(logger, logging.WARNING, "signals_disconnected", error=type(exc).__name__, retry_seconds=pause)
                 await asyncio.sleep(pause)
@@ -62,19 +62,6 @@ class Signals:
             finally:
                 self.connected = False
                 connection.terminate()
-
-    async def _connect(self) -> asyncpg.Connection[Any]:
-        database = self._database
-        return await asyncpg.connect(
-            host=database.host,
-            port=database.port,
-            user=database.user,
-            password=database.password or None,
-            database=database.name,
-            ssl=database.sslmode or None,
-            timeout=5,
-            server_settings={"application_name": "agui-app signals"},
-        )
 
     async def _serve(self, connection: asyncpg.Connection[Any]) -> None:
         lost = asyncio.Event()

@@ -11,6 +11,7 @@ from google.adk.sessions.base_session_service import GetSessionConfig
 from google.genai import types
 
 from agui_app.database import create_engine
+from agui_app.passwords import Connector
 from agui_app.sessions import SessionStore
 from agui_app.settings import database_settings
 from app_instance import migrate
@@ -22,7 +23,7 @@ WHO = {"app_name": "concierge", "user_id": "ann", "session_id": "s1"}
 async def stores(postgres_url):
     """Two stores, as on two instances, and ADK's own service, on one database."""
     migrate(postgres_url, "upgrade", "head")
-    engines = [create_engine(database_settings({"DATABASE_URL": postgres_url})) for _ in range(3)]
+    engines = [create_engine(Connector(database_settings({"DATABASE_URL": postgres_url}))) for _ in range(3)]
     yield SessionStore(engines[0]), SessionStore(engines[1]), DatabaseSessionService(db_engine=engines[2])
     for engine in engines:
         await engine.dispose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agui_app.database import database_url, schema_problem
+from agui_app.database import migration_url, schema_problem
 from agui_app.settings import SettingsError, database_settings, migrations_folder, read_settings
 
 BASE = {"DATABASE_URL": "postgresql://app:s3cret@db.example:6432/shop?sslmode=require"}
@@ -21,11 +21,10 @@ def test_the_password_is_in_no_repr():
     assert "s3cret" not in repr(read_settings(BASE))
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-def test_a_socket_directory_is_a_host(driver):
+def test_a_socket_directory_is_a_host():
     socket = "/cloudsql/p:us-central1:main"
     settings = database_settings({"DB_HOST": socket, "DB_NAME": "shop", "DB_USER": "app", "DB_PASSWORD": "p/w@"})
-    url = database_url(settings, driver)
+    url = migration_url(settings)
     assert (url.host, url.query["host"], url.database, url.password) == (None, socket, "shop", "p/w@")
     same = database_settings({"DATABASE_URL": f"postgresql://app:p%2Fw%40@/shop?host={socket}"})
     assert same == settings
@@ -51,6 +50,9 @@ def test_special_characters_survive_the_url():
         (BASE | {"AGUI_IDENTITY": "iap"}, "AGUI_IDENTITY=iap needs AGUI_IDENTITY_AUDIENCE"),
         (BASE | {"AGUI_IDENTITY": "oidc"}, "needs AGUI_IDENTITY_AUDIENCE and AGUI_IDENTITY_ISSUER"),
         (BASE | {"K_SERVICE": "s"}, "AGUI_IDENTITY must be set on Cloud Run"),
+        (BASE | {"DB_PASSWORD_SECRET": "db"}, "DB_PASSWORD_SECRET must look like projects/PROJECT/secrets/"),
+        (BASE | {"AGUI_TELEMETRY": "otlp,xray"}, "AGUI_TELEMETRY may hold otlp and gcp, not xray"),
+        (BASE | {"AGUI_TELEMETRY": "gcp"}, "AGUI_TELEMETRY=gcp needs GOOGLE_CLOUD_PROJECT"),
         (BASE | {"LOG_LEVEL": "loud"}, "LOG_LEVEL must be debug, info, warning or error"),
         (BASE | {"AGUI_WS_PING_SECONDS": "-1"}, "AGUI_WS_PING_SECONDS must be a positive number"),
         (BASE | {"AGUI_WS_PING_SECONDS": "nan"}, "AGUI_WS_PING_SECONDS must be a positive number"),
