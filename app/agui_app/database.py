@@ -45,6 +45,7 @@ def create_engine(connector: Connector, pool_size: int = 10) -> AsyncEngine:
         pool_timeout=30,
         pool_pre_ping=True,
         pool_recycle=1800,
+        hide_parameters=True,  # what users wrote must not end up in a traceback
     )
 
 

@@ -281,9 +281,14 @@ async def _retried(write: Callable[[], Awaitable[None]]) -> None:
     await write()
 
 
+def usable_id(value: str) -> bool:
+    """Whether a client's thread or run id can be stored and logged as it is."""
+    return 1 <= len(value) <= 128 and value.isprintable()
+
+
 def _check(request: RunAgentInput, limits: Limits) -> None:
     for name, value in (("threadId", request.thread_id), ("runId", request.run_id)):
-        if not 1 <= len(value) <= 128 or not value.isprintable():
+        if not usable_id(value):
             raise InvalidRun(f"{name} must have 1 to 128 printable characters")
     if len(request.messages) > limits.messages_per_thread:
         raise InvalidRun(f"a thread may have {limits.messages_per_thread} messages; start a new one")

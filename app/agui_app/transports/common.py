@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from agui_app.event_log import RunExists, ThreadBusy, TooManyRuns
 from agui_app.identity import IdentityUnavailable, Unauthenticated
-from agui_app.runs import InstanceFull, InvalidRun, Run
+from agui_app.runs import InstanceFull, InvalidRun, Run, usable_id
 from agui_app.services import Services
 
 PING_SECONDS = 15.0
@@ -63,6 +63,13 @@ def run_input(body: Any) -> RunAgentInput:
     except ValidationError as exc:
         fields = sorted({".".join(map(str, error["loc"][:3])) for error in exc.errors()})
         raise Refused(422, "invalid_input", f"not a RunAgentInput: {', '.join(fields)}") from None
+
+
+def thread_id(value: str) -> str:
+    """The id, if it can be one. Raises Refused 422."""
+    if not usable_id(value):
+        raise Refused(422, "invalid_input", "a thread id has 1 to 128 printable characters")
+    return value
 
 
 async def json_body(request: Request) -> Any:

@@ -20,6 +20,7 @@ from agui_app.agents import APP_NAME, ROOT
 from agui_app.event_log import LiveRun
 from agui_app.services import Services
 from agui_app.stream_shape import TERMINAL, public_state
+from agui_app.transports import common
 from agui_app.transports.common import (
     Refused,
     caller,
@@ -114,13 +115,15 @@ async def _connect(request: Request, agent_id: str, body: Any) -> Response:
     services = services_of(request)
     user = await caller(services, request.headers)
     wanted = run_input(body)
-    live = await services.event_log.live_run(user, wanted.thread_id)
-    replay = await _replay(services, user, wanted.thread_id, wanted.run_id, live)
-    return event_stream(_thread(services, user, wanted.thread_id, replay, live))
+    thread = common.thread_id(wanted.thread_id)
+    live = await services.event_log.live_run(user, thread)
+    replay = await _replay(services, user, thread, wanted.run_id, live)
+    return event_stream(_thread(services, user, thread, replay, live))
 
 
 async def _stop(request: Request, agent_id: str, thread_id: str) -> dict[str, Any]:
     _known(agent_id)
+    common.thread_id(thread_id)
     services = services_of(request)
     user = await caller(services, request.headers)
     if await services.runs.stop(user, thread_id):

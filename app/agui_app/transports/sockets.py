@@ -21,6 +21,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from agui_app.logs import log
 from agui_app.services import Services
+from agui_app.transports import common
 from agui_app.transports.common import Refused, caller, run_input, start_run
 from agui_app.transports.log_reader import follow_log
 
@@ -37,8 +38,7 @@ async def socket(websocket: WebSocket, thread_id: str) -> None:
     offered = tuple(websocket.scope.get("subprotocols") or ())
     try:
         _check_origin(services, websocket)
-        if not 1 <= len(thread_id) <= 128:
-            raise Refused(422, "invalid_input", "a thread id has 1 to 128 characters")
+        thread = common.thread_id(thread_id)
         user = await caller(services, websocket.headers, offered)
         last = _last(websocket.query_params.get("last"))
     except Refused as refused:
@@ -48,7 +48,7 @@ async def socket(websocket: WebSocket, thread_id: str) -> None:
         return
     services.measures.socket_opened(resumed=last is not None)
     await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    await _Conversation(services, websocket, user, thread_id).serve(last)
+    await _Conversation(services, websocket, user, thread).serve(last)
 
 
 class _Conversation:
