@@ -56,12 +56,11 @@ class Limits(Model):
 
 
 class FreezeWindow(Model):
-    """A time in which no rollout begins or goes on."""
+    """A time in which no rollout begins or goes on. A failed release is taken back all the same."""
 
     name: DnsLabel = Field(description="Name, shown to those who wait.")
     from_: Instant = Field(alias="from", description="Begin, RFC 3339.")
     until: Instant = Field(description="End, RFC 3339.")
-    allow_rollback: bool = Field(True, description="A failed release may still be taken back.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(

@@ -35,7 +35,6 @@ class Freeze:
 
     message: str
     until: datetime | None
-    allow_rollback: bool
 
 
 def permitted(
@@ -58,13 +57,12 @@ def frozen(policies: Sequence[AgUiPolicySpec], namespace: str, now: datetime) ->
     for policy in own:
         if policy.stop.active:
             why = f": {policy.stop.reason}" if policy.stop.reason else ""
-            return Freeze(f"stopped by an administrator{why}", None, True)
+            return Freeze(f"stopped by an administrator{why}", None)
     windows = [window for policy in own for window in policy.freezes if window.from_ <= now < window.until]
     if not windows:
         return None
     last = max(windows, key=lambda window: window.until)
-    rollback = all(window.allow_rollback for window in windows)
-    return Freeze(f"freeze window {last.name} until {last.until.isoformat()}", last.until, rollback)
+    return Freeze(f"freeze window {last.name} until {last.until.isoformat()}", last.until)
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

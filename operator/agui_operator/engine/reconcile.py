@@ -232,6 +232,8 @@ class Engine:
             desk.begin(turn.memory.candidate.id)
         if turn.memory.phase is Phase.BAKING or turn.memory.phase is Phase.ROLLING_BACK:
             desk.keep(ALERTS, fresh=False)
+        if turn.memory.phase is Phase.ROLLING_BACK and desk.failed_at is None:
+            desk.failed_at = time.monotonic()
         if before.phase is Phase.ROLLING_BACK and desk.failed_at is not None:
             metrics.RESTORE_SECONDS.observe(time.monotonic() - desk.failed_at)
             desk.failed_at = None

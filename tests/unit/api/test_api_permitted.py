@@ -157,11 +157,9 @@ def test_freezes(policies: list[Any], until: str) -> None:
     assert found == until
 
 
-def test_a_freeze_may_forbid_rollbacks() -> None:
-    strict = policy(freezes=[window("a", "20", "25", allowRollback=False), window("b", "20", "26")])
-    freeze = frozen([strict], "prod", AT)
+def test_of_several_freezes_the_last_to_end_is_told() -> None:
+    freeze = frozen([policy(freezes=[window("a", "20", "25"), window("b", "20", "26")])], "prod", AT)
     assert freeze is not None
-    assert not freeze.allow_rollback
     assert "b until 2026-12-26" in freeze.message
 
 
