@@ -37,7 +37,8 @@ class _Silent(Exception):
 class Write:
     """A request that may change something, as the API server answered it."""
 
-    at: float  # Unix time of the answer
+    began: float  # Unix time of the request
+    at: float  # and of the answer
     method: str
     path: str
     body: Any
@@ -181,12 +182,13 @@ class ApiProxy:
         assert self._session is not None
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
         url = self._upstream + request.raw_path
+        began = time.time()
         async with self._session.request(request.method, url, data=raw or None, headers=headers) as answer:
             if request.query.get("watch") is not None:
                 return await _relay(request, answer)
             content = await answer.read()
             if request.method != "GET":
-                self.writes.append(Write(time.time(), request.method, request.path, body, answer.status))
+                self.writes.append(Write(began, time.time(), request.method, request.path, body, answer.status))
             if strike is not None and strike.when == "after":
                 await self._hit(strike)
             passed = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP}

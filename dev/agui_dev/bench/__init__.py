@@ -1,0 +1,1 @@
+"""Speed and size, measured from outside on real processes: API server, operator, local Google Cloud."""
