@@ -116,6 +116,8 @@ class Engine:
     async def turn(self, body: Mapping[str, Any]) -> float | None:
         """Takes turns until there is nothing to do now. Returns after how many seconds to look again (None: resync).
         Never raises: a fault becomes a condition and a delay."""
+        if body["metadata"].get("deletionTimestamp"):
+            return None  # the take-down has the word now
         began = time.monotonic()
         desk = self.desk(str(body["metadata"]["uid"]))
         try:
@@ -171,6 +173,7 @@ class Engine:
             spec = parse_deployment(body.get("spec") or {})
         except SpecInvalid as exc:
             error = str(exc)
+            environment = self._named_environment(namespace, body)
         if spec is not None:
             environment, why = self._directory.environment(namespace, spec.environment_ref.name)
             policies = self._directory.policies()
@@ -186,6 +189,13 @@ class Engine:
             blockers=found,
             annotations=dict(meta.get("annotations") or {}),
         )
+
+    def _named_environment(self, namespace: str, body: Mapping[str, Any]) -> AgUiEnvironmentSpec | None:
+        """The environment that an invalid spec names, if it gets that far: a rollout in flight must be taken back
+        there."""
+        reference = (body.get("spec") or {}).get("environmentRef")
+        name = reference.get("name") if isinstance(reference, Mapping) else None
+        return self._directory.environment(namespace, str(name))[0] if name else None
 
     def _where(self, desk: Desk, view: View) -> tuple[Names | None, Place | None]:
         """Names and place; the last known ones while the spec is invalid or the environment is gone."""
