@@ -1,0 +1,59 @@
+"""The real backend for browser flows: PostgreSQL, migrations with seeds, the application with its offline model.
+
+`python e2e/stack.py PORT` serves until it is ended. Needs the repository's Python environment.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+import yaml  # noqa: E402
+
+from app_instance import app_environment, migrate  # noqa: E402
+from postgres_fixture import PostgresForTests  # noqa: E402
+
+SCRIPT = ROOT / "app" / "agui_app" / "data" / "script.yaml"
+LONG_ANSWER = " ".join(f"Rule {number} of the house is kindness." for number in range(1, 41))
+
+
+def slow_script(folder: Path) -> Path:
+    """The application's script, word by word, with one answer that is long enough to be interrupted."""
+    script = yaml.safe_load(SCRIPT.read_text(encoding="utf-8"))
+    script |= {"words_per_chunk": 2, "pause_ms": 40}
+    script["agents"]["concierge"]["rules"].insert(0, {"when": "house rules", "say": LONG_ANSWER})
+    path = folder / "script.yaml"
+    path.write_text(yaml.safe_dump(script), encoding="utf-8")
+    return path
+
+
+def main(port: str) -> int:
+    """Runs the stack; returns the application's exit code."""
+    with tempfile.TemporaryDirectory(prefix="agui-e2e-") as folder:
+        Path(folder).chmod(0o755)
+        server = PostgresForTests(Path(folder))
+        try:
+            url = server.create_database()
+            done = migrate(url, "upgrade", "head", "--seeds")
+            if done.returncode:
+                print(done.stdout + done.stderr, file=sys.stderr)
+                return done.returncode
+            env = app_environment(
+                url, PORT=port, AGUI_IDENTITY="development", AGUI_SCRIPT=str(slow_script(Path(folder)))
+            )
+            child = subprocess.Popen([sys.executable, "-m", "agui_app"], env=env)
+            signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+            signal.signal(signal.SIGINT, lambda *_: child.terminate())
+            return child.wait()
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,132 @@
+/**
+ * The page's link to the backend: what went wrong, and coming back by itself.
+ *
+ * A run goes on in the backend when a page goes away. Coming back therefore means asking for the thread: the answer
+ * holds all that was said and then follows the live run. Words that never arrived go back to the writing field.
+ */
+import { useAgent, useCopilotKit } from "@copilotkit/react-core/v2";
+import { useCallback, useEffect, useRef, useState } from "react";
+import { type Fault, faultOf } from "../faults";
+import { AGENT_ID, backendAnswers } from "../runtime";
+
+const WAITS = [400, 1000, 2000, 4000, 8000, 15000];
+const OFFLINE: Fault = {
+  kind: "lost",
+  sentence: "You are offline. The page reconnects when the network is back.",
+  again: false,
+};
+
+export interface Link {
+  readonly fault: Fault | null;
+  readonly dismiss: () => void;
+  /** To be called when words go out. */
+  readonly sending: (words: string) => void;
+}
+
+interface Sent {
+  readonly words: string;
+  /** How many messages the user has written, with this one. */
+  readonly count: number;
+}
+
+/** `restart` builds the connection anew; `unsent` gets words that the backend never took. */
+export function useLink(restart: () => void, unsent: (words: string) => void): Link {
+  const { copilotkit } = useCopilotKit();
+  const { agent } = useAgent({ agentId: AGENT_ID });
+  const [fault, setFault] = useState<Fault | null>(null);
+  const sent = useRef<Sent | null>(null);
+  const giveBack = useRef(unsent);
+  giveBack.current = unsent;
+
+  const userMessages = useCallback(() => agent.messages.filter((message) => message.role === "user").length, [agent]);
+  const takeBack = useCallback(() => {
+    const unheard = sent.current;
+    sent.current = null;
+    if (!unheard) return;
+    const last = agent.messages.at(-1);
+    if (last?.role === "user" && last.content === unheard.words) agent.setMessages(agent.messages.slice(0, -1));
+    giveBack.current(unheard.words);
+  }, [agent]);
+
+  useEffect(() => {
+    const errors = copilotkit.subscribe({
+      onError: ({ error }) => {
+        const seen = navigator.onLine ? faultOf(error) : OFFLINE;
+        setFault(seen);
+        if (seen.kind === "refused") takeBack();
+      },
+    });
+    const runs = agent.subscribe({
+      onRunStartedEvent: () => {
+        setFault((now) => (now?.kind === "lost" ? now : null));
+      },
+      onTextMessageStartEvent: () => {
+        sent.current = null;
+      },
+      onToolCallStartEvent: () => {
+        sent.current = null;
+      },
+    });
+    const offline = () => setFault(OFFLINE);
+    window.addEventListener("offline", offline);
+    return () => {
+      errors.unsubscribe();
+      runs.unsubscribe();
+      window.removeEventListener("offline", offline);
+    };
+  }, [copilotkit, agent, takeBack]);
+
+  const lost = fault?.kind === "lost";
+  useEffect(() => {
+    if (!lost) return;
+    let left = false;
+    let wake: () => void = () => {};
+    const pause = (milliseconds: number) =>
+      new Promise<void>((resolve) => {
+        wake = resolve;
+        setTimeout(resolve, milliseconds);
+      });
+    const online = () => wake();
+    window.addEventListener("online", online);
+    const comeBack = async () => {
+      for (let attempt = 0; !left; attempt++) {
+        await pause(WAITS[Math.min(attempt, WAITS.length - 1)] as number);
+        if (left || !(await backendAnswers()) || left) continue;
+        setFault(null);
+        if (copilotkit.runtimeConnectionStatus !== "connected") {
+          restart();
+          return;
+        }
+        let heard = false;
+        const watch = agent.subscribe({
+          onMessagesSnapshotEvent: () => {
+            heard = true;
+          },
+        });
+        await copilotkit.connectAgent({ agent });
+        watch.unsubscribe();
+        if (sent.current && (!heard || userMessages() < sent.current.count)) takeBack();
+        sent.current = null;
+        return;
+      }
+    };
+    void comeBack();
+    return () => {
+      left = true;
+      wake();
+      window.removeEventListener("online", online);
+    };
+  }, [lost, copilotkit, agent, restart, takeBack, userMessages]);
+
+  return {
+    fault,
+    dismiss: useCallback(() => setFault(null), []),
+    sending: useCallback(
+      (words) => {
+        setFault(null);
+        sent.current = { words, count: userMessages() + 1 };
+      },
+      [userMessages],
+    ),
+  };
+}

@@ -1,0 +1,44 @@
+/** Which conversation the address names: `/t/<thread>`; `/` is a new one. */
+import { useSyncExternalStore } from "react";
+
+const THREAD = /^\/t\/([^/]{1,384})\/?$/;
+const listeners = new Set<() => void>();
+
+/** The thread of a path, or null. What the backend would refuse as an id counts as none. */
+export function threadOf(path: string): string | null {
+  const found = THREAD.exec(path)?.[1];
+  if (!found) return null;
+  try {
+    const thread = decodeURIComponent(found);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not pass
+    return thread.length <= 128 && !/[\u0000-\u001f\u007f]/.test(thread) ? thread : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The address of a thread; of a new conversation for null. */
+export function pathOf(thread: string | null): string {
+  return thread === null ? "/" : `/t/${encodeURIComponent(thread)}`;
+}
+
+/** Changes the address without loading a page. `replace` leaves no entry in the history. */
+export function go(thread: string | null, replace = false): void {
+  const path = pathOf(thread);
+  if (path !== window.location.pathname) window.history[replace ? "replaceState" : "pushState"](null, "", path);
+  for (const listener of listeners) listener();
+}
+
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  window.addEventListener("popstate", listener);
+  return () => {
+    listeners.delete(listener);
+    window.removeEventListener("popstate", listener);
+  };
+}
+
+/** The thread in the address bar, now and whenever it changes. */
+export function useAddressedThread(): string | null {
+  return useSyncExternalStore(subscribe, () => threadOf(window.location.pathname));
+}
