@@ -220,8 +220,9 @@ def test_drift_is_corrected_at_the_next_look(system: System, place: str, operato
         wait_for(lambda: system.get(place, "/api/orders/1")[1] == f"{name}-{second}", "the correction", 20)
         system.cloud(f"{path}?updateMask=traffic", {"traffic": by_hand, "etag": system.cloud(path)["etag"]}, "PATCH")
         wait_for(lambda: system.get(place, "/api/orders/1")[1] == f"{name}-{second}", "the second correction", 20)
-        found = system.settle(place, "Healthy")
-        assert condition(found, "DriftFree")["status"] == "True"
+        system.api.until(
+            place, NAME, lambda d: condition(d, "DriftFree")["status"] == "True", "the next look, which finds no drift"
+        )
     finally:
         short.stop()
         operator.start()

@@ -147,13 +147,14 @@ class System:
         return self
 
     def stop(self) -> None:
-        """Stops what was started; what was made in the cluster and the test did not delete is let go."""
+        """Stops what was started; in a cluster that outlives the tests, what they did not delete is let go."""
         for operator in self._operators:
             operator.stop()
-        for namespace in self._namespaces:
-            self._sweep(namespace)
+        if self.plane.is_existing_cluster:
+            for namespace in self._namespaces:
+                self._sweep(namespace)
         self.proxy.stop()
-        self.world.end("localgcp")
+        self.world.end("localgcp", hard=True)  # its children die with it; a grace time would be for users
         self.api.close()
 
     def _found(self) -> None:
