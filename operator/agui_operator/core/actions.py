@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 from agui_operator.core.traffic import Target
 
@@ -242,6 +242,8 @@ def describe(action: Action) -> str:
             return f"Service {action.service} deleted"
         case JobDeleted():
             return f"Job {action.job} deleted"
+        case _:
+            assert_never(action)
 
 
 def traffic_text(targets: tuple[Target, ...]) -> str:

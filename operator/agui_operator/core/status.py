@@ -126,8 +126,7 @@ def _parts(inputs: Inputs) -> dict[ConditionType, Fact]:
         else:
             facts[condition] = (None, "NotStarted", "No rollout has reached this part yet")
     if cause is not None and memory.phase not in IN_FLIGHT and memory.phase is not Phase.HEALTHY:
-        if facts[C.PROMOTED][0] is not True or cause.phase is Phase.HEALTHY:
-            facts[C.PROMOTED] = (False, cause.reason, f"The release was taken back: {cause.message}")
+        facts[C.PROMOTED] = (False, cause.reason, f"The release was taken back: {cause.message}")
         if cause.reason == "SmokeFailed":
             facts[C.SMOKE_PASSED] = (False, cause.reason, cause.message)
     if inputs.spec_error is not None:

@@ -324,6 +324,17 @@ def test_a_timed_pause_says_when_it_ends() -> None:
     assert over["waitingFor"] is None
 
 
+def test_a_release_taken_back_after_its_promotion_is_not_promoted() -> None:
+    cause = replace(CAUSE, reason="Undone", phase=Phase.BAKING)
+    conditions = truth(status_of(replace(FULL, phase=Phase.ROLLED_BACK, candidate=None, cause=cause)))
+    assert (conditions["Promoted"], conditions["SmokePassed"]) == ("False", "True")
+
+
+def test_a_missing_environment_is_a_condition_of_its_own() -> None:
+    gone = Blocker("EnvironmentReady", "EnvironmentNotReady", "gone", "make it")
+    assert truth(status_of(Memory(), blockers=(gone,)))["EnvironmentReady"] == "False"
+
+
 def test_drift_and_deletion_are_told() -> None:
     healthy = replace(FULL, phase=Phase.HEALTHY, candidate=None)
     assert truth(status_of(healthy, drift="TrafficSplit"))["DriftFree"] == "False"

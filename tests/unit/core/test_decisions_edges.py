@@ -1,0 +1,175 @@
+"""The corners of a turn that no ordinary rollout comes to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from agui_operator.api.strategy import AnalysisStep, CanaryStep, Pause
+from agui_operator.core.actions import JobDeleted, PointerSet, RevisionStaged, TrafficSplit
+from agui_operator.core.blueprint import Analysis, Blueprint
+from agui_operator.core.events import read_event
+from agui_operator.core.forecast import assume, forecast
+from agui_operator.core.memory import HistoryEntry, Memory
+from agui_operator.core.merge import merge_patch
+from agui_operator.core.requests import undo_target
+from agui_operator.core.rollout import IN_FLIGHT, Event, Phase
+from agui_operator.core.snapshot import Finding, Snapshot, Verdict
+from agui_operator.core.status import Inputs, summarize
+from agui_operator.core.traffic import Target
+from agui_operator.core.turn import actions_for, take_turn
+from world_model import FIRST, LATE, NAMES, NOW, SECOND, Cloud, Luck, World, blueprint, look, start_second
+
+FLYING = Memory(phase=Phase.PROGRESSING, since=NOW, started=NOW, candidate=SECOND, stable=FIRST)
+PLAN = blueprint(FLYING, "fp-b")
+assert PLAN is not None
+SEEN = look(World(FLYING, start_second().cloud), Luck())
+
+
+def event(memory: Memory, seen: Snapshot, plan: Blueprint | None = PLAN, now: Any = NOW) -> Event | None:
+    found = read_event(memory, seen, plan, NAMES, now)
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize("phase", sorted(IN_FLIGHT - {Phase.RESOLVING, Phase.PAUSED}))
+def test_without_a_blueprint_nothing_happens_and_nothing_is_done(phase: Phase) -> None:
+    memory = replace(FLYING, phase=phase)
+    assert event(memory, SEEN, None) is None
+    assert actions_for(memory, SEEN, None, NAMES) == ()
+
+
+@pytest.mark.parametrize(
+    ("inconclusive", "expected"),
+    [("RollBack", Event.CHECK_FAILED), ("PromoteAfter", Event.STEP_PASSED), ("Hold", Event.HELD)],
+)
+def test_the_spec_says_what_no_verdict_means(inconclusive: str, expected: Event) -> None:
+    plan = replace(PLAN, analysis=Analysis(10, 1, 60, inconclusive, ()))
+    seen = replace(SEEN, analysis=Finding(Verdict.INCONCLUSIVE, "quiet"))
+    memory = replace(FLYING, step=1)
+    assert event(memory, seen, plan) is None, "before the deadline it waits"
+    assert event(memory, seen, plan, LATE) is expected
+
+
+def test_an_analysis_step_without_an_analysis_passes() -> None:
+    assert event(replace(FLYING, step=1), SEEN, replace(PLAN, analysis=None)) is Event.STEP_PASSED
+
+
+def test_a_timed_pause_passes_when_its_time_is_over_and_asks_to_be_looked_at_then() -> None:
+    plan = replace(PLAN, steps=(CanaryStep(pause=Pause(duration=timedelta(minutes=5))),))
+    turn = take_turn(FLYING, replace(SEEN, analysis=None), plan, NAMES, NOW)
+    assert (turn.event, turn.requeue_after) == (None, timedelta(minutes=5))
+    assert event(FLYING, replace(SEEN, analysis=None), plan, NOW + timedelta(minutes=5)) is Event.STEP_PASSED
+
+
+def test_a_failed_check_after_promotion_stays_when_roll_back_is_manual() -> None:
+    seen = look(World(replace(FLYING, phase=Phase.BAKING), start_second().cloud), Luck(checks=False))
+    memory = replace(FLYING, phase=Phase.BAKING)
+    assert event(memory, seen) is Event.CHECK_FAILED
+    assert event(memory, seen, replace(PLAN, automatic_rollback=False)) is None
+
+
+def test_a_roll_back_waits_for_a_service_that_was_not_seen() -> None:
+    memory = replace(FLYING, phase=Phase.ROLLING_BACK)
+    unseen = replace(SEEN, service=None)
+    assert event(memory, unseen) is None
+    assert [type(a) for a in actions_for(memory, unseen, None, NAMES)] == []
+    moved = replace(unseen, pointer=None)
+    assert [type(a) for a in actions_for(memory, moved, None, NAMES)] == [PointerSet]
+
+
+def test_a_staged_revision_that_is_neither_ready_nor_failed_is_waited_for() -> None:
+    service = replace(SEEN.service, latest_created=PLAN.revision.revision, ready=None, reconciling=False)  # type: ignore[type-var]
+    assert event(replace(FLYING, phase=Phase.STAGING), replace(SEEN, service=service)) is None
+
+
+@pytest.mark.parametrize("phase", [Phase.STAGING, Phase.PROGRESSING, Phase.PROMOTING])
+def test_nothing_is_written_before_the_service_was_looked_at(phase: Phase) -> None:
+    unknown = replace(SEEN, service=None, service_known=False)
+    assert actions_for(replace(FLYING, phase=phase), unknown, PLAN, NAMES) == ()
+
+
+def test_a_promoted_release_whose_pointer_is_not_known_yet_waits() -> None:
+    revision = PLAN.revision.revision
+    traffic = (Target(NAMES.revision("aaaa"), 0, "r-aaaa"), Target(revision, 100, "r-bbbb"))
+    service = replace(SEEN.service, traffic=traffic, serving=traffic)  # type: ignore[type-var]
+    seen = replace(SEEN, service=service, pointer_known=False)
+    assert actions_for(replace(FLYING, phase=Phase.PROMOTING), seen, PLAN, NAMES) == ()
+
+
+HEALTHY = start_second().memory
+
+
+@pytest.mark.parametrize(
+    ("cloud", "expected"),
+    [
+        pytest.param(start_second().cloud, [], id="as-it-should-be"),
+        pytest.param(replace(start_second().cloud, traffic=()), [RevisionStaged], id="the-service-is-gone"),
+        pytest.param(
+            replace(start_second().cloud, traffic=(Target(NAMES.revision("x"), 100),)),
+            [TrafficSplit],
+            id="moved",
+        ),
+        pytest.param(replace(start_second().cloud, pointer=None), [PointerSet], id="the-pointer-is-gone"),
+    ],
+)
+def test_drift_is_taken_back(cloud: Cloud, expected: list[type]) -> None:
+    plan = blueprint(HEALTHY, "fp-a")
+    assert plan is not None
+    seen = look(World(HEALTHY, cloud, fingerprint="fp-a"), Luck())
+    assert [type(a) for a in actions_for(HEALTHY, seen, plan, NAMES)] == expected
+    assert actions_for(HEALTHY, replace(seen, service=None, service_known=False), plan, NAMES)[:0] == ()
+    assert actions_for(HEALTHY, seen, replace(plan, suspended=True), NAMES) == ()
+    assert actions_for(HEALTHY, seen, PLAN, NAMES) == (), "the blueprint of another release changes nothing"
+
+
+def test_the_schema_that_the_candidate_reported_is_remembered() -> None:
+    turn = take_turn(FLYING, replace(SEEN, schema="0002"), PLAN, NAMES, NOW)
+    assert turn.memory.candidate is not None
+    assert turn.memory.candidate.schema == "0002"
+
+
+def test_a_forecast_promotes_where_a_person_would_and_says_when_it_can_not_end() -> None:
+    foreseen = forecast(FLYING, SEEN, lambda m: blueprint(m, "fp-b"), NAMES, NOW)
+    assert foreseen.ends_in is Phase.HEALTHY
+    stuck = forecast(replace(FLYING, phase=Phase.MIGRATING), SEEN, lambda m: None, NAMES, NOW)
+    assert stuck.waits_for == "the forecast did not come to an end"
+    assert assume(SEEN, JobDeleted("x"), NAMES) == SEEN
+
+
+def test_an_undo_names_a_promoted_release_that_is_not_stable() -> None:
+    history = (
+        HistoryEntry(FIRST, "Promoted", "", NOW, 1),
+        HistoryEntry(SECOND, "Failed", "", NOW, 1),
+        HistoryEntry(replace(SECOND, id="cccc"), "Promoted", "", NOW, 1),
+    )
+    memory = replace(HEALTHY, history=history)
+    assert undo_target(memory, "previous") == history[2].release
+    assert undo_target(memory, "cccc") == history[2].release
+    assert undo_target(memory, "bbbb") is None
+    assert undo_target(memory, "unknown") is None
+
+
+def test_the_status_of_a_first_release_shows_no_weight_before_it_is_public() -> None:
+    def weight(memory: Memory, seen: Snapshot | None = None) -> Any:
+        inputs = Inputs(memory=memory, generation=1, now=NOW, previous={"rollout": {"weight": 7}}, plan=PLAN, seen=seen)
+        return summarize(inputs)["rollout"]["weight"]
+
+    assert weight(replace(FLYING, stable=None)) == 0
+    assert weight(replace(FLYING, stable=None, phase=Phase.BAKING)) == 100
+    assert weight(FLYING) == 7, "what was seen last, while nothing newer is known"
+    assert weight(FLYING, SEEN) == 0
+
+
+def test_an_analysis_step_without_limits_has_no_end_to_tell() -> None:
+    plan = replace(PLAN, analysis=None, steps=(CanaryStep(analysis=AnalysisStep()),))
+    inputs = Inputs(memory=FLYING, generation=1, now=NOW, previous={}, plan=plan)
+    assert "until" not in summarize(inputs)["waitingFor"]
+
+
+def test_a_null_that_is_gone_needs_no_patch() -> None:
+    assert merge_patch({"a": None}, {}) == {}
+    assert NAMES.service_path == "projects/p/locations/r/services/demo-concierge"
+    assert NAMES.job_path("j").endswith("/jobs/j")
