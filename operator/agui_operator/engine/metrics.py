@@ -30,6 +30,21 @@ RESTORE_SECONDS = Histogram(
 )
 STATUS_WRITES = Counter("agui_status_writes", "Patches of .status.", registry=REGISTRY)
 
+LABELS = {
+    metric._name: metric._labelnames
+    for metric in (
+        TURNS,
+        TURN_SECONDS,
+        FAULTS,
+        CALLS,
+        CALL_SECONDS,
+        TRANSITIONS,
+        PHASE,
+        ROLLOUT_SECONDS,
+        RESTORE_SECONDS,
+    )
+}
+
 
 def render() -> bytes:
     """All metrics in Prometheus' text format."""

@@ -1,0 +1,40 @@
+"""The documents say what the code does, and their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from agui_dev import pages
+from agui_operator.core import diagram
+from agui_operator.core.rollout import TRANSITIONS, Phase
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "localgcp/README.md", ROOT / "app/README.md"]
+)
+
+
+def test_the_generated_pages_are_what_the_code_says() -> None:
+    assert pages.check(ROOT) == []
+
+
+def test_a_page_that_drifted_is_named(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    pages.write(tmp_path)
+    (tmp_path / "docs/metrics.md").write_text("old")
+    assert pages.check(tmp_path) == ["docs/metrics.md is not what the code says"]
+
+
+def test_the_drawing_has_every_phase_and_every_row() -> None:
+    text = diagram.render()
+    assert all(f"| {phase} | " in text for phase in Phase)
+    assert all(f"| {p} | {e} | {t} |" in text for p, row in TRANSITIONS.items() for e, t in row.items())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files_that_exist(document: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
+        assert (document.parent / target).exists(), f"{document.name} links to {target}"
