@@ -11,7 +11,6 @@ from rich.console import Console
 
 from agui_dev.bench import measures
 from agui_dev.bench.figures import Figure, table, write
-from agui_dev.controlplane import ControlPlane
 from agui_dev.paths import ROOT
 
 
@@ -30,20 +29,19 @@ def main(samples: int, failures: int, report: Path) -> None:
             figures.append(figure)
 
     add(measures.cloud_starts(5), measures.proxy_cost(8000))
-    with ControlPlane() as plane:
-        with measures.system(plane, "--lro-seconds", "0") as stage:
-            add(measures.operator_starts(stage, 5))
-            worker = stage.operator(direct=True)
-            add(*measures.first_writes(stage, samples))
-            worker.stop()
-            worker = stage.operator()  # through the proxy that notes when the API server is asked
-            add(*measures.failures(stage, failures))
-            worker.stop()
-        with measures.system(plane) as stage:  # operations take their usual time
-            worker = stage.operator(AGUI_RESYNC_SECONDS="20")
-            add(measures.rollout_calls(stage, 3), measures.memory(worker))
-            add(measures.idle_writes(stage))
-            worker.stop()
+    with measures.system("--lro-seconds", "0") as stage:
+        add(measures.operator_starts(stage, 5))
+        worker = stage.operator(direct=True)
+        add(*measures.first_writes(stage, samples))
+        worker.stop()
+        worker = stage.operator()  # through the proxy that notes when the API server is asked
+        add(*measures.failures(stage, failures))
+        worker.stop()
+    with measures.system() as stage:  # operations take their usual time
+        worker = stage.operator(AGUI_RESYNC_SECONDS="20")
+        add(measures.rollout_calls(stage, 3), measures.memory(worker))
+        add(measures.idle_writes(stage))
+        worker.stop()
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
     write(report, figures, machine)
     console.print(table(figures))

@@ -39,14 +39,15 @@ THREE_STEPS = {
 
 
 @contextmanager
-def system(plane: ControlPlane, *options: str) -> Iterator[System]:
-    """A local cloud with everything that releases stand on; idle instances end soon, because many are made."""
-    running = run_system(plane, "--idle-seconds", "5", *options)
-    stage = next(running)
-    try:
-        yield stage
-    finally:
-        running.close()
+def system(*options: str) -> Iterator[System]:
+    """An empty control plane, a local cloud and what releases stand on; idle instances end soon, as many are made."""
+    with ControlPlane() as plane:
+        running = run_system(plane, "--idle-seconds", "5", *options)
+        stage = next(running)
+        try:
+            yield stage
+        finally:
+            running.close()
 
 
 def first_writes(stage: System, n: int) -> list[Figure]:
