@@ -179,12 +179,14 @@ class System:
 
     # --- operators -----------------------------------------------------------------------------------------------
 
-    def operator(self, *, direct: bool = False, start: bool = True, **settings: str) -> OperatorProcess:
+    def operator(
+        self, *, direct: bool = False, start: bool = True, proxy: ApiProxy | None = None, **settings: str
+    ) -> OperatorProcess:
         """An operator with the rights of its ServiceAccount; its calls to Kubernetes pass the proxy unless `direct`."""
         token = self.plane.service_account_kubeconfig(SYSTEM_NAMESPACE, SERVICE_ACCOUNT)
         config = token
         if not direct:
-            config = self.proxy.kubeconfig(token, self.folder / f"kubeconfig-{uuid.uuid4().hex[:6]}")
+            config = (proxy or self.proxy).kubeconfig(token, self.folder / f"kubeconfig-{uuid.uuid4().hex[:6]}")
         operator = OperatorProcess(self.folder, config, self.endpoint, **settings)
         self._operators.append(operator)
         return operator.start() if start else operator

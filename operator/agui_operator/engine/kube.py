@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ class Kube:
         connector = aiohttp.TCPConnector(ssl=connection.ssl if connection.ssl is not None else True, limit=20)
         self._session = aiohttp.ClientSession(headers=dict(connection.headers), connector=connector, timeout=_TIMEOUT)
         self.writes = 0
+        self.before_write: Callable[[], None] = lambda: None  # raises when nothing may be written any more
 
     async def close(self) -> None:
         await self._session.close()
@@ -52,9 +53,14 @@ class Kube:
     async def request(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", tries: int = 3
     ) -> dict[str, Any]:
-        """The parsed answer. Raises KubeError on a refusal and ConnectionError when the server can't be reached."""
+        """The parsed answer. Raises KubeError on a refusal, ConnectionError when the server can't be reached, and what
+        `before_write` raises (LeaseLost)."""
         if method != "GET":
+            self.before_write()
             self.writes += 1
+        return await self._send(method, path, body, content_type, tries)
+
+    async def _send(self, method: str, path: str, body: Any, content_type: str, tries: int) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         for attempt in range(1, tries + 1):
             try:
@@ -109,7 +115,8 @@ class Kube:
     async def put_lease(self, namespace: str, name: str, lease: Mapping[str, Any], *, create: bool) -> dict[str, Any]:
         """Creates the lease, or replaces it by compare-and-swap on resourceVersion (KubeError 409 if it changed)."""
         path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
-        return await self.request("POST" if create else "PUT", path if create else f"{path}/{name}", lease, tries=1)
+        method, where = ("POST", path) if create else ("PUT", f"{path}/{name}")
+        return await self._send(method, where, lease, "application/json", 1)
 
     async def reachable(self) -> bool:
         """True if the API server answers within a few seconds."""

@@ -22,7 +22,18 @@ logger = logging.getLogger(__name__)
 class Lease:
     """Taken once at start, renewed every third of its length."""
 
-    def __init__(self, kube: Kube, namespace: str, name: str, identity: str, seconds: float) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        namespace: str,
+        name: str,
+        identity: str,
+        seconds: float,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_lost` is called once, when another has held it in between: then what this process remembers of its
+        objects may be old, and it has to end."""
+        self._on_lost = on_lost
         self._kube, self._namespace, self._name = kube, namespace, name
         self._identity, self._seconds = identity, seconds
         self._held_until = 0.0
@@ -34,7 +45,7 @@ class Lease:
         return time.monotonic() < self._held_until
 
     def check(self) -> None:
-        """Raises LeaseLost unless the lease is held now; called before every write to the cloud."""
+        """Raises LeaseLost unless the lease is held now; called before every write, to the cloud and to the cluster."""
         if not self.held:
             raise LeaseLost(f"lease {self._namespace}/{self._name} is not held by {self._identity}")
 
@@ -69,17 +80,26 @@ class Lease:
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(self._seconds / 3)
+            began = time.monotonic()
             try:
-                if not await self._try():
-                    logger.error("lease lost to another operator; nothing is written until it is held again")
+                lease = await self._kube.get_lease(self._namespace, self._name)
+                if lease is not None and _holder(lease) != self._identity:
+                    break
+                await self._put(lease, began)
             except (KubeError, ConnectionError) as exc:
                 logger.warning("the lease could not be renewed: %s", exc)
+        self._held_until = 0.0
+        logger.error("lease lost to another operator; this process ends, the next one starts from the status")
+        self._on_lost()
 
     async def _try(self) -> bool:
         began = time.monotonic()
         lease = await self._kube.get_lease(self._namespace, self._name)
         if lease is not None and not self._free(lease):
             return False
+        return await self._put(lease, began)
+
+    async def _put(self, lease: dict[str, Any] | None, began: float) -> bool:
         wanted = self._document(lease)
         try:
             await self._kube.put_lease(self._namespace, self._name, wanted, create=lease is None)
@@ -93,8 +113,7 @@ class Lease:
     def _free(self, lease: dict[str, Any]) -> bool:
         """Another's lease is free when it did not change for its whole length by *our* clock alone."""
         spec = lease.get("spec") or {}
-        holder = spec.get("holderIdentity") or ""
-        if holder in ("", self._identity):
+        if _holder(lease) in ("", self._identity):
             return True
         version = str(lease["metadata"].get("resourceVersion", ""))
         if version != self._seen[0]:
@@ -113,3 +132,7 @@ class Lease:
         }
         metadata = (lease or {}).get("metadata") or {"name": self._name, "namespace": self._namespace}
         return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+
+
+def _holder(lease: dict[str, Any]) -> str:
+    return str((lease.get("spec") or {}).get("holderIdentity") or "")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from agui_operator.core.errors import LeaseLost
 from agui_operator.core.memory import Memory
 from agui_operator.core.rollout import Event, Phase
 from agui_operator.engine import metrics
@@ -76,7 +77,7 @@ class Recorder:
             namespace, event = self._due.get_nowait()
             try:
                 await self._kube.post_event(namespace, event)
-            except (KubeError, ConnectionError) as exc:
+            except (KubeError, ConnectionError, LeaseLost) as exc:
                 logger.warning("an Event was not recorded: %s", exc)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -47,13 +48,16 @@ class Runtime:
         await self.kube.close()
 
 
-async def build(settings: Settings, connection: Connection) -> Runtime:
-    """Takes the lease first: until it is held nothing is watched and nothing is written."""
+async def build(settings: Settings, connection: Connection, on_lost: Callable[[], None] = lambda: None) -> Runtime:
+    """Takes the lease first: until it is held nothing is watched and nothing is written. `on_lost` has to end the
+    process."""
     kube = Kube(connection)
     lease = None
     if settings.require_lease:
-        lease = Lease(kube, settings.lease_namespace, settings.lease_name, settings.identity, settings.lease_seconds)
+        where = settings.lease_namespace, settings.lease_name
+        lease = Lease(kube, *where, settings.identity, settings.lease_seconds, on_lost)
         await lease.acquire()
+        kube.before_write = lease.check
     cloud = await connect(
         CloudSettings(endpoint=settings.endpoint),
         on_call=metrics.observe_call,
