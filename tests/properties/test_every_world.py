@@ -6,49 +6,37 @@ actions and before the status is written; every verdict, deadline, request and s
 
 from __future__ import annotations
 
-from collections import deque
+import json
+from dataclasses import replace
 
 import pytest
 
-from agui_operator.core.rollout import TRANSITIONS, Event, Phase
+from agui_operator.api.conditions import ConditionType, Reason
+from agui_operator.api.status import AgUiDeploymentStatus
+from agui_operator.core.memory import from_status, to_status
+from agui_operator.core.merge import without_nulls
+from agui_operator.core.rollout import IN_FLIGHT, TRANSITIONS, Event, Phase
+from agui_operator.core.snapshot import Request, RequestKind
+from agui_operator.core.status import Inputs, summarize
 from agui_operator.core.traffic import share
-from world_model import NAMES, World, next_worlds, start_first, start_second
+from every_world import STARTS, closure, key_of
+from world_model import (
+    FREEZE,
+    NAMES,
+    NOW,
+    SUSPEND,
+    THIRD,
+    Luck,
+    World,
+    after,
+    blueprint,
+    look,
+    normal,
+    settle,
+    step,
+)
 
-
-def all_worlds(start: World) -> tuple[set[World], set[tuple[Phase, Event]]]:
-    """Breadth-first closure, and the rows of the table that were used on the way."""
-    seen, used, queue = {_frozen(start)}, set(), deque([start])
-    worlds = {_frozen(start): start}
-    while queue:
-        world = queue.popleft()
-        for following, event in next_worlds(world):
-            if event is not None:
-                used.add((world.memory.phase, event))
-            key = _frozen(following)
-            if key not in seen:
-                seen.add(key)
-                worlds[key] = following
-                queue.append(following)
-                check(following)
-        assert len(seen) < 200_000, "the model is not bounded any more"
-    return seen, used
-
-
-def _frozen(world: World) -> object:
-    memory = world.memory
-    parts = (
-        memory.phase,
-        memory.step,
-        memory.held_by,
-        memory.candidate and memory.candidate.id,
-        memory.stable and memory.stable.id,
-        memory.undo_to and memory.undo_to.id,
-        memory.cause and (memory.cause.reason, memory.cause.phase, memory.cause.rejects),
-        memory.rejected and memory.rejected.release,
-        tuple(sorted((n, c.passed) for n, c in memory.verdicts.items())),
-        tuple((e.release.id, e.outcome) for e in memory.history),
-    )
-    return parts, world.cloud, world.verified, world.fingerprint
+STEPS_TO_REST = 60
 
 
 def check(world: World) -> None:
@@ -64,45 +52,146 @@ def check(world: World) -> None:
         release = target.revision.removeprefix(f"{NAMES.service}-")
         old = release == "aaaa"
         assert old or NAMES.migration_job(release) in cloud.migrated, "code runs on a schema older than it needs"
-    stable = memory.stable
     if memory.phase is Phase.ROLLED_BACK:
-        assert stable is not None, "rolled back to nothing"
+        assert memory.stable is not None, "rolled back to nothing"
     if memory.phase is Phase.FAILED:
         assert cloud.pointer is None, "a failed release is public"
 
 
-@pytest.mark.parametrize("start", [start_first(), start_second()], ids=["first-release", "second-release"])
-def test_promises_hold_in_every_world(start: World) -> None:
-    worlds, _ = all_worlds(start)
-    assert len(worlds) > 100
+starts = pytest.mark.parametrize("start", STARTS)
+
+
+@starts
+def test_promises_hold_in_every_world(start: str) -> None:
+    worlds = closure(start).worlds
+    assert len(worlds) > 1000
+    for world in worlds:
+        check(world)
 
 
 def test_every_row_of_the_table_is_used_by_some_world() -> None:
-    used = all_worlds(start_first())[1] | all_worlds(start_second())[1]
+    used = closure("first-release").rows | closure("second-release").rows
     rows = {(phase, event) for phase, row in TRANSITIONS.items() for event in row}
     assert rows - used == set(), "rows that no world ever uses"
 
 
-@pytest.mark.parametrize("start", [start_first(), start_second()], ids=["first-release", "second-release"])
-def test_a_rested_world_is_what_its_phase_says(start: World) -> None:
+@starts
+def test_a_rested_world_is_what_its_phase_says(start: str) -> None:
     """Where the rollout comes to rest and nothing is left to do, users meet the stable release and only that."""
-    from collections import deque as queue_of
+    rested = 0
+    for world in closure(start).worlds:
+        turn, _ = step(world, Luck())
+        if world.memory.phase not in (Phase.HEALTHY, Phase.ROLLED_BACK) or turn.actions or turn.event is not None:
+            continue
+        rested += 1
+        stable = world.memory.stable
+        assert stable is not None
+        assert share(world.cloud.traffic, NAMES.revision(stable.id)) == 100
+        assert world.cloud.pointer is not None
+        assert world.cloud.pointer.frontend == stable.frontend
+    assert rested > 5
 
-    from world_model import Luck, step
 
-    seen, queue = {_frozen(start)}, queue_of([start])
-    while queue:
-        world = queue.popleft()
-        if world.memory.phase in (Phase.HEALTHY, Phase.ROLLED_BACK) and not step(world, Luck())[0].actions:
-            stable = world.memory.stable
-            assert stable is not None
-            resting = step(world, Luck())[0].event is None
-            if resting:
-                assert share(world.cloud.traffic, NAMES.revision(stable.id)) == 100
-                assert world.cloud.pointer is not None
-                assert world.cloud.pointer.frontend == stable.frontend
-        for following, _ in next_worlds(world):
-            key = _frozen(following)
-            if key not in seen:
-                seen.add(key)
-                queue.append(following)
+def lucky(world: World) -> World:
+    """One turn in which everything goes well, its actions done and its status written."""
+    turn, _ = step(world, Luck())
+    world = settle(world, Luck())
+    cloud = world.cloud
+    for action in turn.actions:
+        cloud = after(cloud, action)
+    return replace(world, memory=normal(turn.memory), cloud=cloud)
+
+
+def may_rest(world: World) -> bool:
+    """True where waiting is right: at an end, for a valid spec, for a tag that the model never resolves, for a
+    person."""
+    phase = world.memory.phase
+    if phase in (Phase.HEALTHY, Phase.ROLLED_BACK, Phase.FAILED):
+        return True
+    if phase is Phase.PENDING:
+        return world.fingerprint is None
+    if phase is Phase.RESOLVING:
+        return look(world, Luck()).resolved is None
+    return phase is Phase.PAUSED and world.memory.held_by in ("Step", "Request")
+
+
+@starts
+def test_from_every_world_good_luck_leads_to_rest(start: str) -> None:
+    """Nothing is ever stuck: whatever happened before, a person is waited for, or the rollout ends by itself."""
+    for world in closure(start).worlds:
+        now = world
+        for _ in range(STEPS_TO_REST):
+            following = lucky(now)
+            if key_of(following) == key_of(now):
+                break
+            now = following
+        else:
+            pytest.fail(f"does not come to rest: {world}")
+        assert may_rest(now), f"stuck in {now.memory.phase} ({now.memory.held_by}), spec {now.fingerprint}: {now}"
+
+
+@starts
+def test_a_newer_spec_is_never_waited_with(start: str) -> None:
+    """From every world, a third spec is on its way (or back from a roll-back) after a few turns of good luck."""
+    for world in closure(start).worlds:
+        if world.memory.phase not in IN_FLIGHT:
+            continue
+        now = replace(world, fingerprint=THIRD)
+        for _ in range(STEPS_TO_REST):
+            now = lucky(now)
+        assert now.memory.phase is Phase.RESOLVING, f"{world.memory.phase} ends in {now.memory.phase}"
+
+
+@starts
+def test_what_is_remembered_survives_the_status_in_every_world(start: str) -> None:
+    for world in closure(start).worlds:
+        written = json.loads(json.dumps(to_status(world.memory)))
+        assert from_status(written) == world.memory
+
+
+@starts
+def test_the_status_of_every_world_is_whole(start: str) -> None:
+    """All conditions, known reasons, nothing that the API server would prune, kstatus never in two minds, and a
+    sentence for whoever waits."""
+    reasons = set(Reason) | set(Phase)
+    for world in closure(start).worlds:
+        memory, seen = world.memory, look(world, Luck())
+        inputs = Inputs(memory, 1, NOW, {}, plan=blueprint(memory, world.fingerprint), seen=seen)
+        status = summarize(inputs)
+        AgUiDeploymentStatus.model_validate(without_nulls(status))
+        conditions = {c["type"]: c for c in status["conditions"]}
+        assert list(conditions) == list(ConditionType)
+        assert {c["reason"] for c in conditions.values()} - reasons <= {""}, "an unknown reason"
+        assert not conditions["Reconciling"]["status"] == conditions["Stalled"]["status"] == "True"
+        assert (conditions["Ready"]["status"] == "True") == (memory.phase is Phase.HEALTHY)
+        if memory.phase is Phase.PAUSED or memory.phase in (Phase.ROLLED_BACK, Phase.FAILED):
+            assert status["waitingFor"]["unblockWith"]
+
+
+@starts
+@pytest.mark.parametrize("hold", [FREEZE, SUSPEND], ids=["freeze", "suspend"])
+@pytest.mark.parametrize("kind", [RequestKind.PROMOTE, RequestKind.PROMOTE_FULL, RequestKind.RESUME])
+def test_no_annotation_takes_a_held_rollout_further(start: str, hold: object, kind: RequestKind) -> None:
+    """Whoever may annotate is not the administrator who froze."""
+    luck = Luck(request=Request(kind, "true"), blockers=(hold,))  # type: ignore[arg-type]
+    asked = 0
+    for world in closure(start).worlds:
+        if world.memory.phase not in (Phase.PROGRESSING, Phase.PAUSED) or world.fingerprint != "fp-b":
+            continue
+        asked += 1
+        turn, _ = step(world, luck)
+        assert turn.event in (None, Event.HELD), f"{kind} led to {turn.event} from {world.memory.phase}"
+        acknowledged = turn.memory.acknowledged
+        assert acknowledged is not None
+        assert not acknowledged.accepted
+        assert hold.message in acknowledged.message  # type: ignore[attr-defined]
+    assert asked > 0
+
+
+@starts
+def test_while_a_freeze_holds_no_rollout_is_promoted(start: str) -> None:
+    for world in closure(start).worlds:
+        if world.memory.phase in (Phase.PROGRESSING, Phase.PAUSED):
+            turn, _ = step(world, Luck(blockers=(FREEZE,)))
+            assert turn.memory.phase is not Phase.PROMOTING
+            assert turn.event not in (Event.STEP_PASSED, Event.ALL_STEPS_PASSED)

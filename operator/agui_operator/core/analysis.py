@@ -84,17 +84,32 @@ def above_limit(window: Window) -> Finding | None:
     return None
 
 
+def nothing_measured(window: Window) -> Finding | None:
+    """A metric that has a limit was not measured: missing data never promotes."""
+    for limit in window.limits:
+        mine = _READERS[limit.name](window.candidate)
+        if mine is None:
+            return Finding(Verdict.INCONCLUSIVE, f"{limit.name} of the candidate has no data")
+        if window.stable is None or (limit.max_above_stable is None and limit.max_ratio_to_stable is None):
+            continue
+        theirs = _READERS[limit.name](window.stable)
+        if theirs is None:
+            return Finding(Verdict.INCONCLUSIVE, f"{limit.name} of stable has no data to compare with")
+        if limit.max_ratio_to_stable is not None and theirs == 0 and mine > 0:
+            message = f"{limit.name} is {_text(limit, mine)} and stable's is 0, so that their ratio says nothing"
+            return Finding(Verdict.INCONCLUSIVE, message)
+    return None
+
+
 def worse_than_stable(window: Window) -> Finding | None:
     """A metric is worse than stable's in the same window by more than is allowed."""
     stable = window.stable
     if stable is None or window.candidate.requests < window.min_samples:
         return None
     for limit in window.limits:
-        if limit.max_above_stable is None and limit.max_ratio_to_stable is None:
-            continue
         mine, theirs = _READERS[limit.name](window.candidate), _READERS[limit.name](stable)
         if mine is None or theirs is None:
-            return Finding(Verdict.INCONCLUSIVE, f"{limit.name} of stable has no data to compare with")
+            continue
         if limit.max_above_stable is not None and mine > theirs + limit.max_above_stable:
             most = _text(limit, theirs + limit.max_above_stable)
             return Finding(Verdict.FAILED, f"{limit.name} is {_text(limit, mine)}, stable's limit is {most}")
@@ -106,8 +121,9 @@ def worse_than_stable(window: Window) -> Finding | None:
 
 PROMOTION_BLOCKERS: tuple[Check, ...] = (
     too_few_samples,  # inconclusive: quiet traffic proves nothing
+    nothing_measured,  # inconclusive: a limit without data, on either side
     above_limit,  # failed: over its own limit
-    worse_than_stable,  # failed: worse than stable in the same window; inconclusive without stable's data
+    worse_than_stable,  # failed: worse than stable in the same window
 )
 _SEVERITY = {Verdict.PASSED: 0, Verdict.INCONCLUSIVE: 1, Verdict.FAILED: 2}
 

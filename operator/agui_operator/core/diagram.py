@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from agui_operator.core.rollout import IN_FLIGHT, RESTING, TRANSITIONS, Phase
+from agui_operator.core.rollout import IN_FLIGHT, RESTING, TRANSITIONS, Event, Phase
 
 _MEANING = {
     Phase.PENDING: "waits for a valid, permitted spec, a ready environment and the end of a freeze",
@@ -25,10 +25,30 @@ _MEANING = {
     Phase.SUSPENDED: "`spec.suspend`: no rollout begins",
 }
 
+_CAUSE = {
+    Event.STARTED: "the spec is new, valid and permitted",
+    Event.SUCCEEDED: "what the phase wants is true",
+    Event.ALREADY_STABLE: "the spec is that of the stable release",
+    Event.STILL_REJECTED: "the spec is that of the rejected release",
+    Event.STEP_PASSED: "the canary step is over",
+    Event.ALL_STEPS_PASSED: "no canary step is left, or `promote-full` was asked for",
+    Event.HELD: "a pause step, a freeze, `spec.suspend`, an analysis without a verdict, or `pause` was asked for",
+    Event.RESUMED: "what held it is over, or `resume` was asked for",
+    Event.CHECK_FAILED: "a backup, migration, revision, check or analysis failed",
+    Event.DEADLINE_EXCEEDED: "no progress for `spec.strategy.progressDeadline`",
+    Event.SPEC_CHANGED: "the spec asks for another release, or is not valid any more",
+    Event.ABORTED: "`abort` was asked for, or a permission was withdrawn",
+    Event.RETRIED: "`retry` was asked for",
+    Event.UNDONE: "`undo` was asked for",
+    Event.SUSPENDED: "`spec.suspend` is set",
+    Event.RESTORED: "stable has all traffic, the release pointer and its alert policies",
+    Event.NOTHING_PUBLIC: "there is no stable release, and nothing of this one can be reached",
+}
+
 
 def render() -> str:
     """The whole of docs/rollout.md."""
-    return "\n".join([_HEAD, "```mermaid", *_diagram(), "```", "", *_phases(), "", *_table(), ""])
+    return "\n".join([_HEAD, "```mermaid", *_diagram(), "```", "", *_phases(), "", *_events(), "", *_table(), ""])
 
 
 _HEAD = """# The rollout
@@ -54,6 +74,11 @@ def _phases() -> list[str]:
         kind = "in flight" if phase in IN_FLIGHT else "resting" if phase in RESTING else "on the way"
         lines.append(f"| {phase} | {kind} | {_MEANING[phase]} |")
     return lines
+
+
+def _events() -> list[str]:
+    lines = ["| event | what it means |", "| --- | --- |"]
+    return [*lines, *(f"| {event} | {_CAUSE[event]} |" for event in Event)]
 
 
 def _table() -> list[str]:

@@ -33,11 +33,13 @@ def steps_left(memory: Memory, plan: Blueprint) -> bool:
 
 def step_waits(memory: Memory, plan: Blueprint | None) -> bool:
     """True if the current step waits for time, data or a person, so that `promote` may skip it."""
-    if memory.phase is Phase.PAUSED:
-        return True
-    if memory.phase is not Phase.PROGRESSING or plan is None or not steps_left(memory, plan):
+    if memory.phase not in (Phase.PROGRESSING, Phase.PAUSED) or plan is None or not steps_left(memory, plan):
         return False
-    return plan.steps[memory.step].set_weight is None
+    return memory.phase is Phase.PAUSED or plan.steps[memory.step].set_weight is None
+
+
+def is_suspended(seen: Snapshot) -> bool:
+    return any(b.reason == "Suspended" for b in seen.blockers)
 
 
 def _interruption(memory: Memory, seen: Snapshot, now: datetime) -> Seen | None:
@@ -71,7 +73,7 @@ def _own_event(memory: Memory, seen: Snapshot, plan: Blueprint | None, names: Na
         case Phase.PROGRESSING:
             return _progressing(memory, seen, plan, names, now)
         case Phase.PAUSED:
-            return _paused(memory, seen, plan)
+            return _paused(memory, seen, now)
         case Phase.PROMOTING:
             return _promoting(memory, seen, plan, names, now)
         case Phase.BAKING:
@@ -89,7 +91,7 @@ def _fail(memory: Memory, reason: str, message: str, now: datetime) -> Seen:
 
 
 def _before_start(memory: Memory, seen: Snapshot, plan: Blueprint | None) -> Seen | None:
-    suspended = any(b.reason == "Suspended" for b in seen.blockers)
+    suspended = is_suspended(seen)
     if memory.phase is Phase.SUSPENDED:
         return None if suspended else (Event.RESUMED, None)
     if seen.fingerprint is None:
@@ -171,11 +173,10 @@ def _checks(memory: Memory, seen: Snapshot, plan: Blueprint | None, stage: str, 
 def _progressing(memory: Memory, seen: Snapshot, plan: Blueprint | None, names: Names, now: datetime) -> Seen | None:
     if plan is None:
         return None
+    if any(b.holds_running for b in seen.blockers):
+        return Event.HELD, None
     if not steps_left(memory, plan):
         return Event.ALL_STEPS_PASSED, None
-    hold = next((b for b in seen.blockers if b.holds_running), None)
-    if hold is not None:
-        return Event.HELD, None
     step = plan.steps[memory.step]
     elapsed = (now - memory.since).total_seconds() if memory.since else 0.0
     if step.set_weight is not None:
@@ -209,15 +210,16 @@ def _analysed(memory: Memory, seen: Snapshot, plan: Blueprint, elapsed: float, n
             return Event.HELD, None
 
 
-def _paused(memory: Memory, seen: Snapshot, plan: Blueprint | None) -> Seen | None:
+def _paused(memory: Memory, seen: Snapshot, now: datetime) -> Seen | None:
     """A hold by policy or suspend ends by itself; an inconclusive analysis is looked at again; people end the rest."""
-    if memory.held_by == "Policy" and not any(b.holds_running for b in seen.blockers):
+    held = any(b.holds_running for b in seen.blockers)
+    if memory.held_by == "Policy" and not held:
         return Event.RESUMED, None
     if memory.held_by == "Analysis" and seen.analysis is not None:
-        if seen.analysis.verdict is Verdict.PASSED:
+        if seen.analysis.verdict is Verdict.PASSED and not held:
             return Event.STEP_PASSED, None
-        if seen.analysis.verdict is Verdict.FAILED and memory.since is not None:
-            return _fail(memory, "AnalysisFailed", f"Canary analysis failed: {seen.analysis.message}", memory.since)
+        if seen.analysis.verdict is Verdict.FAILED:
+            return _fail(memory, "AnalysisFailed", f"Canary analysis failed: {seen.analysis.message}", now)
     return None
 
 
@@ -275,12 +277,14 @@ def _resting(memory: Memory, seen: Snapshot) -> Seen | None:
 
 def _deadline(memory: Memory, seen: Snapshot, plan: Blueprint | None, now: datetime) -> Seen | None:
     """The progress deadline counts from the last progress. Pauses wait as long as they are told to; a promotion whose
-    stable side is gone has nowhere to go back to and keeps trying."""
+    stable side is gone has nowhere to go back to and keeps trying; after it a person may want to decide."""
     if plan is None or memory.since is None or not allowed(memory.phase, Event.DEADLINE_EXCEEDED):
         return None
     if memory.phase is Phase.PROGRESSING and step_waits(memory, plan):
         return None
     if memory.phase in (Phase.PROMOTING, Phase.BAKING) and memory.stable is None:
+        return None
+    if memory.phase is Phase.BAKING and not plan.automatic_rollback:
         return None
     if now - memory.since <= plan.progress_deadline:
         return None

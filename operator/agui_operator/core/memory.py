@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import CheckResult, Finding, Verdict
+
+T = TypeVar("T", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +85,21 @@ class Memory:
 def attempt_id(release: Release, history: tuple[HistoryEntry, ...]) -> Release:
     """Gives a release that was tried before an id of its own (`3f9c..-2`), so that every try has own names and a
     revision or job that failed once is never mistaken for the new one."""
-    tried = {entry.release.id for entry in history}
-    number, candidate = 1, release.id
-    while candidate in tried:
-        number += 1
-        candidate = f"{release.id}-{number}"
-    return replace(release, id=candidate)
+    tries = [_number_of_try(entry.release.id, release.id) for entry in history]
+    last = max(tries, default=0)  # not the first free number: the history forgets its oldest tries
+    return replace(release, id=f"{release.id}-{last + 1}") if last else release
+
+
+def _number_of_try(tried: str, release: str) -> int:
+    """1 for the release id itself, 2 for `<id>-2`, 0 for another release."""
+    suffix = tried.removeprefix(f"{release}-")
+    if tried == release:
+        return 1
+    return int(suffix) if suffix != tried and suffix.isdecimal() else 0
 
 
 def to_status(memory: Memory) -> dict[str, Any]:
-    """The part of `.status` from which `from_status` gets the same memory back. Times have microseconds cut."""
+    """The part of `.status` from which `from_status` gets the same memory back."""
     rollout = {
         "phase": str(memory.phase),
         "since": _time(memory.since),
@@ -115,26 +124,27 @@ def to_status(memory: Memory) -> dict[str, Any]:
 
 def from_status(status: Mapping[str, Any] | None) -> Memory:
     """The memory in a status; what is missing or was damaged by hand becomes its default."""
-    status = status if isinstance(status, Mapping) else {}
-    rollout = status.get("rollout")
-    rollout = rollout if isinstance(rollout, Mapping) else {}
-    raw_phase = rollout.get("phase") or status.get("phase")
-    phase = Phase(raw_phase) if raw_phase in set(Phase) else Phase.PENDING
-    verdicts = rollout.get("verdicts")
+    status = _map(status)
+    rollout = _map(status.get("rollout"))
+    phase = _member(rollout.get("phase") or status.get("phase"), Phase) or Phase.PENDING
+    history = status.get("history")
+    step = rollout.get("step")
     return Memory(
         phase=phase,
         since=_when(rollout.get("since")),
         started=_when(rollout.get("started")),
-        step=int(rollout.get("step") or 0),
+        step=max(0, step) if isinstance(step, int) else 0,
         held_by=str(rollout.get("heldBy") or ""),
         candidate=Release.from_status(status.get("release")) if phase in IN_FLIGHT | {Phase.ROLLING_BACK} else None,
         stable=Release.from_status(status.get("stable")),
         undo_to=Release.from_status(rollout.get("undoTo")),
         cause=_parse_cause(rollout.get("cause")),
         rejected=_parse_rejected(status.get("rejected")),
-        verdicts={n: _parse_check(n, c) for n, c in verdicts.items()} if isinstance(verdicts, Mapping) else {},
+        verdicts={n: _parse_check(n, c) for n, c in _map(rollout.get("verdicts")).items() if isinstance(c, Mapping)},
         analysis=_parse_finding(rollout.get("analysis")),
-        history=tuple(e for raw in status.get("history") or () if (e := _parse_entry(raw)) is not None),
+        history=tuple(e for raw in history if (e := _parse_entry(raw)) is not None)
+        if isinstance(history, list | tuple)
+        else (),
         acknowledged=_parse_acknowledged(status.get("lastRequest")),
     )
 
@@ -150,14 +160,31 @@ def _about(memory: Memory) -> dict[str, Any] | None:
 
 
 def _time(at: datetime | None) -> str | None:
-    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if at else None
+    return at.isoformat(timespec="microseconds").replace("+00:00", "Z") if at else None
 
 
 def _when(raw: Any) -> datetime | None:
     try:
-        return datetime.fromisoformat(str(raw)) if raw else None
-    except ValueError:
+        at = datetime.fromisoformat(raw) if isinstance(raw, str) else None
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC) if at else None
+    except (ValueError, OverflowError):
         return None
+
+
+def _map(raw: Any) -> Mapping[str, Any]:
+    return raw if isinstance(raw, Mapping) else {}
+
+
+def _number(raw: Any) -> float | None:
+    try:
+        value = float(raw) if isinstance(raw, int | float | str) and not isinstance(raw, bool) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _member(raw: Any, known: type[T]) -> T | None:
+    return known(raw) if isinstance(raw, str) and raw in set(known) else None
 
 
 def _check(result: CheckResult) -> dict[str, Any]:
@@ -166,7 +193,14 @@ def _check(result: CheckResult) -> dict[str, Any]:
 
 
 def _parse_check(name: str, raw: Mapping[str, Any]) -> CheckResult:
-    return CheckResult(name, raw.get("passed"), str(raw.get("message", "")), raw.get("latencyMs"), raw.get("code"))
+    passed, code = raw.get("passed"), raw.get("code")
+    return CheckResult(
+        name,
+        passed if isinstance(passed, bool) else None,
+        str(raw.get("message", "")),
+        _number(raw.get("latencyMs")),
+        code if isinstance(code, int) else None,
+    )
 
 
 def _finding(finding: Finding | None) -> dict[str, Any] | None:
@@ -177,10 +211,11 @@ def _finding(finding: Finding | None) -> dict[str, Any] | None:
 
 
 def _parse_finding(raw: Any) -> Finding | None:
-    if not isinstance(raw, Mapping) or raw.get("verdict") not in set(Verdict):
+    verdict = _member(_map(raw).get("verdict"), Verdict)
+    if verdict is None:
         return None
-    values = {str(k): float(v) for k, v in (raw.get("values") or {}).items()}
-    return Finding(Verdict(raw["verdict"]), str(raw.get("message", "")), values)
+    values = {k: value for k, v in _map(raw.get("values")).items() if (value := _number(v)) is not None}
+    return Finding(verdict, str(raw.get("message", "")), values)
 
 
 def _cause(cause: Cause | None) -> dict[str, Any] | None:
@@ -197,9 +232,10 @@ def _cause(cause: Cause | None) -> dict[str, Any] | None:
 
 def _parse_cause(raw: Any) -> Cause | None:
     at = _when(raw.get("at")) if isinstance(raw, Mapping) else None
-    if at is None or raw.get("phase") not in set(Phase):
+    phase = _member(_map(raw).get("phase"), Phase)
+    if at is None or phase is None:
         return None
-    return Cause(str(raw.get("reason")), str(raw.get("message")), Phase(raw["phase"]), at, bool(raw.get("rejects")))
+    return Cause(str(raw.get("reason")), str(raw.get("message")), phase, at, bool(raw.get("rejects")))
 
 
 def _rejected(rejected: Rejected | None) -> dict[str, Any] | None:
@@ -239,7 +275,7 @@ def _parse_entry(raw: Any) -> HistoryEntry | None:
     if release is None or at is None:
         return None
     return HistoryEntry(
-        release, str(raw.get("outcome", "")), str(raw.get("reason", "")), at, float(raw.get("seconds") or 0)
+        release, str(raw.get("outcome", "")), str(raw.get("reason", "")), at, _number(raw.get("seconds")) or 0.0
     )
 
 

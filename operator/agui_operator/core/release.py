@@ -68,13 +68,21 @@ class Release:
             fingerprint=str(raw.get("fingerprint", "")),
             version=str(raw.get("version", "")),
             image=str(raw["backend"]),
-            migration_image=raw.get("migrations"),
-            migration_target=raw.get("target"),
-            frontend=raw.get("frontend"),
-            schema=raw.get("schema"),
-            secrets=dict(raw.get("secrets") or {}),
-            alerts=dict(raw.get("alerts") or {}),
+            migration_image=_text(raw.get("migrations")),
+            migration_target=_text(raw.get("target")),
+            frontend=_text(raw.get("frontend")),
+            schema=_text(raw.get("schema")),
+            secrets={k: str(v) for k, v in _map(raw.get("secrets")).items()},
+            alerts=dict(_map(raw.get("alerts"))),
         )
+
+
+def _text(raw: Any) -> str | None:
+    return raw if isinstance(raw, str) else None
+
+
+def _map(raw: Any) -> Mapping[str, Any]:
+    return raw if isinstance(raw, Mapping) else {}
 
 
 def fingerprint_of(spec: AgUiDeploymentSpec) -> str:

@@ -23,6 +23,13 @@ _EVENT: Mapping[RequestKind, Event] = {
 }
 
 
+_GOING_ON = frozenset({RequestKind.PROMOTE, RequestKind.PROMOTE_FULL, RequestKind.RESUME})
+
+
+def _is_no(request: Request) -> bool:
+    return request.value.strip().lower() in ("false", "no", "0")
+
+
 def parse(annotations: Mapping[str, str]) -> Request | None:
     """The most urgent request among the annotations; others wait for their turn. Abort comes first."""
     order = (
@@ -40,10 +47,12 @@ def parse(annotations: Mapping[str, str]) -> Request | None:
     return None
 
 
-def event_of(memory: Memory, request: Request, *, waits: bool, steps: bool) -> Event | None:
+def event_of(memory: Memory, request: Request, *, waits: bool, steps: bool, hold: str | None = None) -> Event | None:
     """The event that a request causes now, or None if it is refused. `waits`: the current step waits for time or a
     person, so that `promote` has something to skip; `steps`: a canary step is left, so that `pause` has something to
-    hold."""
+    hold; `hold`: why no rollout may go on, which nobody can annotate away."""
+    if _is_no(request) or (hold is not None and request.kind in _GOING_ON):
+        return None
     if request.kind is RequestKind.PROMOTE:
         return Event.STEP_PASSED if waits and allowed(memory.phase, Event.STEP_PASSED) else None
     event = _EVENT[request.kind]
@@ -67,10 +76,16 @@ def undo_target(memory: Memory, release: str) -> Release | None:
     return None
 
 
-def answer(memory: Memory, request: Request, event: Event | None, now: datetime) -> Acknowledged:
+def answer(
+    memory: Memory, request: Request, event: Event | None, now: datetime, hold: str | None = None
+) -> Acknowledged:
     """What `status.lastRequest` says about it."""
     if event is not None:
         message = f"{request.kind} accepted in phase {memory.phase}"
+    elif _is_no(request):
+        message = f"{request.kind} refused: its value is {request.value!r}; ask with 'true'"
+    elif hold is not None and request.kind in _GOING_ON:
+        message = f"{request.kind} refused: {hold}"
     elif request.kind is RequestKind.UNDO and allowed(memory.phase, Event.UNDONE):
         known = [e.release.id for e in memory.history if e.outcome == "Promoted"]
         message = f"undo refused: release {request.value or '(previous)'} is not in the history {known}"

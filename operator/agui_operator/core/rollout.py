@@ -65,12 +65,6 @@ _WITH_TRAFFIC = {
     E.ABORTED: P.ROLLING_BACK,
     E.SPEC_CHANGED: P.ROLLING_BACK,  # users first go back to stable, then the newer spec starts
 }
-# Promoting and Baking are short and end by themselves; a newer spec waits for that end.
-_AFTER_STEPS = {
-    E.CHECK_FAILED: P.ROLLING_BACK,
-    E.DEADLINE_EXCEEDED: P.ROLLING_BACK,
-    E.ABORTED: P.ROLLING_BACK,
-}
 
 TRANSITIONS: Mapping[Phase, Mapping[Event, Phase]] = {
     P.PENDING: {
@@ -101,8 +95,9 @@ TRANSITIONS: Mapping[Phase, Mapping[Event, Phase]] = {
         E.ABORTED: P.ROLLING_BACK,
         E.SPEC_CHANGED: P.ROLLING_BACK,
     },
-    P.PROMOTING: {E.SUCCEEDED: P.BAKING, **_AFTER_STEPS},
-    P.BAKING: {E.SUCCEEDED: P.HEALTHY, **_AFTER_STEPS},
+    # the checks of a spec that is gone can't be run any more: a newer one ends these two as well
+    P.PROMOTING: {E.SUCCEEDED: P.BAKING, **_WITH_TRAFFIC},
+    P.BAKING: {E.SUCCEEDED: P.HEALTHY, **_WITH_TRAFFIC},
     P.HEALTHY: {E.SPEC_CHANGED: P.PENDING, E.UNDONE: P.ROLLING_BACK},
     P.ROLLING_BACK: {E.RESTORED: P.ROLLED_BACK, E.NOTHING_PUBLIC: P.FAILED},
     P.ROLLED_BACK: {E.SPEC_CHANGED: P.PENDING, E.RETRIED: P.PENDING},

@@ -248,6 +248,10 @@ def waiting_for(inputs: Inputs) -> dict[str, Any] | None:
         return _wait(fault.message, since, _stamp(fault.retry_at), fix)
     if memory.phase is Phase.PAUSED:
         return _paused(memory, since)
+    failed = next((c for c in memory.verdicts.values() if c.passed is False), None)
+    if memory.phase is Phase.BAKING and failed is not None:  # spec.rollback.automatic is false
+        fix = "annotate agui.dev/abort=true or apply a corrected spec"
+        return _wait(f'a person to decide: check "{failed.name}" failed: {failed.message}', since, None, fix)
     if memory.phase in (Phase.ROLLED_BACK, Phase.FAILED):
         return _wait("a new spec", since, None, "apply a corrected spec or annotate agui.dev/retry=true")
     if memory.phase is Phase.PROGRESSING:

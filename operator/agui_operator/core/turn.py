@@ -23,7 +23,7 @@ from agui_operator.core.actions import (
     TrafficSplit,
 )
 from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Blueprint
-from agui_operator.core.events import Seen, points_at, read_event, step_waits, steps_left
+from agui_operator.core.events import Seen, is_suspended, points_at, read_event, step_waits, steps_left
 from agui_operator.core.memory import Cause, HistoryEntry, Memory, Rejected, attempt_id
 from agui_operator.core.names import Names
 from agui_operator.core.release import Release
@@ -73,6 +73,8 @@ def actions_for(memory: Memory, seen: Snapshot, plan: Blueprint | None, names: N
     """What to do now, in order; empty when the world already is as this phase wants it."""
     if memory.phase is Phase.ROLLING_BACK:
         return _roll_back(memory, seen, names)
+    if memory.phase is Phase.ROLLED_BACK and memory.stable is not None and not is_suspended(seen):
+        return _roll_back(memory, seen, names)  # drift: the blueprint is of the rejected spec and is not needed
     if plan is None:
         return ()
     match memory.phase:
@@ -115,8 +117,9 @@ def _obey(memory: Memory, seen: Snapshot, plan: Blueprint | None, now: datetime)
     request = seen.request
     assert request is not None
     steps = plan is not None and steps_left(memory, plan)
-    event = requests.event_of(memory, request, waits=step_waits(memory, plan), steps=steps)
-    memory_after = replace(memory, acknowledged=requests.answer(memory, request, event, now))
+    hold = next((b.message for b in seen.blockers if b.holds_running), None)
+    event = requests.event_of(memory, request, waits=step_waits(memory, plan), steps=steps, hold=hold)
+    memory_after = replace(memory, acknowledged=requests.answer(memory, request, event, now, hold=hold))
     if event is None:
         return memory_after, None
     cause = None
@@ -195,7 +198,7 @@ def _with_serving(
     if serving is None or any(e.release.id == serving.id for e in history):
         return history
     kept = next((e for e in older if e.release.id == serving.id), None)
-    return (*history[:-1], kept) if kept else history
+    return (*history[: max(1, len(history) - 1)], kept) if kept else history
 
 
 def _requeue(memory: Memory, plan: Blueprint | None, now: datetime) -> timedelta | None:

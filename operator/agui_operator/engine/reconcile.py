@@ -153,7 +153,7 @@ class Engine:
                 raise fault
             actions = turn.actions + alert_actions
             desk.fault, desk.failures = None, 0
-            desk.drift = "; ".join(type(a).__name__ for a in actions) if turn.memory.phase is Phase.HEALTHY else None
+            desk.drift = "; ".join(type(a).__name__ for a in actions) if turn.memory.phase in RESTING else None
             await self._write(desk, view, subject.plan, seen)
             await self._acknowledge(view, answered)
             answered = None

@@ -17,11 +17,11 @@ from agui_operator.core.memory import HistoryEntry, Memory
 from agui_operator.core.merge import merge_patch
 from agui_operator.core.requests import undo_target
 from agui_operator.core.rollout import IN_FLIGHT, Event, Phase
-from agui_operator.core.snapshot import Finding, Snapshot, Verdict
+from agui_operator.core.snapshot import CheckResult, Finding, Request, RequestKind, Snapshot, Verdict
 from agui_operator.core.status import Inputs, summarize
 from agui_operator.core.traffic import Target
 from agui_operator.core.turn import actions_for, take_turn
-from world_model import FIRST, LATE, NAMES, NOW, SECOND, Cloud, Luck, World, blueprint, look, start_second
+from world_model import FIRST, LATE, NAMES, NOW, SECOND, SUSPEND, Cloud, Luck, World, blueprint, look, start_second
 
 FLYING = Memory(phase=Phase.PROGRESSING, since=NOW, started=NOW, candidate=SECOND, stable=FIRST)
 PLAN = blueprint(FLYING, "fp-b")
@@ -173,3 +173,81 @@ def test_a_null_that_is_gone_needs_no_patch() -> None:
     assert merge_patch({"a": None}, {}) == {}
     assert NAMES.service_path == "projects/p/locations/r/services/demo-concierge"
     assert NAMES.job_path("j").endswith("/jobs/j")
+
+
+# --- roll-back, requests, history --------------------------------------------------------------------------------
+
+
+ROLLED_BACK = Memory(phase=Phase.ROLLED_BACK, since=NOW, stable=FIRST)
+
+
+@pytest.mark.parametrize(
+    ("cloud", "expected"),
+    [
+        pytest.param(start_second().cloud, [], id="as-it-should-be"),
+        pytest.param(
+            replace(start_second().cloud, traffic=(Target(NAMES.revision("x"), 100),)), [TrafficSplit], id="moved"
+        ),
+        pytest.param(replace(start_second().cloud, pointer=None), [PointerSet], id="the-pointer-is-gone"),
+    ],
+)
+def test_after_a_roll_back_drift_is_taken_back_though_the_spec_is_of_another_release(
+    cloud: Cloud, expected: list[type]
+) -> None:
+    seen = look(World(ROLLED_BACK, cloud), Luck())
+    assert [type(a) for a in actions_for(ROLLED_BACK, seen, None, NAMES)] == expected
+    assert actions_for(ROLLED_BACK, replace(seen, blockers=(SUSPEND,)), None, NAMES) == ()
+    assert actions_for(replace(ROLLED_BACK, stable=None), seen, None, NAMES) == (), "a damaged memory hides nothing"
+    unseen = replace(seen, service=None, service_known=False, pointer=None, pointer_known=False)
+    assert actions_for(ROLLED_BACK, unseen, None, NAMES) == (), "what was not looked at has not drifted"
+
+
+def test_with_manual_roll_back_a_failed_release_waits_for_a_person_past_every_deadline() -> None:
+    memory = replace(FLYING, phase=Phase.BAKING, verdicts={"smoke": CheckResult("smoke", False, "it broke")})
+    manual = replace(PLAN, automatic_rollback=False)
+    seen = look(World(memory, start_second().cloud), Luck(checks=False))
+    assert event(memory, seen, manual, LATE) is None
+    assert event(memory, replace(seen, fingerprint="fp-c"), manual) is Event.SPEC_CHANGED, "but not a newer spec"
+    inputs = Inputs(memory=memory, generation=1, now=NOW, previous={}, plan=manual, seen=seen)
+    waiting = summarize(inputs)["waitingFor"]
+    assert "a person to decide" in waiting["what"]
+    assert "it broke" in waiting["what"]
+    assert "agui.dev/abort" in waiting["unblockWith"]
+
+
+def test_a_canary_that_fails_while_it_is_held_failed_when_that_was_seen() -> None:
+    memory = replace(FLYING, phase=Phase.PAUSED, step=1, held_by="Analysis")
+    seen = replace(SEEN, analysis=Finding(Verdict.FAILED, "errors"))
+    found = read_event(memory, seen, PLAN, NAMES, LATE)
+    assert found is not None
+    assert found[1] is not None
+    assert (found[0], found[1].at) == (Event.CHECK_FAILED, LATE)
+
+
+@pytest.mark.parametrize("value", ["false", "No", " 0 "])
+@pytest.mark.parametrize("kind", [RequestKind.ABORT, RequestKind.PAUSE, RequestKind.PROMOTE_FULL])
+def test_who_writes_false_asks_for_nothing_and_is_told_so(kind: RequestKind, value: str) -> None:
+    turn = take_turn(FLYING, replace(SEEN, request=Request(kind, value), analysis=None), PLAN, NAMES, NOW)
+    assert turn.event in (None, Event.STEP_PASSED), "the step goes its own way"
+    acknowledged = turn.memory.acknowledged
+    assert acknowledged is not None
+    assert not acknowledged.accepted
+    assert "ask with 'true'" in acknowledged.message
+
+
+def test_a_step_that_is_over_can_not_be_promoted_again() -> None:
+    memory = replace(FLYING, phase=Phase.PAUSED, held_by="Policy", step=len(PLAN.steps))
+    turn = take_turn(memory, replace(SEEN, request=Request(RequestKind.PROMOTE, "true")), PLAN, NAMES, NOW)
+    assert turn.memory.step == len(PLAN.steps)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 10])
+def test_the_history_keeps_the_last_try_and_the_stable_release(limit: int) -> None:
+    """Both are needed: the one numbers the next try, the other is what an undo leads away from."""
+    old = tuple(HistoryEntry(replace(SECOND, id=f"old{n}"), "Failed", "", NOW, 1) for n in range(12))
+    before = (*old, HistoryEntry(FIRST, "Promoted", "", NOW, 1))
+    memory = replace(FLYING, phase=Phase.ROLLING_BACK, history=before)
+    turn = take_turn(memory, SEEN, None, NAMES, NOW, limit)
+    assert turn.memory.phase is Phase.ROLLED_BACK
+    assert (turn.memory.history[0].release.id, turn.memory.history[-1].release.id) == ("bbbb", "aaaa")
+    assert len(turn.memory.history) == max(2, limit)
