@@ -51,6 +51,8 @@ class Desk:
     synthetic: SyntheticConversations | None = None
     drift: str | None = None
     drift_due: float = 0.0
+    answered: str | None = None  # request that was obeyed or refused, and whose annotation is still to be removed
+    answered_at: int = 0  # resourceVersion without that annotation: an older body tells of requests of the past
     failed_at: float | None = None  # monotonic time of the failed check that is being rolled back
 
     def keep(self, view: str, *, fresh: bool = True) -> None:

@@ -98,13 +98,16 @@ class Kube:
             if exc.code not in (404, 409):
                 raise
 
-    async def remove_annotation(self, namespace: str, name: str, annotation: str) -> None:
+    async def remove_annotation(self, namespace: str, name: str, annotation: str) -> str | None:
+        """The object's resourceVersion without it; None: the object is gone."""
         body = {"metadata": {"annotations": {annotation: None}}}
         try:
-            await self.request("PATCH", self._path(namespace, name), body, "application/merge-patch+json")
+            answer = await self.request("PATCH", self._path(namespace, name), body, "application/merge-patch+json")
         except KubeError as exc:
             if exc.code != 404:
                 raise
+            return None
+        return str(answer["metadata"]["resourceVersion"])
 
     async def post_event(self, namespace: str, event: Mapping[str, Any]) -> None:
         await self.request("POST", f"/api/v1/namespaces/{namespace}/events", event)

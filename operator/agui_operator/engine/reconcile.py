@@ -74,6 +74,7 @@ class View:
     environment: AgUiEnvironmentSpec | None
     blockers: tuple[Blocker, ...]
     annotations: Mapping[str, str]
+    version: str = ""
 
     @property
     def fingerprint(self) -> str | None:
@@ -132,19 +133,18 @@ class Engine:
         if desk.memory is None:
             desk.memory = memories.from_status(body.get("status"))
             desk.status = dict(body.get("status") or {})
-        answered: str | None = None
         for _ in range(_CHAIN):
             view = self._understand(body)
             names, place = self._where(desk, view)
             if names is None or place is None:
                 await self._write(desk, view, None, None)
                 return None
-            seen, subject, alert_actions, fault = await self._look(desk, view, names, place, answered)
+            seen, subject, alert_actions, fault = await self._look(desk, view, names, place)
             limit = view.spec.history_limit if view.spec is not None else HISTORY_LIMIT
             turn = take_turn(subject.memory, seen, subject.plan, names, self._clock(), limit)
             self._remember(desk, view, subject.memory, turn)
             if seen.request is not None:
-                answered = seen.request.kind
+                desk.answered = seen.request.kind
             if turn.event is not None:
                 if turn.memory.phase is not subject.memory.phase:
                     desk.results.clear()
@@ -155,8 +155,7 @@ class Engine:
             desk.fault, desk.failures = None, 0
             desk.drift = "; ".join(type(a).__name__ for a in actions) if turn.memory.phase in RESTING else None
             await self._write(desk, view, subject.plan, seen)
-            await self._acknowledge(view, answered)
-            answered = None
+            await self._acknowledge(desk, view)
             if not actions:
                 return self._delay(desk, turn, subject.plan)
             await self._act(desk, names, place, turn, actions, alert_actions)
@@ -188,6 +187,7 @@ class Engine:
             environment=environment,
             blockers=found,
             annotations=dict(meta.get("annotations") or {}),
+            version=str(meta.get("resourceVersion", "")),
         )
 
     def _named_environment(self, namespace: str, body: Mapping[str, Any]) -> AgUiEnvironmentSpec | None:
@@ -207,14 +207,14 @@ class Engine:
         return desk.names, desk.place
 
     async def _look(
-        self, desk: Desk, view: View, names: Names, place: Place, answered: str | None
+        self, desk: Desk, view: View, names: Names, place: Place
     ) -> tuple[Snapshot, Subject, tuple[Action, ...], Exception | None]:
         """The snapshot. When looking fails, what is known without looking still counts: a newer spec, a request and a
         deadline are read, and the fault is handed back."""
         memory = desk.memory
         assert memory is not None
-        request = requests.parse(view.annotations)
-        if request is not None and request.kind == answered:
+        request = None if is_older(view.version, desk.answered_at) else requests.parse(view.annotations)
+        if request is not None and request.kind == desk.answered:
             request = None
         basic = Snapshot(
             fingerprint=view.fingerprint, blockers=view.blockers, request=request, has_edge=place.edge is not None
@@ -292,10 +292,14 @@ class Engine:
         metrics.STATUS_WRITES.inc()
         desk.status = status
 
-    async def _acknowledge(self, view: View, kind: str | None) -> None:
-        """Removes the annotation of a request that was answered; the answer is in the status by now."""
-        if kind is not None:
-            await self._kube.remove_annotation(view.namespace, view.name, f"{requests.PREFIX}{kind}")
+    async def _acknowledge(self, desk: Desk, view: View) -> None:
+        """Removes the annotation of a request that was answered; the answer is in the status by now. Bodies that the
+        watch delivered before are not asked for requests any more, or one would be obeyed twice."""
+        if desk.answered is None:
+            return
+        version = await self._kube.remove_annotation(view.namespace, view.name, f"{requests.PREFIX}{desk.answered}")
+        desk.answered = None
+        desk.answered_at = int(version) if version is not None and version.isdecimal() else 0
 
     def _delay(self, desk: Desk, turn: Turn, plan: Blueprint | None) -> float | None:
         if desk.pending or desk.tasks:
@@ -353,6 +357,11 @@ def plan_of(memory: Memory, spec: AgUiDeploymentSpec | None, names: Names, place
         alerts = spec.alerts.model_dump(mode="json", exclude_none=True) if spec.alerts else {}
         release = replace(release, alerts=alerts)
     return draw(spec, names, place, release)
+
+
+def is_older(version: str, than: int) -> bool:
+    """True if a resourceVersion is a number below `than`; what can't be compared is believed to be new."""
+    return version.isdecimal() and int(version) < than
 
 
 def _reason(exc: Exception, fault: Fault) -> str:

@@ -1,0 +1,280 @@
+"""What the engine talks to, in memory: an API server for one deployment, and a cloud in which every action works."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from agui_operator.api.environment import AgUiEnvironmentSpec
+from agui_operator.api.parse import parse_environment, parse_policy
+from agui_operator.api.policy import AgUiPolicySpec
+from agui_operator.core.actions import Action, AssetsPublished
+from agui_operator.core.environment import Place
+from agui_operator.core.forecast import assume
+from agui_operator.core.names import Names
+from agui_operator.core.release import Resolved, make_release
+from agui_operator.core.rollout import Phase
+from agui_operator.core.snapshot import CheckResult, Finding, Snapshot, Verdict
+from agui_operator.core.turn import stage_of
+from agui_operator.engine.desk import Desk
+from agui_operator.engine.execute import Executor
+from agui_operator.engine.kube import Kube, KubeError
+from agui_operator.engine.observe import Observer, Subject
+from agui_operator.engine.reconcile import Engine
+from agui_operator.engine.records import Recorder
+from agui_operator.engine.settings import Settings
+
+Json = dict[str, Any]
+SAMPLES = Path(__file__).parents[2] / "manifests/samples"
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def sample(name: str) -> Json:
+    """The spec of a sample manifest."""
+    spec: Json = yaml.safe_load((SAMPLES / name).read_text())["spec"]
+    return spec
+
+
+def merged(old: Any, patch: Any) -> Any:
+    """What an API server makes of a merge patch (RFC 7386)."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(old) if isinstance(old, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+class FakeKube:
+    """The API server as the engine sees it. `log` tells in order what was written; `faults` are raised, one per call of
+    a method, before it does anything. `watch` False: the watch does not deliver, so that `body` grows old."""
+
+    def __init__(self, spec: Json | None = None, annotations: Mapping[str, str] | None = None) -> None:
+        self.object: Json = {
+            "metadata": {
+                "namespace": "demo",
+                "name": "concierge",
+                "uid": "uid-1",
+                "generation": 1,
+                "resourceVersion": "100",
+                "annotations": dict(annotations or {}),
+            },
+            "spec": spec if spec is not None else sample("release-v2.yaml"),
+        }
+        self.body: Json = self.object
+        self.watch = True
+        self.log: list[str] = []
+        self.patches: list[Json] = []
+        self.events: list[Json] = []
+        self.lease: Json | None = None
+        self.faults: dict[str, list[Exception]] = {}
+
+    @property
+    def status(self) -> Json:
+        status: Json = self.object.get("status") or {}
+        return status
+
+    def condition(self, kind: str) -> Json:
+        return next(c for c in self.status["conditions"] if c["type"] == kind)
+
+    def edit(self, **spec: Any) -> None:
+        """A person changes the spec."""
+        self._store({"spec": spec, "metadata": {"generation": self.object["metadata"]["generation"] + 1}})
+
+    def annotate(self, **annotations: str | None) -> None:
+        self._store({"metadata": {"annotations": {f"agui.dev/{k}": v for k, v in annotations.items()}}})
+
+    def deliver(self) -> None:
+        """The watch catches up."""
+        self.body = self.object
+
+    async def patch_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
+        self._fault("patch_status")
+        assert uid == self.object["metadata"]["uid"]
+        self.patches.append(dict(status))
+        self._store({"status": status})
+        self.log.append(f"status {self.status.get('phase')}")
+
+    async def remove_annotation(self, namespace: str, name: str, annotation: str) -> str | None:
+        self._fault("remove_annotation")
+        self._store({"metadata": {"annotations": {annotation: None}}})
+        self.log.append(f"removed {annotation}")
+        return str(self.object["metadata"]["resourceVersion"])
+
+    async def post_event(self, namespace: str, event: Mapping[str, Any]) -> None:
+        self._fault("post_event")
+        self.events.append(dict(event))
+
+    async def get_lease(self, namespace: str, name: str) -> Json | None:
+        self._fault("get_lease")
+        return None if self.lease is None else merged({}, self.lease)
+
+    async def put_lease(self, namespace: str, name: str, lease: Mapping[str, Any], *, create: bool) -> Json:
+        """By compare-and-swap, as the API server does."""
+        self._fault("put_lease")
+        version = str((lease.get("metadata") or {}).get("resourceVersion", ""))
+        if create != (self.lease is None) or (self.lease and version != self.lease["metadata"]["resourceVersion"]):
+            raise KubeError(409, "the object has been modified")
+        fresh: Json = merged({}, lease)
+        fresh["metadata"]["resourceVersion"] = str(int(version or "0") + 1)
+        self.lease = fresh
+        return fresh
+
+    def as_kube(self) -> Kube:
+        return cast(Kube, self)
+
+    def _fault(self, method: str) -> None:
+        due = self.faults.get(method)
+        if due:
+            raise due.pop(0)
+
+    def _store(self, patch: Json) -> None:
+        version = str(int(self.object["metadata"]["resourceVersion"]) + 1)
+        self.object = merged(self.object, json.loads(json.dumps(patch)))
+        self.object["metadata"] = {**self.object["metadata"], "resourceVersion": version}
+        if self.watch:
+            self.body = self.object
+
+
+class FakeCloud:
+    """Observer and executor over one world. Actions take effect at once; `log` tells them in order. While `down` is
+    set every look meets it; `act_faults` are raised before the n-th action; `failing` are checks that fail."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.world = Snapshot(service_known=True, pointer_known=True)
+        self.log = log
+        self.published: set[str] = set()
+        self.backups: set[str] = set()
+        self.down: Exception | None = None
+        self.act_faults: list[Exception | None] = []
+        self.failing: set[str] = set()
+        self.looks = 0
+        self.drift_looks = 0
+        self.actions: list[Action] = []
+        self.urgent: list[bool] = []
+
+    def mistrust(self, names: Names) -> None:
+        pass
+
+    async def look(self, subject: Subject, basic: Snapshot, *, drift: bool) -> tuple[Snapshot, tuple[Action, ...]]:
+        self.looks += 1
+        self.drift_looks += drift
+        if self.down is not None:
+            raise self.down
+        memory, plan = subject.memory, subject.plan
+        seen = replace(
+            basic,
+            alerts_converged=True,
+            analysis=Finding(Verdict.PASSED, "fine") if _analysed(subject) else None,
+        )
+        if memory.phase is Phase.RESOLVING:
+            return (self._resolved(subject, seen) if subject.spec is not None else seen), ()
+        if memory.phase not in (Phase.HEALTHY, Phase.ROLLED_BACK, Phase.FAILED) or drift:
+            world = self.world
+            seen = replace(seen, service=world.service, service_known=True, pointer=world.pointer, pointer_known=True)
+        if plan is None:
+            return seen, ()
+        seen = replace(seen, assets_complete=plan.release.frontend in self.published)
+        if self.world.backup is not None and self.world.backup.name.endswith(f" {plan.release.id}"):
+            seen = replace(seen, backup=self.world.backup)
+        if self.world.migration is not None and self.world.migration.name == subject.names.migration_job(
+            plan.release.id
+        ):
+            seen = replace(seen, migration=self.world.migration)
+        stage = stage_of(memory)
+        if stage is not None:
+            found = {c.name: CheckResult(c.name, c.name not in self.failing, "seen") for c in plan.checks(stage)}
+            seen = replace(seen, checks=found)
+        return seen, ()
+
+    def _resolved(self, subject: Subject, seen: Snapshot) -> Snapshot:
+        spec = subject.spec
+        assert spec is not None
+        image = f"{spec.backend.image}@sha256:1"
+        resolved = Resolved(image, image, {s.env: "3" for s in spec.backend.secrets}, "ab" * 32)
+        return replace(seen, resolved=make_release(spec, resolved))
+
+    async def execute(self, desk: Desk, names: Names, place: Place, actions: Sequence[Action], *, urgent: bool) -> None:
+        self.urgent.append(urgent)
+        for action in actions:
+            fault = self.act_faults.pop(0) if self.act_faults else None
+            if fault is not None:
+                raise fault
+            self.world = assume(self.world, action, names)
+            if isinstance(action, AssetsPublished):
+                self.published.add(action.frontend)
+            self.actions.append(action)
+            self.log.append(type(action).__name__)
+
+
+def _analysed(subject: Subject) -> bool:
+    memory, plan = subject.memory, subject.plan
+    if plan is None or memory.phase is not Phase.PROGRESSING or memory.step >= len(plan.steps):
+        return False
+    return plan.steps[memory.step].analysis is not None
+
+
+@dataclass
+class FakeDirectory:
+    """Environments and policies, as parsed from the samples."""
+
+    spec: AgUiEnvironmentSpec | None = field(default_factory=lambda: parse_environment(sample("environment.yaml")))
+    error: str | None = None
+    allowed: tuple[AgUiPolicySpec, ...] = field(default_factory=lambda: (parse_policy(sample("policy.yaml")),))
+
+    def environment(self, namespace: str, name: str) -> tuple[AgUiEnvironmentSpec | None, str | None]:
+        return self.spec, self.error
+
+    def policies(self) -> Sequence[AgUiPolicySpec]:
+        return self.allowed
+
+
+@dataclass
+class Bench:
+    """One engine over the fakes. `restart` makes another one from what the API server has."""
+
+    kube: FakeKube = field(default_factory=FakeKube)
+    directory: FakeDirectory = field(default_factory=FakeDirectory)
+    settings: Settings = field(default_factory=Settings)
+    clock: Callable[[], datetime] = lambda: NOW
+
+    def __post_init__(self) -> None:
+        self.cloud = FakeCloud(self.kube.log)
+        self.restart()
+
+    def restart(self) -> None:
+        self.kube.deliver()
+        self.engine = Engine(
+            settings=self.settings,
+            kube=self.kube.as_kube(),
+            observer=cast(Observer, self.cloud),
+            executor=cast(Executor, self.cloud),
+            directory=self.directory,
+            recorder=Recorder(self.kube.as_kube(), self.clock),
+            clock=self.clock,
+        )
+
+    @property
+    def desk(self) -> Desk:
+        return self.engine.desk("uid-1")
+
+    async def turn(self) -> float | None:
+        return await self.engine.turn(self.kube.body)
+
+    async def settle(self, turns: int = 30) -> str:
+        """Turns until a turn writes nothing and does nothing; returns the phase."""
+        for _ in range(turns):
+            before = len(self.kube.log)
+            await self.turn()
+            if len(self.kube.log) == before:
+                break
+        return str(self.kube.status.get("phase"))

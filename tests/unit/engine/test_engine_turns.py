@@ -1,0 +1,423 @@
+"""A turn of the engine: intent before effect, one write when something changed, faults as conditions, and a crash
+at any point that costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from agui_operator.core.actions import PointerSet, TrafficSplit
+from agui_operator.core.errors import CloudError, LeaseLost, NotOwned, UserError
+from agui_operator.core.rollout import Phase
+from agui_operator.core.snapshot import BackupView
+from agui_operator.engine import metrics
+from agui_operator.engine.kube import KubeError
+from agui_operator.engine.reconcile import is_older
+from engine_fakes import NOW, Bench, FakeDirectory, FakeKube, sample
+
+SECOND = {"version": "2.0.0", "backend": {"image": "us-central1-docker.pkg.dev/demo/agui/concierge:v3"}}
+PAUSES = [{"setWeight": 10}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def healthy(bench: Bench) -> Bench:
+    assert await bench.settle() == "Healthy"
+    bench.kube.log.clear()
+    return bench
+
+
+# --- the ordinary way ------------------------------------------------------------------------------------------------
+
+
+async def test_a_first_release_is_written_before_it_is_done_phase_by_phase(bench: Bench) -> None:
+    assert await bench.settle() == "Healthy"
+    assert [e for e in bench.kube.log if not e.startswith("status")] == [
+        "BackupTaken",
+        "JobDefined",
+        "ExecutionStarted",
+        "AssetsPublished",
+        "RevisionStaged",
+        "PointerSet",
+    ]
+    phases = {
+        "BackupTaken": "BackingUp",
+        "JobDefined": "Migrating",
+        "ExecutionStarted": "Migrating",
+        "AssetsPublished": "Publishing",
+        "RevisionStaged": "Staging",
+        "PointerSet": "Promoting",
+    }
+    written = ""
+    for entry in bench.kube.log:
+        if entry.startswith("status"):
+            written = entry.removeprefix("status ")
+        else:
+            assert written == phases[entry], f"{entry} was done while the status said {written}"
+
+
+async def test_an_idle_object_is_neither_written_nor_looked_at_closely(bench: Bench) -> None:
+    await healthy(bench)
+    delay = await bench.turn()
+    assert bench.kube.log == []
+    assert delay == pytest.approx(300, abs=5)
+    drift_looks = bench.cloud.drift_looks
+    await bench.turn()
+    assert bench.cloud.drift_looks == drift_looks, "not before the resync is due"
+
+
+async def test_no_patch_says_what_is_known_already(bench: Bench) -> None:
+    await bench.settle()
+    assert all(bench.kube.patches)
+    assert len(bench.kube.patches) == len([e for e in bench.kube.log if e.startswith("status")])
+    desk = bench.desk
+    assert desk.status is not None
+    assert desk.status["phase"] == bench.kube.status["phase"] == "Healthy"
+
+
+async def test_a_restart_of_an_idle_operator_writes_nothing(bench: Bench) -> None:
+    await healthy(bench)
+    bench.restart()
+    await bench.turn()
+    assert bench.kube.log == []
+
+
+async def test_a_second_release_moves_traffic_step_by_step_and_a_failed_one_comes_back_at_once(bench: Bench) -> None:
+    await healthy(bench)
+    bench.kube.edit(**SECOND)
+    assert await bench.settle() == "Healthy"
+    splits = [a for a in bench.cloud.actions if isinstance(a, TrafficSplit)]
+    assert [a.traffic[1].percent for a in splits] == [10, 50, 100]
+    bench.cloud.failing = {"conversation"}
+    bench.kube.edit(version="3.0.0", backend={"timeoutSeconds": 77})
+    bench.cloud.urgent.clear()
+    assert await bench.settle() == "RolledBack"
+    assert bench.cloud.urgent[-1] is True, "a roll-back may use the reserved quota"
+    assert bench.kube.condition("SmokePassed")["reason"] == "SmokeFailed"
+    assert bench.kube.condition("Stalled")["status"] == "True"
+
+
+async def test_drift_is_told_and_taken_back_when_it_is_due(bench: Bench) -> None:
+    await healthy(bench)
+    bench.cloud.world = replace(bench.cloud.world, pointer=None)
+    bench.desk.drift_due = 0.0
+    await bench.turn()
+    assert [type(a) for a in bench.cloud.actions[-1:]] == [PointerSet]
+    told = [c for p in bench.kube.patches for c in p.get("conditions", ()) if c["type"] == "DriftFree"]
+    assert ("False", "PointerSet") in [(c["status"], c["message"]) for c in told]
+    assert bench.kube.condition("DriftFree")["status"] == "True"
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_request_is_answered_in_the_status_before_it_is_taken_off(bench: Bench) -> None:
+    await healthy(bench)
+    bench.kube.annotate(abort="true")
+    await bench.settle()
+    assert bench.kube.log == ["status Healthy", "removed agui.dev/abort"]
+    assert bench.kube.status["lastRequest"]["accepted"] is False
+    assert bench.kube.object["metadata"]["annotations"] == {}
+
+
+async def test_a_request_is_obeyed_once_though_the_watch_is_slow(bench: Bench) -> None:
+    """The body that the loop has may still carry an annotation that was answered and removed."""
+    await healthy(bench)
+    bench.kube.edit(**SECOND, strategy={"canary": {"steps": PAUSES, "analysis": None}})
+    assert await bench.settle() == "Paused"
+    bench.kube.annotate(promote="true")
+    bench.kube.watch = False
+    assert await bench.settle() == "Paused"
+    assert bench.kube.status["rollout"]["step"] == 3
+    assert bench.kube.status["lastRequest"]["accepted"] is True
+    bench.kube.deliver()
+    await bench.settle()
+    assert bench.kube.status["rollout"]["step"] == 3
+    bench.kube.annotate(promote="true")
+    bench.kube.deliver()
+    await bench.settle()
+    assert bench.kube.status["rollout"]["step"] == 4, "the same request made again is another one"
+
+
+async def test_a_request_is_obeyed_once_though_its_annotation_could_not_be_removed(bench: Bench) -> None:
+    await healthy(bench)
+    bench.kube.edit(**SECOND, strategy={"canary": {"steps": PAUSES, "analysis": None}})
+    await bench.settle()
+    bench.kube.annotate(promote="true")
+    bench.kube.faults["remove_annotation"] = [ConnectionError("down"), ConnectionError("down")]
+    assert await bench.settle() == "Paused"
+    assert bench.kube.status["rollout"]["step"] == 3
+    assert bench.kube.object["metadata"]["annotations"] == {}
+
+
+async def test_of_two_requests_the_second_is_answered_after_the_first(bench: Bench) -> None:
+    await healthy(bench)
+    bench.kube.annotate(abort="true", retry="true")
+    await bench.settle()
+    assert [e for e in bench.kube.log if "removed" in e] == ["removed agui.dev/abort", "removed agui.dev/retry"]
+
+
+@pytest.mark.parametrize(("version", "older"), [("9", True), ("10", False), ("11", False), ("", False), ("x", False)])
+def test_resource_versions_are_compared_as_numbers(version: str, older: bool) -> None:
+    assert is_older(version, 10) is older
+
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "message", "delays"),
+    [
+        pytest.param(CloudError(503, "away"), "CloudUnavailable", "away", [1, 2, 4], id="an outage is waited out"),
+        pytest.param(
+            CloudError(429, "slow down", retry_after=9), "CloudUnavailable", "slow", [9, 9, 9], id="as long as asked"
+        ),
+        pytest.param(UserError("no such image", "NotFound"), "NotFound", "no such", [60, 60], id="a person's mistake"),
+        pytest.param(NotOwned("is another's"), "NotOwned", "another's", [60, 60], id="another's object"),
+        pytest.param(KeyError("secret"), "InternalError", "internal error: KeyError", [1, 2], id="a bug"),
+    ],
+)
+async def test_a_fault_becomes_a_condition_and_a_delay(
+    bench: Bench, fault: Exception, reason: str, message: str, delays: list[float]
+) -> None:
+    bench.cloud.down = fault
+    assert [await bench.turn() for _ in delays] == delays
+    ready = bench.kube.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("False", reason)
+    assert message in ready["message"]
+    assert "secret" not in ready["message"], "what a bug says may hold anything"
+    assert message in bench.kube.status["waitingFor"]["what"]
+    assert bench.desk.failures == len(delays)
+    bench.cloud.down = None
+    assert await bench.settle() == "Healthy"
+    assert (bench.desk.failures, bench.desk.fault) == (0, None)
+
+
+async def test_after_a_fault_nothing_that_was_seen_is_believed(bench: Bench) -> None:
+    bench.desk.fresh |= {"service", "pointer"}
+    bench.desk.born = "x"
+    bench.cloud.down = CloudError(503, "away")
+    await bench.turn()
+    assert (bench.desk.fresh, bench.desk.born) == (set(), None)
+
+
+async def test_a_healthy_release_stays_known_while_the_cloud_is_away(bench: Bench) -> None:
+    await healthy(bench)
+    bench.desk.drift_due = 0.0
+    bench.cloud.down = CloudError(503, "away")
+    await bench.turn()
+    ready = bench.kube.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("Unknown", "CloudUnavailable")
+
+
+async def test_a_deadline_is_read_though_the_cloud_is_away() -> None:
+    now = [NOW]
+    bench = Bench(clock=lambda: now[0])
+    bench.cloud.act_faults = [CloudError(503, "away")]
+    await bench.turn()
+    assert bench.kube.status["phase"] == "BackingUp"
+    now[0] = NOW + timedelta(hours=1)
+    bench.cloud.down = CloudError(503, "away")
+    await bench.turn()
+    assert bench.kube.status["phase"] == "RollingBack"
+    assert bench.kube.status["rollout"]["cause"]["reason"] == "DeadlineExceeded"
+
+
+async def test_an_effect_that_fails_is_tried_again_and_what_follows_waits(bench: Bench) -> None:
+    bench.cloud.act_faults = [None, CloudError(503, "away")]
+    await bench.turn()
+    assert [type(a).__name__ for a in bench.cloud.actions] == ["BackupTaken"]
+    assert await bench.settle() == "Healthy"
+    assert len(bench.cloud.actions) == 6, "nothing was done twice"
+
+
+@pytest.mark.parametrize("fault", [ConnectionError("down"), KubeError(500, "x"), LeaseLost("gone")])
+async def test_without_a_written_intent_nothing_is_done(bench: Bench, fault: Exception) -> None:
+    bench.kube.faults["patch_status"] = [fault, fault]
+    delay = await bench.turn()
+    assert delay is not None
+    assert bench.cloud.actions == []
+    assert bench.kube.log == []
+    assert await bench.settle() == "Healthy"
+
+
+async def test_a_lost_lease_ends_the_look_at_once(bench: Bench) -> None:
+    bench.cloud.down = LeaseLost("gone")
+    await bench.turn()
+    assert bench.cloud.actions == []
+    assert bench.desk.fault is not None
+    assert bench.desk.fault.reason == "CloudUnavailable"
+
+
+async def test_more_events_than_a_table_without_loops_can_have_are_a_bug(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("agui_operator.engine.reconcile._CHAIN", 2)
+    await bench.turn()
+    assert bench.kube.condition("Ready")["reason"] == "InternalError"
+    assert "more than 2 events" in caplog.text
+
+
+# --- what stands in the way ------------------------------------------------------------------------------------------
+
+
+async def test_an_invalid_spec_names_the_field_and_waits(bench: Bench) -> None:
+    bench.kube.edit(backend={"image": ""})
+    delay = await bench.turn()
+    assert bench.kube.condition("SpecAccepted")["reason"] == "InvalidSpec"
+    assert "spec.backend.image" in bench.kube.condition("Ready")["message"]
+    assert bench.cloud.actions == []
+    assert delay is not None
+    bench.kube.edit(**sample("release-v2.yaml"))
+    assert await bench.settle() == "Healthy"
+
+
+async def test_without_an_environment_there_is_no_place_to_look_at() -> None:
+    bench = Bench(directory=FakeDirectory(spec=None))
+    assert await bench.turn() is None
+    assert bench.kube.condition("EnvironmentReady")["reason"] == "EnvironmentNotReady"
+    assert bench.cloud.looks == 0
+
+
+async def test_the_last_known_place_is_used_while_the_environment_is_gone(bench: Bench) -> None:
+    await healthy(bench)
+    bench.directory.spec = None
+    bench.desk.drift_due = 0.0
+    looks = bench.cloud.looks
+    await bench.turn()
+    assert bench.cloud.looks == looks + 1
+    assert bench.kube.condition("EnvironmentReady")["status"] == "False"
+
+
+async def test_an_object_that_is_being_deleted_is_left_to_the_take_down(bench: Bench) -> None:
+    bench.kube.body = {**bench.kube.body, "metadata": {**bench.kube.body["metadata"], "deletionTimestamp": "now"}}
+    assert await bench.turn() is None
+    assert (bench.cloud.looks, bench.kube.log) == (0, [])
+
+
+# --- a crash at any point --------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+ROLLOUT = ["BackupTaken", "JobDefined", "ExecutionStarted", "AssetsPublished", "RevisionStaged", "PointerSet"]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the effect", "after the effect"])
+@pytest.mark.parametrize("number", range(len(ROLLOUT)), ids=ROLLOUT)
+async def test_killed_at_an_action_the_next_process_ends_where_the_first_would_have(
+    bench: Bench, number: int, after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = bench.cloud.execute
+    count = [0]
+
+    async def mortal(*args: Any, urgent: bool) -> None:
+        *rest, actions = args
+        for action in actions:
+            if count[0] == number and not after:
+                count[0] += 1
+                raise Killed
+            await execute(*rest, (action,), urgent=urgent)
+            count[0] += 1
+            if count[0] == number + 1 and after:
+                count[0] += 1
+                raise Killed
+
+    monkeypatch.setattr(bench.cloud, "execute", mortal)
+    with pytest.raises(Killed):
+        await bench.settle()
+    bench.restart()
+    assert await bench.settle() == "Healthy"
+    assert [type(a).__name__ for a in bench.cloud.actions] == ROLLOUT, "each action exactly once"
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+async def test_killed_before_a_status_is_written_the_next_process_goes_on(bench: Bench, number: int) -> None:
+    written = bench.kube.patch_status
+    count = [0]
+
+    async def mortal(*args: Any) -> None:
+        count[0] += 1
+        if count[0] == number:
+            raise Killed
+        await written(*args)
+
+    bench.kube.patch_status = mortal  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        await bench.settle()
+    bench.restart()
+    assert await bench.settle() == "Healthy"
+    assert [type(a).__name__ for a in bench.cloud.actions] == ROLLOUT
+
+
+# --- delays and the end ----------------------------------------------------------------------------------------------
+
+
+async def test_a_timed_pause_is_slept_through() -> None:
+    bench = Bench()
+    await healthy(bench)
+    steps = [{"setWeight": 10}, {"pause": {"duration": "4m"}}]
+    bench.kube.edit(**SECOND, strategy={"canary": {"steps": steps, "analysis": None}})
+    delay = None
+    for _ in range(20):
+        delay = await bench.turn()
+        if bench.kube.status["rollout"].get("step") == 1:
+            break
+    assert delay == pytest.approx(240)
+
+
+async def test_with_a_waiter_under_way_the_loop_looks_by_itself_rarely(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiter = asyncio.create_task(asyncio.Event().wait())
+
+    async def started(desk: Any, names: Any, place: Any, actions: Any, *, urgent: bool) -> None:
+        desk.pending["backup"] = waiter
+        bench.cloud.world = replace(bench.cloud.world, backup=BackupView(actions[0].description, None))
+
+    monkeypatch.setattr(bench.cloud, "execute", started)
+    assert await bench.turn() == 60, "a minute, or less when the phase's deadline is near"
+    assert bench.kube.status["phase"] == "BackingUp"
+    waiter.cancel()
+    bench.desk.pending.clear()
+    assert await bench.turn() == 5, "nobody rings, so it asks"
+
+
+async def test_a_forgotten_object_takes_its_waits_with_it(bench: Bench) -> None:
+    desk = bench.desk
+    task = asyncio.create_task(asyncio.Event().wait())
+    desk.pending["service"] = task  # type: ignore[assignment]
+    bench.engine.forget("uid-1")
+    await asyncio.sleep(0)
+    assert task.cancelled()
+    assert bench.engine.desk("uid-1") is not desk
+    bench.engine.forget("unknown")
+
+
+async def test_every_turn_is_counted(bench: Bench) -> None:
+    def turns(result: str) -> float:
+        return metrics.REGISTRY.get_sample_value("agui_turns_total", {"result": result}) or 0.0
+
+    ok, fault = turns("ok"), turns("fault")
+    bench.cloud.down = CloudError(503, "x")
+    await bench.turn()
+    bench.cloud.down = None
+    await bench.turn()
+    assert (turns("ok") - ok, turns("fault") - fault) == (1, 1)
+
+
+async def test_status_of_another_generation_is_taken_over_whole() -> None:
+    """A status written by hand or by an older operator does not stop the first turn."""
+    kube = FakeKube()
+    kube.object["status"] = {"phase": "Nonsense", "rollout": {"step": "x"}, "conditions": "none"}
+    kube.deliver()
+    assert await Bench(kube=kube).settle() == str(Phase.HEALTHY)
