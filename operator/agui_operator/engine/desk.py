@@ -71,13 +71,14 @@ class Desk:
         self.born = None
 
     def spawn(self, store: dict[Any, asyncio.Task[None]], key: Any, work: Coroutine[Any, Any, None]) -> None:
-        """Runs `work` beside the loop, once per key; it leaves the store when it ends."""
+        """Runs `work` beside the loop, once per key; it leaves the store when it ends, unless it left before and the
+        key is another's by now."""
         if key in store:
             work.close()
             return
         task = asyncio.create_task(work)
         store[key] = task
-        task.add_done_callback(lambda _: store.pop(key, None))
+        task.add_done_callback(lambda ended: store.pop(key) if store.get(key) is ended else None)
 
     def start_over(self) -> None:
         """A new rollout begins: what belongs to the last one is dropped; checks under way are ended."""

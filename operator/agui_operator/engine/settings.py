@@ -33,6 +33,7 @@ class Settings:
 
 
 _PREFIX = "AGUI_"
+_YEAR = 366 * 86400.0
 
 
 def from_environment(env: Mapping[str, str] | None = None) -> Settings:
@@ -49,7 +50,7 @@ def from_environment(env: Mapping[str, str] | None = None) -> Settings:
         lease_seconds=_number(env, "LEASE_SECONDS", base.lease_seconds),
         identity=env.get("AGUI_IDENTITY") or env.get("HOSTNAME") or base.identity,
         require_lease=_flag(env, "REQUIRE_LEASE", base.require_lease),
-        http_port=int(_number(env, "HTTP_PORT", base.http_port, least=0)),
+        http_port=int(_number(env, "HTTP_PORT", base.http_port, least=0, most=65535)),
         http_host=env.get("AGUI_HTTP_HOST", base.http_host),
         namespaces=tuple(n.strip() for n in env.get("AGUI_NAMESPACES", "").split(",") if n.strip()),
     )
@@ -65,7 +66,7 @@ def _endpoint(raw: str | None) -> str | None:
     return raw.rstrip("/")
 
 
-def _number(env: Mapping[str, str], name: str, default: float, least: float = 0.1) -> float:
+def _number(env: Mapping[str, str], name: str, default: float, least: float = 0.1, most: float = _YEAR) -> float:
     raw = env.get(_PREFIX + name)
     if raw is None or raw == "":
         return default
@@ -73,8 +74,8 @@ def _number(env: Mapping[str, str], name: str, default: float, least: float = 0.
         value = float(raw)
     except ValueError:
         value = float("nan")
-    if not value >= least:
-        raise SettingInvalid(f"{_PREFIX}{name} must be a number of at least {least:g}, got {raw!r}")
+    if not least <= value <= most:
+        raise SettingInvalid(f"{_PREFIX}{name} must be a number from {least:g} to {most:.0f}, got {raw!r}")
     return value
 
 
