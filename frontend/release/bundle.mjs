@@ -1,21 +1,23 @@
 /**
  * Builds the release bundle: `npm run bundle` writes build/concierge-<version>.tar.gz and build/size.json.
  *
- * Deterministic: the same sources give the same bytes, so that the archive's sha256 can stand in a release. The operator
- * refuses an archive whose files are not exactly as manifest.json says. Fails if the first load exceeds the budget.
+ * Deterministic: the same sources give the same bytes, in whatever folder they lie, so that the archive's sha256 can
+ * stand in a release. The operator refuses an archive whose files are not exactly as manifest.json says. Fails if the
+ * first load exceeds the budget. Read from the environment: AGUI_VERSION (default: package.json), AGUI_BUNDLE_DIR
+ * (default: build), AGUI_REVISION (default: what git says), VITE_COPILOTKIT_RUNTIME_URL (default: /copilotkit).
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { extname, join } from "node:path";
+import { extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { create } from "tar";
 import { build } from "vite";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const OUT = join(ROOT, "build");
+const OUT = resolve(ROOT, process.env.AGUI_BUNDLE_DIR || "build");
 const BUDGET = 380_000; // bytes of gzip: scripts that the page needs before it shows anything
 /** @type {Readonly<Record<string, string>>} */
 const CONTENT_TYPES = {
@@ -55,10 +57,20 @@ function filesOf(dist) {
     .sort();
 }
 
-/** The commit that last changed these sources; null outside of a repository. */
+/** @param {readonly string[]} words */
+const git = (...words) =>
+  execFileSync("git", words, { cwd: ROOT, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+
+/**
+ * The commit that last changed these sources, marked when they differ from it; null outside of a repository and in a
+ * shallow clone that does not reach back so far: there the newest commit would be taken for the last change.
+ */
 function revision() {
+  if (process.env.AGUI_REVISION) return process.env.AGUI_REVISION;
   try {
-    return execFileSync("git", ["log", "-1", "--format=%H", "--", "."], { cwd: ROOT, encoding: "utf8" }).trim() || null;
+    const [commit, parents] = git("log", "-1", "--format=%H%n%P", "--", ".").split("\n");
+    if (!commit || (!parents && git("rev-parse", "--is-shallow-repository") === "true")) return null;
+    return git("status", "--porcelain", "--", ".") ? `${commit}-changed` : commit;
   } catch {
     return null;
   }
@@ -95,7 +107,8 @@ async function main() {
     const first = firstLoad(JSON.parse(readFileSync(join(dist, ".vite/manifest.json"), "utf8")));
     const entry = first.reduce((sum, file) => sum + gzipSync(readFileSync(join(dist, file)), { level: 9 }).length, 0);
     const total = files.reduce((sum, file) => sum + file.size, 0);
-    const report = { entryGzipBytes: entry, budgetBytes: BUDGET, totalBytes: total, files: files.length };
+    const sizes = Object.fromEntries(files.map(({ path, size }) => [path, size]));
+    const report = { entryGzipBytes: entry, budgetBytes: BUDGET, totalBytes: total, files: files.length, sizes };
     writeFileSync(join(OUT, "size.json"), `${JSON.stringify(report, null, 1)}\n`);
     const digest = createHash("sha256").update(readFileSync(archive)).digest("hex");
     console.log(`${archive.slice(ROOT.length)} ${digest}`);

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from agui_dev.demo import pages
+from agui_dev.steps import StepFailed
 from agui_operator.api.parse import parse_deployment, parse_environment, parse_policy
 from agui_operator.core.names import Names
 from agui_operator.core.permitted import permitted
@@ -212,3 +214,33 @@ def test_the_load_balancer_leads_to_the_service_that_the_operator_makes() -> Non
     meta = document["metadata"]
     names = Names(meta["namespace"], meta["name"], "uid", environment["projectId"], environment["region"])
     assert f'"--service", default="{names.service}"' in " ".join(source.split())
+
+
+def test_a_sample_is_pinned_to_the_page_that_is_published() -> None:
+    """The digest alone changes: the rest of what people apply is what stands in the repository."""
+    published = pages.Pages(
+        {f"bundles/concierge-{version}.tar.gz": version.encode() for version in VERSIONS}, real=True
+    )
+    for version in VERSIONS:
+        text = (MANIFESTS / "samples" / f"release-{version}.yaml").read_text()
+        want, have = yaml.safe_load(text), yaml.safe_load(published.pinned(text))
+        assert want["spec"]["frontend"]["bundle"].pop("sha256") != hashlib.sha256(version.encode()).hexdigest()
+        assert have["spec"]["frontend"]["bundle"].pop("sha256") == hashlib.sha256(version.encode()).hexdigest()
+        assert have == want
+
+
+def test_the_small_pages_are_those_that_the_samples_pin(capsys: pytest.CaptureFixture[str]) -> None:
+    made = pages.make(print, small=True)
+    assert not made.real
+    for text in pages.releases().values():
+        assert made.pinned(text) == text
+
+
+def test_without_node_the_small_pages_stand_in_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise StepFailed("Install Node.js")
+
+    monkeypatch.setattr(pages.bundle, "kept", missing)
+    said: list[str] = []
+    assert not pages.make(said.append).real
+    assert "Install Node.js" in said[0]

@@ -18,18 +18,20 @@ from agui_dev.demo.load import Load
 from agui_dev.demo.screen import Screen
 from agui_dev.demo.story import Story
 from agui_dev.demo.watch import Watch
-from agui_dev.demo.world import NAME, NAMESPACE, ROOT, World
+from agui_dev.demo.world import NAME, NAMESPACE, World
+from agui_dev.paths import ROOT
 
 
 @click.command()
 @click.option("--exit", "leave", is_flag=True, help="Stop when the story is over; exit 0 only if all went as told.")
 @click.option("--plain", is_flag=True, help="One line per change instead of a live panel.")
+@click.option("--small-pages", is_flag=True, help="Publish the small page that needs no Node.js to be built.")
 @click.option("--report", type=click.Path(path_type=Path), default=ROOT / "build" / "demo.json", show_default=False)
-def main(leave: bool, plain: bool, report: Path) -> None:
+def main(leave: bool, plain: bool, small_pages: bool, report: Path) -> None:
     """Plays five releases of the sample application on a real API server and a local Google Cloud."""
     state = Path(tempfile.mkdtemp(prefix="agui-demo-"))
     screen = Screen(plain=plain)
-    world = World(state, screen.say)
+    world = World(state, screen.say, small_pages=small_pages)
     try:
         asyncio.run(_play(world, screen, report, leave=leave))
     except KeyboardInterrupt:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
@@ -20,9 +18,10 @@ import yaml
 
 from agui_dev.controlplane import ControlPlane
 from agui_dev.controlplane.children import Child
+from agui_dev.demo import pages
+from agui_dev.demo.pages import SAMPLES, Pages
+from agui_dev.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
-SAMPLES = ROOT / "manifests" / "samples"
 NAMESPACE, NAME = "demo", "concierge"
 SYSTEM_NAMESPACE, SERVICE_ACCOUNT = "agui-system", "agui-operator"
 VERSIONS = ("v1", "v2", "v3", "v4", "v5")
@@ -42,6 +41,8 @@ class World:
     endpoint: str = ""
     edge: str = ""
     health_port: int = 0
+    small_pages: bool = False  # publish the pages that need no Node.js, even where it is there
+    pages: Pages | None = None
     as_told: bool = False  # the whole story was played, and every chapter ended as it should
     _children: dict[str, Child] = field(default_factory=dict)
 
@@ -53,7 +54,7 @@ class World:
         await asyncio.to_thread(self.start_cloud)
         await asyncio.to_thread(self._init_cloud)
         await asyncio.to_thread(self._apply_foundations)
-        await asyncio.to_thread(self._upload_bundles)
+        await asyncio.to_thread(self.publish_pages)
         await asyncio.to_thread(self.start_operator)
 
     def stop(self) -> None:
@@ -125,16 +126,15 @@ class World:
         for sample in ("namespace.yaml", "policy.yaml", "environment.yaml"):
             self.apply((SAMPLES / sample).read_text())
 
-    def _upload_bundles(self) -> None:
-        """What the application's CI does: build the bundle, put it into the artifact bucket."""
-        folder = Path(tempfile.mkdtemp(dir=self.state))
-        maker = ROOT / "demo" / "images" / "make_bundle.py"
-        subprocess.run([sys.executable, str(maker), str(folder)], check=True, capture_output=True)
-        bucket = yaml.safe_load(self.fill((SAMPLES / "environment.yaml").read_text()))
-        artifacts = bucket["spec"]["storage"]["artifacts"]["bucket"]
-        for bundle in sorted(folder.glob("*.tar.gz")):
-            self.upload(artifacts, f"bundles/{bundle.name}", bundle.read_bytes())
-        shutil.rmtree(folder)
+    def publish_pages(self) -> None:
+        """What the application's CI does: build the bundles, put them into the artifact bucket."""
+        began = time.monotonic()
+        self.pages = pages.make(self.say, small=self.small_pages)
+        what = "the browser application" if self.pages.real else "the small page"
+        self.say(f"{len(self.pages.archives)} versions of {what}, ready after {time.monotonic() - began:.1f} s")
+        spec = yaml.safe_load((SAMPLES / "environment.yaml").read_text())["spec"]
+        for name, data in self.pages.archives.items():
+            self.upload(spec["storage"]["artifacts"]["bucket"], name, data)
 
     def upload(self, bucket: str, name: str, data: bytes) -> str:
         """Puts an object; returns its sha256."""
@@ -156,7 +156,9 @@ class World:
         return now
 
     def release(self, version: str) -> str:
-        return (SAMPLES / f"release-{version}.yaml").read_text()
+        """A release's sample, pinned to the page that is published here."""
+        assert self.pages is not None
+        return self.pages.pinned((SAMPLES / f"release-{version}.yaml").read_text())
 
     # --- looking -------------------------------------------------------------------------------------------------
 
