@@ -164,7 +164,9 @@ class SqlCheck(Model):
 
 
 class JobCheck(Model):
-    """Any test in a container, run as a Cloud Run job; it passes when it exits with 0."""
+    """Any test in a container, run as a Cloud Run job; it passes when it exits with 0. It has the backend's
+    environment, and is told what to check: AGUI_STAGE (candidate or promoted), AGUI_RELEASE, AGUI_FRONTEND (folder of
+    the page), AGUI_ORIGIN (where users go) and AGUI_BACKEND_URL (where this release's own backend answers)."""
 
     image: Image = Field(description="Container image; pin it by digest.")
     command: tuple[Argument, ...] = Field((), max_length=20, description="Replaces the image's entry point.")
@@ -184,7 +186,11 @@ class SmokeCheck(Model):
     agent: AgentCheck | None = Field(None, description="A conversation with the agent.")
     assets: AssetsCheck | None = Field(None, description="The page and its files.")
     sql: SqlCheck | None = Field(None, description="Records in the database.")
-    job: JobCheck | None = Field(None, description="A container that exits with 0.")
+    job: JobCheck | None = Field(
+        None,
+        description="A container that exits with 0. AGUI_STAGE, AGUI_RELEASE, AGUI_FRONTEND, AGUI_ORIGIN and "
+        "AGUI_BACKEND_URL tell it what to check.",
+    )
     attempts: int = Field(3, ge=1, le=10, description="Tries before the check has failed.")
     timeout: Duration = Field(timedelta(seconds=10), description="Longest time of one try.")
     at: tuple[Stage, ...] = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from agui_operator.core.names import Names
 from agui_operator.core.release import Release
 
 CANDIDATE, PROMOTED = "candidate", "promoted"
+STAGE_ENV, BACKEND_ENV = "AGUI_STAGE", "AGUI_BACKEND_URL"  # of job checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,5 +221,15 @@ def _check_jobs(
             continue
         for stage in check.at:
             job = names.check_job(release.id, f"{stage}/{check.name}")
-            jobs[str(stage), check.name] = JobTemplate(job, release.id, container)
+            told = _whereabouts(place, release, str(stage)) if check.job is not None else {}
+            box = replace(container, env={**container.env, **told})
+            jobs[str(stage), check.name] = JobTemplate(job, release.id, box)
     return jobs
+
+
+def _whereabouts(place: Place, release: Release, stage: str) -> dict[str, str]:
+    """What a job check is told about what it checks; the backend's own URL joins it once Cloud Run has said it."""
+    told = {STAGE_ENV: stage}
+    told |= {"AGUI_ORIGIN": place.edge.origin} if place.edge else {}
+    told |= {"AGUI_FRONTEND": release.frontend} if release.frontend else {}
+    return told

@@ -22,13 +22,13 @@ from agui_operator.core.actions import (
     RevisionStaged,
     TrafficSplit,
 )
-from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Blueprint
+from agui_operator.core.blueprint import BACKEND_ENV, CANDIDATE, PROMOTED, STAGE_ENV, Blueprint
 from agui_operator.core.events import Seen, is_suspended, points_at, read_event, step_waits, steps_left
 from agui_operator.core.memory import Cause, HistoryEntry, Memory, Rejected, attempt_id
 from agui_operator.core.names import Names
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, RESTING, Event, Phase, advance
-from agui_operator.core.snapshot import JobView, RequestKind, Snapshot
+from agui_operator.core.snapshot import JobView, RequestKind, ServiceView, Snapshot
 from agui_operator.core.traffic import Target, same_split, share, split
 
 HISTORY_LIMIT = 10
@@ -87,7 +87,7 @@ def actions_for(memory: Memory, seen: Snapshot, plan: Blueprint | None, names: N
         case Phase.STAGING:
             return _stage(memory, seen, plan, names)
         case Phase.SMOKING | Phase.BAKING:
-            return _check_jobs(memory, seen, plan)
+            return _check_jobs(memory, seen, plan, names)
         case Phase.PROGRESSING:
             return _weight(memory, seen, plan, names)
         case Phase.PROMOTING:
@@ -230,14 +230,26 @@ def _job(template: JobTemplate, job: JobView | None) -> tuple[Action, ...]:
     return ()
 
 
-def _check_jobs(memory: Memory, seen: Snapshot, plan: Blueprint) -> tuple[Action, ...]:
+def _check_jobs(memory: Memory, seen: Snapshot, plan: Blueprint, names: Names) -> tuple[Action, ...]:
     stage = stage_of(memory)
     actions: list[Action] = []
     for check in plan.checks(stage) if stage else ():
         template = plan.check_jobs.get((str(stage), check.name))
         if template is not None and check.name not in memory.verdicts and check.name in seen.check_jobs:
-            actions += _job(template, seen.check_jobs[check.name])
+            actions += _job(_with_backend(template, seen.service, names), seen.check_jobs[check.name])
     return tuple(actions)
+
+
+def _with_backend(template: JobTemplate, service: ServiceView | None, names: Names) -> JobTemplate:
+    """A job check's template with the URL at which this release's own backend answers now."""
+    stage = template.container.env.get(STAGE_ENV)
+    if service is None or stage is None:
+        return template
+    url = service.tag_uris.get(names.tag(template.release)) if stage == CANDIDATE else service.uri
+    if url is None:
+        return template
+    env = {**template.container.env, BACKEND_ENV: url}
+    return replace(template, container=replace(template.container, env=env))
 
 
 def _stage(memory: Memory, seen: Snapshot, plan: Blueprint, names: Names) -> tuple[Action, ...]:
