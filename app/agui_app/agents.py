@@ -39,6 +39,15 @@ _RESEARCH = (
 _SCHEDULING = """You book delivery slots with `book_slot`. Ask for the order and the day if they are missing."""
 
 
+class _Adk(ADKAgent):  # type: ignore[misc]
+    """Lets each run know the task that does its work: ag-ui-adk forgets it, still running, when its reader leaves."""
+
+    async def _start_background_execution(self, *args: Any, **kwargs: Any) -> Any:
+        execution = await super()._start_background_execution(*args, **kwargs)
+        current_run().execution = execution
+        return execution
+
+
 class Agents:
     """The built agents and the services they stand on. `names` are the agents by name, root first."""
 
@@ -77,7 +86,7 @@ def _build(
         resumability_config=ResumabilityConfig(is_resumable=True),
     )
     sessions = SessionStore(engine)
-    adk = ADKAgent.from_app(
+    adk = _Adk.from_app(
         app,
         user_id_extractor=lambda _: current_run().user_id,
         session_service=sessions,

@@ -175,6 +175,7 @@ class EventLog:
                         "outcome": None,
                     },
                 )
+                await connection.execute(_ABANDON, {"user": row.user_id, "thread": row.thread_id})
         return len(lost)
 
     async def prune(self, older_than_seconds: int) -> int:
@@ -231,6 +232,11 @@ SELECT user_id, thread_id, run_id, first_seq FROM agent_runs
 WHERE status = 'running' AND heartbeat_at < now() - make_interval(secs => :age)
   AND (CAST(:user AS text) IS NULL OR (user_id = :user AND thread_id = :thread))
 FOR UPDATE SKIP LOCKED
+""")
+# what a lost run's pipelines had opened ends with it
+_ABANDON = text("""
+UPDATE briefs SET status = 'failed', completed_at = now()
+WHERE user_id = :user AND session_id = :thread AND status = 'running'
 """)
 _PRUNE = text("""
 DELETE FROM run_events e USING agent_runs r

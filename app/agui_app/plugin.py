@@ -105,7 +105,8 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
     async def _report(self, finding: Finding, context: Any, agent: str, **details: Any) -> None:
         run = current_run()
         run.blocks += finding.action == "block"
-        run.note(f"guardrail.{finding.action}", rule=finding.rule, stage=finding.stage, agent=agent)
+        turn = _user_turns(context.session)
+        run.note(f"guardrail.{finding.action}", rule=finding.rule, stage=finding.stage, agent=agent, turn=turn)
         await self._trail.finding(
             finding,
             agent=agent,

@@ -15,7 +15,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from agui_app.progress import Progress
 from agui_app.run_context import current_run
+
+STEPS = ("open_brief", "catalogue", "purchases", "write_brief")
 
 
 class Topic(BaseModel):
@@ -27,9 +30,9 @@ class Topic(BaseModel):
 def research_pipeline(engine: AsyncEngine) -> Workflow:
     """The tool `research_brief`: open -> (catalogue, purchases) -> join -> write."""
 
-    async def open_brief(node_input: Topic) -> dict[str, Any]:
+    async def open_brief(node_input: Any) -> dict[str, Any]:
         run = current_run()
-        topic = " ".join(node_input.topic.lower().split())[:200]
+        topic = " ".join(Topic.model_validate(node_input).topic.lower().split())[:200]
         brief = hashlib.sha256(f"{run.user_id}\n{run.thread_id}\n{run.run_id}\n{topic}".encode()).hexdigest()[:24]
         async with engine.begin() as connection:
             await connection.execute(
@@ -59,18 +62,27 @@ def research_pipeline(engine: AsyncEngine) -> Workflow:
             await connection.execute(_CLOSE, {"id": brief, "findings": json.dumps(stored), "text": body})
         return {"status": "complete", "brief": brief, "topic": topic, "text": body}
 
+    async def abandon() -> None:
+        run = current_run()
+        async with engine.begin() as connection:
+            await connection.execute(_ABANDON, {"user": run.user_id, "session": run.thread_id})
+
+    told = Progress("research_brief", STEPS, abandon)
+    opening = told.step("open_brief", open_brief, subject=lambda brief: str(brief["topic"]))
+    items = told.step("catalogue", catalogue, lambda found: _count(len(found["items"]), "product"))
+    sales = told.step("purchases", purchases, lambda found: _count(int(found["sold"]), "purchase"))
+    writing = told.step("write_brief", write_brief)
     join = JoinNode(name="findings")
     return Workflow(
         name="research_brief",
         description="Researches a product in the catalogue and in past purchases and writes a short brief.",
         input_schema=Topic,
-        edges=[
-            (START, open_brief),
-            (open_brief, catalogue, join),
-            (open_brief, purchases, join),
-            (join, write_brief),
-        ],
+        edges=[(START, opening), (opening, items, join), (opening, sales, join), (join, writing)],
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _compose(topic: str, findings: list[dict[str, Any]]) -> str:
@@ -91,6 +103,11 @@ _OPEN = text(
 _CLOSE = text(
     "UPDATE briefs SET status = 'complete', findings = CAST(:findings AS jsonb), text = :text, completed_at = now()"
     " WHERE id = :id"
+)
+# a thread has one live run, so what is open in it when a pipeline ends early is that run's
+_ABANDON = text(
+    "UPDATE briefs SET status = 'failed', completed_at = now()"
+    " WHERE user_id = :user AND session_id = :session AND status = 'running'"
 )
 _CATALOGUE = text(
     "SELECT item, min(amount) AS low, max(amount) AS high FROM orders"

@@ -25,6 +25,8 @@ class RunContext:
     blocks: int = 0
     guarded: bool = False  # guardrails have looked at this run
     guard_failed: bool = False  # ... and one of them could not do its work
+    execution: Any = None  # ag-ui-adk's background task that does this run's work
+    pipelines: dict[str, Any] = field(default_factory=dict)  # their progress, by tool call; see progress.py
 
     def note(self, name: str, **value: Any) -> None:
         """Queues a CUSTOM event for the run's stream."""

@@ -18,6 +18,9 @@ from functools import partial
 from typing import Any
 
 from ag_ui.core import RunAgentInput
+from google.adk.errors import StaleSessionError
+from google.adk.events import Event as SessionEvent
+from google.genai import types
 from opentelemetry.context import Context
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,12 +29,13 @@ from agui_app.event_log import EventLog
 from agui_app.logs import log
 from agui_app.run_context import RunContext, enter_run
 from agui_app.settings import Limits
-from agui_app.stream_shape import TERMINAL, Event, StreamRedactor, closing_events, public_state
+from agui_app.stream_shape import TERMINAL, Event, StreamRedactor, client_state, closing_events
 from agui_app.telemetry import Measures, tracer
 
 logger = logging.getLogger("agui_app.runs")
 BATCH_SECONDS = 0.02
 _TOKENS = frozenset({"TEXT_MESSAGE_CONTENT", "TOOL_CALL_START"})
+_EXCEPTIONS = frozenset({"BACKGROUND_EXECUTION_ERROR", "EXECUTION_ERROR", "TOOL_RESULT_PROCESSING_ERROR"})
 _RETRIES = (0.1, 0.5, 2.0)
 
 
@@ -138,7 +142,7 @@ class Runs:
             self._starting -= 1
         run = Run(user, request.thread_id, request.run_id, first, synthetic, trace=trace, asked_at=asked)
         self._live[(user, request.thread_id)] = run
-        safe = request.model_copy(update={"state": public_state(request.state)})
+        safe = request.model_copy(update={"state": client_state(request.state)})
         run.task = asyncio.create_task(self._drive(run, safe), name=f"run {request.run_id}")
         return run
 
@@ -173,10 +177,11 @@ class Runs:
             with tracer.start_as_current_span("agui.run", run.trace, attributes=names):
                 last = await self._play(run, request, context)
         except asyncio.CancelledError:
-            await self._cancel_execution(run)
+            await _cancel_execution(context)
+            await self._keep_what_was_said(run)
             last = _ending(run)
         except TimeoutError:
-            await self._cancel_execution(run)
+            await _cancel_execution(context)
             last = {"type": "RUN_ERROR", "message": "The run took too long.", "code": "RUN_TIMEOUT"}
         except Exception:  # the agent's own failure: told to the client without its text, kept in the log with it
             logger.exception("run failed")
@@ -193,18 +198,32 @@ class Runs:
                 event: Event = raw.model_dump(mode="json", by_alias=True, exclude_none=True)
                 _tell_notes(run, context)
                 if event["type"] in TERMINAL:
-                    last = event
+                    last = _worded(event)
                     continue
                 run.add(*redactor.pass_on(event))
         run.add(*redactor.drain())
         _tell_notes(run, context)
         return last
 
-    async def _cancel_execution(self, run: Run) -> None:
-        """ag-ui-adk lets a run's background task go on when its reader leaves; a stop must end it."""
-        execution = self._agents.adk._active_executions.get((run.thread_id, run.user_id, APP_NAME))
-        if execution is not None and not execution.task.done():
-            await execution.cancel()
+    async def _keep_what_was_said(self, run: Run) -> None:
+        """Stores the answer that was cut off: a reload shows what the person saw, and the model knows it too."""
+        said = _cut_off(run.events)
+        if not said:
+            return
+        who = {"app_name": APP_NAME, "user_id": run.user_id, "session_id": run.thread_id}
+        try:
+            session = await self._agents.sessions.get_session(**who)
+            if session is None:
+                return
+            before = next((event for event in reversed(session.events) if event.author in self._agents.names), None)
+            content = types.Content(role="model", parts=[types.Part(text=said)])
+            author = before.author if before else self._agents.names[0]
+            invocation = session.events[-1].invocation_id if session.events else ""
+            await self._agents.sessions.append_event(
+                session, SessionEvent(author=author, invocation_id=invocation, content=content)
+            )
+        except (SQLAlchemyError, OSError, TimeoutError, StaleSessionError):
+            logger.exception("an answer that was stopped could not be kept")
 
     async def _write_batches(self, run: Run) -> None:
         """Keeps the log up to date until the run closes; a token stream costs one transaction per BATCH_SECONDS."""
@@ -281,6 +300,30 @@ async def _retried(write: Callable[[], Awaitable[None]]) -> None:
     await write()
 
 
+async def _cancel_execution(context: RunContext) -> None:
+    """ag-ui-adk lets a run's background task go on when its reader leaves; a stop must end it."""
+    if context.execution is None or context.execution.task.done():
+        return
+    try:
+        await context.execution.cancel()
+    except Exception:  # its own end is not the end of ours
+        logger.exception("a run failed while it was being stopped")
+
+
+def _cut_off(events: list[Event]) -> str:
+    """The text of the message that is still open at the end of these events."""
+    message, parts = "", list[str]()
+    for event in events:
+        match event["type"]:
+            case "TEXT_MESSAGE_START":
+                message, parts = event["messageId"], []
+            case "TEXT_MESSAGE_CONTENT" if event["messageId"] == message:
+                parts.append(event["delta"])
+            case "TEXT_MESSAGE_END" if event["messageId"] == message:
+                message, parts = "", []
+    return "".join(parts)
+
+
 def usable_id(value: str) -> bool:
     """Whether a client's thread or run id can be stored and logged as it is."""
     return 1 <= len(value) <= 128 and value.isprintable()
@@ -298,6 +341,14 @@ def _tell_notes(run: Run, context: RunContext) -> None:
     while context.notes:
         name, value = context.notes.popleft()
         run.add({"type": "CUSTOM", "name": name, "value": value})
+
+
+def _worded(last: Event) -> Event:
+    """The last event without an exception's text, which may quote a query or an address; the log has it."""
+    if last.get("code") not in _EXCEPTIONS:
+        return last
+    logger.error("run failed: %s", last.get("message"))
+    return last | {"message": "The agent failed."}
 
 
 def _ending(run: Run) -> Event:

@@ -25,6 +25,7 @@ from agui_app.schema import REQUIRED_SCHEMA
 from agui_app.settings import Settings
 from agui_app.signals import Signals
 from agui_app.telemetry import Measures, configure_telemetry
+from agui_app.threads import Threads
 
 logger = logging.getLogger("agui_app.services")
 HEARTBEAT_SECONDS = 5
@@ -44,6 +45,7 @@ class Services:
     signals: Signals
     callers: Callers
     measures: Measures
+    threads: Threads
     required_schema: str
     sessions_ready: bool = False
 
@@ -67,6 +69,7 @@ async def running_services(settings: Settings, extensions: Sequence[ModuleType])
         signals=Signals(connector, runs.stop),
         callers=Callers(settings),
         measures=measures,
+        threads=Threads(engine),
         required_schema=max([REQUIRED_SCHEMA, *(getattr(e, "REQUIRED_SCHEMA", "") for e in extensions)]),
     )
     background = [

@@ -13,6 +13,7 @@ from agui_app.guardrails import Guardrails, redact
 
 Event = dict[str, Any]
 TERMINAL = frozenset({"RUN_FINISHED", "RUN_ERROR"})
+PIPELINES = "pipelines"  # state that says how far pipelines have come: progress.py
 _PRIVATE_KEYS = ("_ag_ui_", "_adk", "app:", "user:", "temp:")
 
 
@@ -39,6 +40,12 @@ def public_state(state: Any) -> Any:
     if not isinstance(state, Mapping):
         return state
     return {k: v for k, v in state.items() if not k.startswith(_PRIVATE_KEYS) and k != "pending_tool_calls"}
+
+
+def client_state(state: Any) -> Any:
+    """What a client may set: public state without what only pipelines write."""
+    seen = public_state(state)
+    return {k: v for k, v in seen.items() if k != PIPELINES} if isinstance(seen, Mapping) else seen
 
 
 class StreamRedactor:

@@ -2,7 +2,8 @@
 
 REST form: `GET /info`, `POST /agent/{id}/run|connect`, `POST /agent/{id}/stop/{thread}`; single-endpoint form: the
 same as `POST /` with `{"method", "params", "body"}`. `connect` answers from the session store, so that any instance can
-give a reloaded page its thread, and then follows the live run wherever it runs.
+give a reloaded page its thread, and then follows the live run wherever it runs. `GET /threads` is ours: the list of
+the caller's threads.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import Annotated, Any
 
 from ag_ui_adk.event_translator import adk_events_to_messages
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi import APIRouter, Query, Request, Response
 
 from agui_app.agents import APP_NAME, ROOT
 from agui_app.event_log import LiveRun
+from agui_app.progress import settled
 from agui_app.services import Services
-from agui_app.stream_shape import TERMINAL, public_state
+from agui_app.stream_shape import PIPELINES, TERMINAL, public_state
+from agui_app.threads import BadCursor
 from agui_app.transports import common
 from agui_app.transports.common import (
     Refused,
@@ -57,6 +59,21 @@ async def info() -> dict[str, Any]:
         "openGenerativeUIEnabled": False,
         "telemetryDisabled": True,
     }
+
+
+@router.get("/threads", responses={401: {"description": "no valid token"}, 422: {"description": "no such page"}})
+async def threads(
+    request: Request, response: Response, limit: Annotated[int, Query(ge=1, le=100)] = 30, cursor: str = ""
+) -> dict[str, Any]:
+    """The caller's threads, the last used first: `{threads, next}`; `next` is the cursor of the next page or null."""
+    services = services_of(request)
+    user = await caller(services, request.headers)
+    try:
+        found, following = await services.threads.page(user, limit, cursor)
+    except BadCursor:
+        raise Refused(422, "invalid_input", "this is no cursor of this list") from None
+    response.headers["Cache-Control"] = "no-store"  # a shared browser must not keep another user's titles
+    return {"threads": [thread.public() for thread in found], "next": following}
 
 
 @router.post("/agent/{agent_id}/run", openapi_extra=RUN_BODY, responses=RUN_RESPONSES)  # type: ignore[arg-type]
@@ -160,9 +177,14 @@ async def _replay(
     finished: dict[str, Any] = {"type": "RUN_FINISHED", "threadId": thread, "runId": run_id}
     if live is None and (outcome := await services.event_log.last_outcome(user, thread)):
         finished |= {"outcome": outcome} if outcome.get("type") == "interrupt" else {}
+    state = public_state(dict(session.state))
+    if live is None and PIPELINES in state:
+        state[PIPELINES] = settled(state[PIPELINES])
+    blocks = await services.threads.blocks(user, thread, events)
     return [
         {"type": "RUN_STARTED", "threadId": thread, "runId": run_id},
         {"type": "MESSAGES_SNAPSHOT", "messages": messages},
-        {"type": "STATE_SNAPSHOT", "snapshot": public_state(dict(session.state))},
+        {"type": "STATE_SNAPSHOT", "snapshot": state},
+        *({"type": "CUSTOM", "name": "guardrail.block", "value": block} for block in blocks),
         finished,
     ]
