@@ -8,6 +8,7 @@ application is there wait for it. SIGTERM lets open streams end.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 
 import uvicorn
 
+from agui_app.deferred import defer_unused
 from agui_app.logs import configure_logs, log
 from agui_app.settings import Settings, SettingsError, describe_failure, read_settings
 
@@ -102,9 +104,16 @@ class Server(uvicorn.Server):
 
 
 def _build(settings: Settings) -> Any:
-    from agui_app.application import create_app
+    """Loads the application. What is loaded now stays for ever: no garbage collection need look at it."""
+    defer_unused()
+    gc.disable()
+    try:
+        from agui_app.application import create_app
 
-    return create_app(settings)
+        return create_app(settings)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 async def _answer(send: Send, status: int, body: dict[str, Any]) -> None:

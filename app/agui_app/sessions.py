@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 MOST_SESSIONS = 128
-MOST_EVENTS = 20_000
+MOST_EVENTS = 3_000  # about 4 KB each
 Key = tuple[str, str, str]
 
 

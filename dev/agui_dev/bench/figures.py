@@ -21,6 +21,13 @@ BUDGETS = {
     "operator.rss_mb": 150.0,
     "localgcp.start_s": 2.0,
     "localgcp.proxy_added_ms_p50": 1.5,
+    "app.healthz_s": 0.5,
+    "app.readyz_s": 2.5,
+    "app.rss_mb": 160.0,
+    "app.turn_ratio": 1.1,
+    "app.event_added_ms": 0.3,
+    "app.concurrent_run_errors": 0.0,
+    "app.turn40_ratio": 1.5,
 }
 
 
