@@ -27,7 +27,8 @@ OPTIONS = (
     "--python-version=3.11",
 )
 CONSTRAINED = ("--constraints=requirements/dev.txt",)
-# (what goes in, further options, the list that comes out); the first list constrains the two after it.
+# (what goes in, further options, the list that comes out); the first list constrains the two after it; the last
+# two stand alone.
 LISTS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
     (
         ("requirements/dev.in", "pyproject.toml", "app/pyproject.toml", "localgcp/pyproject.toml"),
@@ -37,6 +38,7 @@ LISTS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
     (("pyproject.toml",), CONSTRAINED, "requirements/operator.txt"),
     (("app/pyproject.toml",), CONSTRAINED, "requirements/app.txt"),
     (("dev/uv.in",), (), "dev/uv.txt"),
+    (("requirements/sbom.in",), (), "requirements/sbom.txt"),
 )
 
 

@@ -46,9 +46,10 @@ def _make(wanted: Stamp) -> None:
         if not _is_usable():
             argv = [uv, "venv", "--clear", "--python", sys.executable, VENV]
             run_step("making the virtual environment", argv, estimate_s=2, log=log)
-        install: Argv = [uv, "pip", "install", "--compile-bytecode"]
-        argv = [*install, "--require-hashes", "-r", REQUIREMENTS]
+        # sync, not install: what has left the list leaves the environment
+        argv = [uv, "pip", "sync", "--compile-bytecode", "--require-hashes", REQUIREMENTS]
         run_step("installing the dependencies", argv, estimate_s=90, log=log, env=env)
+        install: Argv = [uv, "pip", "install", "--compile-bytecode"]
         argv = [*install, "--no-deps", "--no-build-isolation", *(f"--editable={project}" for project in PROJECTS)]
         run_step("installing the three projects, editable", argv, estimate_s=5, log=log, env=env, cwd=ROOT)
     _write_path_file()
