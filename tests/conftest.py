@@ -8,4 +8,5 @@ pytest_plugins = [
     "app_instance",
     "localgcp_fixture",
     "operator_process",
+    "demo_stage",
 ]

@@ -24,6 +24,7 @@ export default defineConfig({
   outputDir: join(tmpdir(), `agui-smoke-${process.pid}`),
   reporter: [["line"]],
   workers: 1,
+  maxFailures: 1, // the release is taken back for one as for four, only sooner
   timeout: 30_000,
   expect: { timeout: 10_000 },
   use: {

@@ -1,27 +1,31 @@
 /** What a release must show in a real browser before users meet it, and again when they do. Seconds, not minutes. */
 import { expect, test } from "./desk";
 
-const { AGUI_STAGE, AGUI_BACKEND_URL, AGUI_FRONTEND } = process.env;
+const { AGUI_STAGE, AGUI_RELEASE, AGUI_BACKEND_URL, AGUI_FRONTEND } = process.env;
 const API = /^\/(copilotkit|api|agent|ws)(\/|$)/;
+const FILES = /^\/(assets|releases)\//;
+const page0 = AGUI_FRONTEND ? `/releases/${AGUI_FRONTEND}/index.html` : "/";
 
-test.beforeEach(async ({ page }) => {
-  if (AGUI_STAGE !== "candidate" || !AGUI_BACKEND_URL) return;
-  // the load balancer gives the API to the stable revision still: go to the candidate's, as the page would later
-  await page.route(
-    (url) => API.test(url.pathname),
-    (route) => {
-      const { pathname, search } = new URL(route.request().url());
-      return route.continue({ url: `${AGUI_BACKEND_URL}${pathname}${search}` });
-    },
-  );
+test.beforeEach(async ({ page, baseURL }) => {
+  if (AGUI_STAGE !== "candidate") return;
+  // users still get the stable release: its place is taken by the candidate's page, and by the candidate's backend
+  await page.route("**/*", (route) => {
+    const { pathname, search } = new URL(route.request().url());
+    if (API.test(pathname) && AGUI_BACKEND_URL) return route.continue({ url: AGUI_BACKEND_URL + pathname + search });
+    if (FILES.test(pathname) || route.request().resourceType() !== "document") return route.continue();
+    return route.continue({ url: new URL(page0, baseURL).href });
+  });
 });
 
-test("this release's page is the one that is shown", async ({ request }) => {
-  test.skip(!AGUI_FRONTEND, "nothing says which page it should be");
-  const own = await request.get(`/releases/${AGUI_FRONTEND}/index.html`);
-  expect(own.status()).toBe(200);
-  const page = await own.text();
-  await expect.poll(async () => (await request.get("/")).text()).toBe(page);
+test("page and backend are those of the release that is checked", async ({ desk, page, request }) => {
+  test.skip(!AGUI_RELEASE || !AGUI_FRONTEND, "nothing says which release it should be");
+  const published = await request.get(page0);
+  expect(published.status(), page0).toBe(200);
+  const info = page.waitForResponse((response) => new URL(response.url()).pathname.startsWith("/copilotkit"));
+  const shown = await page.goto("/");
+  expect(await shown?.text()).toBe(await published.text());
+  await expect(desk.field).toBeVisible();
+  expect((await info).headers()["x-agui-release"]).toBe(AGUI_RELEASE);
 });
 
 test("the chat answers, and the conversation survives a reload", async ({ desk, page }) => {

@@ -103,7 +103,8 @@ async def test_readiness_and_socket(app_instances: list[AppInstance], guard: Gua
 async def test_the_broken_version_fails_its_conversation_while_its_probes_are_green(
     start_app: Any, postgres_url: str, guard: Guard
 ) -> None:
-    (images,) = yaml.safe_load((ROOT / "demo/images/catalog.yaml").read_text())["images"].values()
+    catalogue = yaml.safe_load((ROOT / "demo/images/catalog.yaml").read_text())["images"]
+    images = catalogue["us-central1-docker.pkg.dev/demo/agui/concierge"]
     baked = {name: value.replace("${ROOT}", str(ROOT)) for name, value in images["v3"]["env"].items()}
     assert migrate(postgres_url, "upgrade", "head", "--seeds", **baked).returncode == 0
     broken = start_app(postgres_url, K_SERVICE="concierge", K_REVISION="concierge-v3", **baked)

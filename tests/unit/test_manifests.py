@@ -216,6 +216,22 @@ def test_the_load_balancer_leads_to_the_service_that_the_operator_makes() -> Non
     assert f'"--service", default="{names.service}"' in " ".join(source.split())
 
 
+def test_the_browser_sample_is_the_fix_with_a_browser_check() -> None:
+    fix, browser = sample("release-v5"), sample("release-browser")
+    check = browser["spec"]["smoke"].pop()
+    assert browser["spec"]["backend"]["scaling"].pop("concurrency") != fix["spec"]["backend"]["scaling"].pop(
+        "concurrency"
+    )
+    assert browser == fix
+    repository, _, tag = check["job"]["image"].rpartition(":")
+    image = yaml.safe_load((ROOT / "demo" / "images" / "catalog.yaml").read_text())["images"][repository][tag]
+    assert {"frontend/e2e/smoke.config.ts", "frontend/e2e/smoke.spec.ts"} <= set(image["content"])
+    assert (ROOT / "frontend" / image["command"][-1]).is_file()
+    policy, environment = parse_policy(sample("policy")["spec"]), parse_environment(sample("environment")["spec"])
+    spec = parse_deployment(sample("release-browser")["spec"])
+    assert permitted(spec, environment, "demo", [policy]) == ()
+
+
 def test_a_sample_is_pinned_to_the_page_that_is_published() -> None:
     """The digest alone changes: the rest of what people apply is what stands in the repository."""
     published = pages.Pages(

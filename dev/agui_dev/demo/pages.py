@@ -61,8 +61,7 @@ def make(say: Callable[[str], None], *, small: bool = False) -> Pages:
 def _real() -> Pages:
     archives: dict[str, bytes] = {}
     for text in releases().values():
-        spec = yaml.safe_load(text)["spec"]
-        archives[spec["frontend"]["bundle"]["object"]] = bundle.kept(spec["version"]).read()
+        archives[bundle_of(text)] = bundle.kept(yaml.safe_load(text)["spec"]["version"]).read()
     return Pages(archives, real=True)
 
 

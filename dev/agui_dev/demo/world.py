@@ -51,11 +51,15 @@ class World:
     async def start(self) -> None:
         """Everything up to and including the operator; takes the CRDs and the administrator's objects along."""
         self.control_plane = await asyncio.to_thread(self._start_control_plane)
-        await asyncio.to_thread(self.start_cloud)
-        await asyncio.to_thread(self._init_cloud)
-        await asyncio.to_thread(self._apply_foundations)
-        await asyncio.to_thread(self.publish_pages)
-        await asyncio.to_thread(self.start_operator)
+        await asyncio.to_thread(self.stand_up)
+
+    def stand_up(self) -> None:
+        """What stands on a control plane: the local cloud, the objects in both, the operator."""
+        self.start_cloud()
+        self._init_cloud()
+        self._apply_foundations()
+        self.publish_pages()
+        self.start_operator()
 
     def stop(self) -> None:
         """Stops what was started, the operator first, so that it can let its lease go."""

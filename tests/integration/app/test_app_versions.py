@@ -13,7 +13,8 @@ from app_instance import ROOT, interrupt_of, json_lines, migrate, resumed, text_
 from localgcp.backends.catalogue import Catalogue
 
 CATALOGUE = yaml.safe_load((ROOT / "demo/images/catalog.yaml").read_text())["images"]
-(IMAGES,) = CATALOGUE.values()
+REPOSITORY = "us-central1-docker.pkg.dev/demo/agui/concierge"
+IMAGES = CATALOGUE[REPOSITORY]
 
 
 def baked(tag: str) -> dict[str, str]:
@@ -49,7 +50,8 @@ def test_images_differ_and_their_content_exists():
 
 
 def test_the_local_cloud_reads_the_catalogue():
-    images = Catalogue.load(ROOT / "demo/images/catalog.yaml").images()
+    every = Catalogue.load(ROOT / "demo/images/catalog.yaml").images()
+    images = [image for image in every if image.repository == REPOSITORY]
     assert [image.tags for image in images] == [("v1",), ("v2",), ("v3",), ("v4",), ("v5",)]
     assert all("${ROOT}" not in value for image in images for value in image.env.values())
     assert {image.env["PYTHONPATH"].rpartition(":")[2] for image in images} == {str(ROOT / "app")}
