@@ -1,93 +1,222 @@
-# The images of the project:
-#   docker build --target app .          the agent application (python -m agui_app)
-#   docker build --target migrations .   the same files, started as the migration job
-#   docker build --target operator .     the operator
-# The tests run first: an image whose tests fail is never tagged. Packages are installed from hash-checked lists, bytecode
-# is compiled (half of the start time), nothing runs as root and nothing needs a shell. With BuildKit, add
-# `--sbom=true --provenance=true` for the bill of materials, and SOURCE_DATE_EPOCH for identical layers.
+# The images of the project (docs/images.md has sizes, times and the traps):
+#   --target app          the agent application (python -m agui_app)
+#   --target migrations   the same files, started as the migration job
+#   --target operator     the operator
+#   --target e2e          Chromium and the browser flows, run against E2E_BASE_URL
+#   --target bundle       nothing but the browser application's release archive
+# Build with `python -m agui_dev.images build --target app` (buildah, no daemon) or `docker build --target app .`.
+# The tests run first: an image whose tests fail is never made. Packages come from hash-checked lists, bytecode is
+# compiled (half of the start time), nothing runs as root, nothing needs a shell, and the same SOURCE_DATE_EPOCH gives
+# the same layers.
 ARG BASE=python:3.11-slim-bookworm
+ARG NODE_BASE=node:22-bookworm-slim
+
+# --- what builds ---------------------------------------------------------------------------------------------------
 
 FROM ${BASE} AS tools
+# PYTHONHASHSEED: the bytecode of a set literal follows the order of its hashes.
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    PIP_NO_CACHE_DIR=1 \
-    UV_COMPILE_BYTECODE=1 \
+    PYTHONHASHSEED=0 \
+    PYTHONDONTWRITEBYTECODE=1 \
     UV_LINK_MODE=copy \
-    UV_NO_CACHE=1 \
+    UV_NO_PROGRESS=1 \
     UV_PYTHON_DOWNLOADS=never \
-    PYC_INVALIDATION_MODE=UNCHECKED_HASH
+    UV_SYSTEM_CERTS=1
 COPY dev/uv.txt /opt/uv.txt
-RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --quiet --require-hashes -r /opt/uv.txt
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m venv /opt/uv \
+    && /opt/uv/bin/pip install --quiet --require-hashes -r /opt/uv.txt
 WORKDIR /srv
 
-FROM tools AS app-files
-COPY requirements/app.txt requirements/app.txt
-RUN /opt/uv/bin/uv venv --quiet --python python3 .venv \
-    && /opt/uv/bin/uv pip install --quiet --require-hashes --python .venv/bin/python -r requirements/app.txt
-COPY app/agui_app app/agui_app
-COPY migrations migrations
-RUN .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash app migrations
+FROM tools AS dev
+COPY requirements/dev.txt /opt/dev.txt
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv venv --quiet --python python3 /opt/dev \
+    && /opt/uv/bin/uv pip install --quiet --require-hashes --python /opt/dev/bin/python -r /opt/dev.txt
 
-FROM tools AS operator-files
-COPY requirements/operator.txt requirements/operator.txt
-RUN /opt/uv/bin/uv venv --quiet --python python3 .venv \
-    && /opt/uv/bin/uv pip install --quiet --require-hashes --python .venv/bin/python -r requirements/operator.txt
-COPY operator/agui_operator operator/agui_operator
-RUN .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash operator
+# --- what is shipped: dependencies and our own code apart, so that a new release moves little ----------------------
 
-FROM tools AS tests
-COPY requirements/dev.txt requirements/dev.txt
-RUN /opt/uv/bin/uv venv --quiet --python python3 .venv \
-    && /opt/uv/bin/uv pip install --quiet --require-hashes --python .venv/bin/python -r requirements/dev.txt
+FROM tools AS app-dependencies
+COPY requirements/app.txt /opt/app.txt
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv venv --quiet --python python3 .venv \
+    && /opt/uv/bin/uv pip install --quiet --require-hashes --python .venv/bin/python -r /opt/app.txt \
+    && .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash .venv/lib
+
+FROM tools AS operator-dependencies
+COPY requirements/operator.txt /opt/operator.txt
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv venv --quiet --python python3 .venv \
+    && /opt/uv/bin/uv pip install --quiet --require-hashes --python .venv/bin/python -r /opt/operator.txt \
+    && .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash .venv/lib
+
+# Through a wheel, so that the installed project knows its own version; `--no-index` and `--find-links` rather than the
+# file's name, which uv would note down together with the file's time.
+FROM dev AS app-code
+COPY app /src
+WORKDIR /src
+RUN SOURCE_DATE_EPOCH=315532800 /opt/dev/bin/python -m hatchling build --target wheel --directory /opt/wheels \
+    && /opt/uv/bin/uv pip install --quiet --no-deps --no-index --find-links /opt/wheels \
+       --python python3 --target /srv/app agui-app
+COPY migrations /srv/migrations
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash /srv/app /srv/migrations
+
+FROM dev AS operator-code
+COPY pyproject.toml README.md LICENSE /src/
+COPY operator /src/operator
+WORKDIR /src
+RUN SOURCE_DATE_EPOCH=315532800 /opt/dev/bin/python -m hatchling build --target wheel --directory /opt/wheels \
+    && /opt/uv/bin/uv pip install --quiet --no-deps --no-index --find-links /opt/wheels \
+       --python python3 --target /srv/operator agui-operator \
+    && python3 -m compileall -q --invalidation-mode unchecked-hash /srv/operator
+
+# Bills of materials of exactly those environments (CycloneDX).
+FROM tools AS sbom-tool
+COPY requirements/sbom.txt /opt/sbom.txt
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv venv --quiet --python python3 /opt/sbom \
+    && /opt/uv/bin/uv pip install --quiet --require-hashes --python /opt/sbom/bin/python -r /opt/sbom.txt
+
+FROM sbom-tool AS app-sbom
+COPY --from=app-dependencies /srv/.venv /srv/.venv
+COPY app/pyproject.toml /opt/pyproject.toml
+RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject /opt/pyproject.toml \
+    --output-file /srv/sbom.cdx.json .venv/bin/python
+
+FROM sbom-tool AS operator-sbom
+COPY --from=operator-dependencies /srv/.venv /srv/.venv
+COPY pyproject.toml /opt/pyproject.toml
+RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject /opt/pyproject.toml \
+    --output-file /srv/sbom.cdx.json .venv/bin/python
+
+# --- tests ---------------------------------------------------------------------------------------------------------
+
+FROM dev AS tests
+ENV PATH=/opt/dev/bin:$PATH \
+    PYTHONPATH=/srv/app:/srv/operator:/srv/localgcp:/srv/dev
 COPY . .
-ENV PYTHONPATH=/srv/app:/srv/operator:/srv/localgcp PYTHONDONTWRITEBYTECODE=1
 
 FROM tests AS app-tests
-RUN .venv/bin/python -m pytest -q -p no:cacheprovider tests/unit/app && touch /tests-passed
+RUN python -m pytest -q -p no:cacheprovider tests/unit/app && touch /tests-passed
 
 FROM tests AS operator-tests
-RUN .venv/bin/python -m pytest -q -p no:cacheprovider tests/unit/api tests/unit/checks && touch /tests-passed
+RUN python -m pytest -q -p no:cacheprovider tests/unit/api tests/unit/core tests/unit/checks && touch /tests-passed
 
-FROM ${BASE} AS app
+# --- browser application -------------------------------------------------------------------------------------------
+
+FROM ${NODE_BASE} AS browser-dependencies
+WORKDIR /srv/frontend
+COPY frontend/package.json frontend/package-lock.json ./
+RUN --mount=type=cache,target=/root/.npm \
+    npm ci --no-audit --no-fund --loglevel=error
+
+FROM browser-dependencies AS browser-tests
+COPY frontend .
+RUN npm run --silent check && npm run --silent test && touch /tests-passed
+
+FROM browser-tests AS browser-bundle
 ARG VERSION=dev
 ARG REVISION=unknown
-LABEL org.opencontainers.image.title="AG-UI concierge" \
-      org.opencontainers.image.description="An AG-UI agent application: FastAPI + ag-ui-adk, guardrails, PostgreSQL" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+RUN AGUI_VERSION=${VERSION} AGUI_REVISION=${REVISION} npm run --silent bundle \
+    && mkdir /out && cp build/*.tar.gz build/size.json /out/
+
+# --- what is shipped -----------------------------------------------------------------------------------------------
+# No RUN from here on but for Chromium, and what changes with every commit comes last: the layers below it stay.
+
+FROM ${BASE} AS app
 # what makes a builder run the tests at all: a stage that nothing needs is skipped
 COPY --from=app-tests /tests-passed /tests-passed
 # same path as in the stage that built it: scripts in a virtual environment hold it
-COPY --from=app-files /srv /srv
+COPY --from=app-dependencies /srv/.venv /srv/.venv
+COPY --from=app-sbom /srv/sbom.cdx.json /srv/sbom.cdx.json
+COPY --from=app-code /srv/migrations /srv/migrations
+COPY --from=app-code /srv/app /srv/app
+WORKDIR /srv
+USER 10001:10001
+EXPOSE 8080
+ARG VERSION=dev
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+ARG SOURCE=unknown
 ENV PATH=/srv/.venv/bin:$PATH \
     PYTHONPATH=/srv/app \
     PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
     MALLOC_ARENA_MAX=2 \
     AGUI_MIGRATIONS=/srv/migrations \
     AGUI_VERSION=${VERSION} \
     PORT=8080
-WORKDIR /srv
-USER 10001:10001
-EXPOSE 8080
+LABEL org.opencontainers.image.title="AG-UI concierge" \
+      org.opencontainers.image.description="An AG-UI agent application: FastAPI + ag-ui-adk, guardrails, PostgreSQL" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.created="${CREATED}"
 CMD ["python", "-m", "agui_app"]
 
 FROM app AS migrations
+LABEL org.opencontainers.image.title="AG-UI concierge, migrations"
 CMD ["python", "-m", "agui_app.migrate", "upgrade", "head"]
 
 FROM ${BASE} AS operator
+COPY --from=operator-tests /tests-passed /tests-passed
+COPY --from=operator-dependencies /srv/.venv /srv/.venv
+COPY --from=operator-sbom /srv/sbom.cdx.json /srv/sbom.cdx.json
+COPY --from=operator-code /srv/operator /srv/operator
+WORKDIR /srv
+USER 65532:65532
 ARG VERSION=dev
 ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+ARG SOURCE=unknown
+ENV PATH=/srv/.venv/bin:$PATH \
+    PYTHONPATH=/srv/operator \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
 LABEL org.opencontainers.image.title="agui-operator" \
       org.opencontainers.image.description="Release operator for AG-UI agent applications on Google Cloud" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
-COPY --from=operator-tests /tests-passed /tests-passed
-COPY --from=operator-files /srv /srv
-ENV PATH=/srv/.venv/bin:$PATH \
-    PYTHONPATH=/srv/operator \
-    PYTHONUNBUFFERED=1
-WORKDIR /srv
-USER 65532:65532
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.created="${CREATED}"
 ENTRYPOINT ["python", "-m", "agui_operator"]
 CMD ["run"]
+
+FROM scratch AS bundle
+COPY --from=browser-bundle /out/ /
+
+FROM ${NODE_BASE} AS e2e
+# The newest Chromium of the distribution: an old browser proves little, and the archive keeps no old ones.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/aux-cache /var/log/*.log /var/log/apt
+COPY --from=browser-tests /tests-passed /tests-passed
+WORKDIR /srv/frontend
+# the test runner alone: what the application itself is made of is already in its bundle
+COPY --from=browser-dependencies /srv/frontend/node_modules/@axe-core node_modules/@axe-core
+COPY --from=browser-dependencies /srv/frontend/node_modules/@playwright node_modules/@playwright
+COPY --from=browser-dependencies /srv/frontend/node_modules/axe-core node_modules/axe-core
+COPY --from=browser-dependencies /srv/frontend/node_modules/playwright node_modules/playwright
+COPY --from=browser-dependencies /srv/frontend/node_modules/playwright-core node_modules/playwright-core
+COPY frontend/package.json frontend/playwright.config.ts ./
+COPY frontend/e2e e2e
+USER 10001:10001
+ARG VERSION=dev
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+ARG SOURCE=unknown
+ENV CHROMIUM=/usr/bin/chromium \
+    CI=1 \
+    HOME=/tmp
+LABEL org.opencontainers.image.title="AG-UI concierge, browser flows" \
+      org.opencontainers.image.description="The Playwright suite and Chromium, run against E2E_BASE_URL" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.created="${CREATED}"
+# `npx playwright test`, without a shell and without npm between the signal and the runner
+CMD ["node", "node_modules/@playwright/test/cli.js", "test", "--output=/tmp/e2e-results"]
