@@ -152,6 +152,15 @@ class World:
         """A sample as it stands, but with this run's edge address: ports are random here."""
         return text.replace("http://127.0.0.1:8086", self.edge)
 
+    def write_samples(self, folder: Path) -> None:
+        """All samples as they are applied here, so that they can be edited and applied by hand."""
+        assert self.pages is not None
+        folder.mkdir(exist_ok=True)
+        for path in sorted(SAMPLES.glob("*.yaml")):
+            text = path.read_text()
+            pinned = self.pages.pinned(text) if path.stem in pages.releases() else text
+            (folder / path.name).write_text(self.fill(pinned))
+
     def apply(self, text: str) -> float:
         """kubectl apply; returns the Unix time just before it."""
         assert self.control_plane is not None
