@@ -19,6 +19,11 @@ $(READY): requirements/dev.txt dev/uv.txt pyproject.toml app/pyproject.toml loca
 	@$(PYTHON) dev/agui_dev/bootstrap.py --only venv
 	@touch $@
 
+NPM := frontend/node_modules/.agui-stamp
+$(NPM): frontend/package-lock.json frontend/package.json frontend/.npmrc | $(READY)
+	@$(PYTHON) dev/agui_dev/bootstrap.py --only npm
+	@touch $@
+
 .PHONY: setup
 setup: $(READY) ## everything that the other targets need (they ask for it themselves)
 	@$(PYTHON) dev/agui_dev/bootstrap.py
@@ -33,17 +38,21 @@ controlplane: $(READY) ## etcd, kube-apiserver, kube-controller-manager, kubectl
 demo: $(READY) controlplane ## play the whole story on this machine; EXIT=1: stop at the end and say if all went well
 	@$(PY) -m agui_dev.demo $(if $(EXIT),--exit,)
 
+.PHONY: bundle
+bundle: $(READY) $(NPM) ## the browser application as a release bundle: build/bundles/
+	@$(PY) -m agui_dev.bundle
+
 .PHONY: bench
-bench: $(READY) controlplane ## measure speed and size; writes build/bench.json
+bench: $(READY) $(NPM) controlplane ## measure speed and size; writes build/bench.json
 	@$(PY) -m agui_dev.bench
 
 # --- prove ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: $(READY) controlplane ## checks and all tests, with coverage; the last line counts them
+test: $(READY) $(NPM) controlplane ## checks and all tests, with coverage; the last line counts them
 	@$(PY) -m agui_dev.suite
 
-.PHONY: test-unit test-properties test-contract test-integration test-faults test-e2e
+.PHONY: test-unit test-properties test-contract test-frontend test-integration test-faults test-e2e
 test-unit: $(READY) ## pure functions and single modules: seconds
 	@$(PY) -m agui_dev.suite unit
 test-properties: $(READY) ## promises over every world and generated input
@@ -54,11 +63,13 @@ test-integration: $(READY) controlplane ## on a real API server
 	@$(PY) -m agui_dev.suite integration
 test-faults: $(READY) controlplane ## kill points and injected faults
 	@$(PY) -m agui_dev.suite faults
-test-e2e: $(READY) controlplane ## the whole system, real processes
+test-frontend: $(READY) $(NPM) ## the browser application: components, and flows in Chromium
+	@$(PY) -m agui_dev.suite frontend
+test-e2e: $(READY) $(NPM) controlplane ## the whole system, real processes
 	@$(PY) -m agui_dev.suite e2e
 
 .PHONY: check
-check: $(READY) ## ruff, mypy, import-linter, and that generated files are up to date
+check: $(READY) $(NPM) ## ruff, mypy, import-linter, Biome, tsc, and that generated files are up to date
 	@$(PY) -m agui_dev.suite check
 
 .PHONY: verify

@@ -16,17 +16,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agui_dev.paths import ROOT, VENV
+from agui_dev.setup import browser
+from agui_dev.steps import StepFailed
 
 BUILD = ROOT / "build"
+FRONTEND = ROOT / "frontend"
 CHECKS: dict[str, tuple[str, ...]] = {
     "ruff check": ("ruff", "check"),
     "ruff format": ("ruff", "format", "--check"),
     "mypy": ("mypy",),
     "import-linter": ("lint-imports",),
     "generate": ("python", "-m", "agui_dev.generate", "--check"),
+    "biome and tsc": ("npm", "run", "--silent", "check"),
 }
-# Parts whose tests start one big thing a session run in one process; the others share the cores.
-PARTS = ("unit", "properties", "contract", "integration", "faults", "e2e")
+# Folders of tests, and the browser application, whose runners are its own. Parts whose tests start one big thing a
+# session run in one process; the others share the cores.
+PARTS = ("unit", "properties", "contract", "frontend", "integration", "faults", "e2e")
 SHARED_CORES = frozenset({"unit", "properties", "contract"})
 # pytest's exit code for "some tests failed" (https://docs.pytest.org/en/stable/reference/exit-codes.html).
 SOME_FAILED = 1
@@ -85,11 +90,43 @@ def tool(*argv: str) -> list[str]:
 def run_check(name: str) -> bool:
     """Run one check; True when it passed."""
     print(f"--- {name}", flush=True)
-    return subprocess.run(tool(*CHECKS[name]), cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode == 0
+    command = CHECKS[name]
+    argv, folder = (list(command), FRONTEND) if command[0] == "npm" else (tool(*command), ROOT)
+    return subprocess.run(argv, cwd=folder, stdin=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def run_frontend() -> Tally:
+    """The browser application's own tests: components, then flows in Chromium against the real application."""
+    tests = _run_npx("vitest", "run", "--reporter=default", "--reporter=junit", "--outputFile.junit={report}")
+    try:
+        browser.ensure()
+    except StepFailed as missing:
+        print(f"--- frontend: the flows in a browser are skipped. {missing}", flush=True)
+        return tests + Tally(skipped=1)
+    return tests + _run_npx("playwright", "test", "--reporter=list,junit")
+
+
+def _run_npx(runner: str, *options: str) -> Tally:
+    print(f"--- frontend: {runner}", flush=True)
+    report = BUILD / f"test-frontend-{runner}.xml"
+    report.unlink(missing_ok=True)
+    env = {**environment(), "PLAYWRIGHT_JUNIT_OUTPUT_FILE": str(report), "PYTHON": str(VENV / "bin" / "python")}
+    if (chromium := browser.find()) is not None:
+        env["CHROMIUM"] = str(chromium)
+    argv = ["npx", "--no-install", runner, *(option.format(report=report) for option in options)]
+    code = subprocess.run(argv, cwd=FRONTEND, env=env, stdin=subprocess.DEVNULL, check=False).returncode
+    return read_report(report, code)
+
+
+def environment() -> dict[str, str]:
+    """That of the tests: with bytecode written, because they start some hundred processes of the same modules."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def run_part(part: str, coverage: bool) -> Tally:
-    """Run one folder of tests."""
+    """Run one folder of tests, or the browser application's."""
+    if part == "frontend":
+        return run_frontend()
     folder = ROOT / "tests" / part
     if not any(folder.rglob("test_*.py")):
         print(f"--- tests/{part}: no tests", flush=True)
@@ -102,13 +139,18 @@ def run_part(part: str, coverage: bool) -> Tally:
         argv += ["--numprocesses", workers()]
     if coverage:
         argv += ["--cov", "--cov-append", "--cov-report="]
-    code = subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
+    code = subprocess.run(argv, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, check=False).returncode
     return read_report(report, code)
 
 
-# package -> (path pattern, least percentage of lines and branches). What runs as a process of its own (engine, local
-# services, application) is proven by the integration tests, and not counted here.
-GATES = {"agui_operator.core": ("*/agui_operator/core/*", 100)}
+# package -> (path pattern, least percentage of lines and branches). Processes that the tests start are counted too,
+# except those that end by kill -9 and the application's instances on the local Cloud Run, whose environment is clean.
+GATES = {
+    "agui_operator.core": ("*/agui_operator/core/*", 100),
+    "agui_operator": ("*/agui_operator/*", 85),
+    "agui_app": ("*/agui_app/*", 85),
+    "localgcp": ("*/localgcp/localgcp/*", 85),
+}
 
 
 def is_covered(name: str) -> bool:
