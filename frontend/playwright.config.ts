@@ -11,11 +11,12 @@ process.env.E2E_PAGE_PORT ??= port();
 const backend = `http://127.0.0.1:${process.env.E2E_BACKEND_PORT}`;
 const page = `http://127.0.0.1:${process.env.E2E_PAGE_PORT}`;
 const python = process.env.PYTHON ?? "../.venv/bin/python";
+const out = process.env.E2E_OUT ?? "build"; // runs at the same time need a place each
 const deployed = process.env.E2E_BASE_URL;
 
 export default defineConfig({
   testDir: "e2e",
-  outputDir: "build/e2e-results",
+  outputDir: `${out}/e2e-results`,
   reporter: [["list"]],
   workers: 1,
   timeout: 30_000,
@@ -36,7 +37,7 @@ export default defineConfig({
             gracefulShutdown: { signal: "SIGTERM" as const, timeout: 20_000 },
           },
           {
-            command: `npx vite build --outDir build/e2e --emptyOutDir --logLevel warn && exec npx vite preview --outDir build/e2e --host 127.0.0.1 --strictPort --port ${process.env.E2E_PAGE_PORT}`,
+            command: `npx vite build --outDir ${out}/e2e --emptyOutDir --logLevel warn && exec npx vite preview --outDir ${out}/e2e --host 127.0.0.1 --strictPort --port ${process.env.E2E_PAGE_PORT}`,
             url: page,
             timeout: 120_000,
             env: { AGUI_BACKEND: backend },

@@ -14,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
+import psycopg  # noqa: E402
 import yaml  # noqa: E402
 
 from app_instance import app_environment, migrate  # noqa: E402
@@ -21,6 +22,17 @@ from postgres_fixture import PostgresForTests  # noqa: E402
 
 SCRIPT = ROOT / "app" / "agui_app" / "data" / "script.yaml"
 LONG_ANSWER = " ".join(f"Rule {number} of the house is kindness." for number in range(1, 41))
+
+
+# a pipeline on a "slow ..." topic takes its time where it opens and closes its record
+SLOW_PIPELINES = """
+CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.topic LIKE 'slow %' THEN PERFORM pg_sleep(2); END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER take_time BEFORE INSERT OR UPDATE ON briefs FOR EACH ROW EXECUTE FUNCTION take_time();
+"""
 
 
 def slow_script(folder: Path) -> Path:
@@ -44,6 +56,8 @@ def main(port: str) -> int:
             if done.returncode:
                 print(done.stdout + done.stderr, file=sys.stderr)
                 return done.returncode
+            with psycopg.connect(url) as connection:
+                connection.execute(SLOW_PIPELINES)
             env = app_environment(
                 url, PORT=port, AGUI_IDENTITY="development", AGUI_SCRIPT=str(slow_script(Path(folder)))
             )

@@ -5,15 +5,17 @@ import { Conversation } from "./chat/Conversation";
 import { go, useAddressedThread } from "./route";
 import { AGENT_ID, RUNTIME_URL } from "./runtime";
 import { ThreadList } from "./ThreadList";
-import { useThreads } from "./threads";
+import { refresh, useThreads } from "./threads";
+
+const FRESH = "concierge.fresh";
 
 export function App() {
   const addressed = useAddressedThread();
-  const [fresh, setFresh] = useState(randomUUID);
+  const [fresh, setFresh] = useState(() => window.sessionStorage.getItem(FRESH) ?? randomUUID());
   const [epoch, setEpoch] = useState(0);
-  const threads = useThreads();
+  const list = useThreads();
   const thread = addressed ?? fresh;
-  const note = threads.find((known) => known.id === thread);
+  const title = list.threads.find((known) => known.id === thread)?.title;
   const restart = useCallback(() => setEpoch((n) => n + 1), []);
   const begun = useCallback(() => go(thread, addressed === null && window.history.length <= 1), [thread, addressed]);
   const begin = useCallback(() => {
@@ -21,18 +23,36 @@ export function App() {
     go(null);
   }, []);
 
+  // what was written into a conversation that has not begun is still there after a reload
+  useEffect(() => window.sessionStorage.setItem(FRESH, fresh), [fresh]);
+
   useEffect(() => {
-    document.title = note ? `${note.title} · Concierge` : "Concierge";
-  }, [note]);
+    document.title = title ? `${title} · Concierge` : "Concierge";
+  }, [title]);
+
+  useEffect(() => {
+    const look = () => {
+      if (document.visibilityState === "visible") void refresh();
+    };
+    document.addEventListener("visibilitychange", look);
+    window.addEventListener("online", look);
+    return () => {
+      document.removeEventListener("visibilitychange", look);
+      window.removeEventListener("online", look);
+    };
+  }, []);
 
   // the chat is told which conversation it shows; a new identity of this object would build it anew
-  const view = useMemo(() => ({ thread, note, begun, restart }), [thread, note, begun, restart]);
+  const view = useMemo(
+    () => ({ thread, addressed: addressed !== null, begun, restart }),
+    [thread, addressed, begun, restart],
+  );
   return (
     <>
       <a className="skip" href="#conversation">
         Skip to the conversation
       </a>
-      <ThreadList threads={threads} current={thread} begin={begin} />
+      <ThreadList list={list} current={thread} begin={begin} />
       <main id="conversation" tabIndex={-1}>
         <CopilotKit
           key={epoch}

@@ -1,30 +1,35 @@
 /**
- * Markdown as the agents write it. Raw html is never rendered, and links and images lead nowhere but to https.
+ * What agents write. The renderer is loaded with the first answer, so that the page is there sooner; until then, and
+ * if it cannot be loaded at all, the words are shown as they are.
+ *
  * Exported as `Streamdown` too: it takes the place of the package of that name, which would bring a syntax
  * highlighter, a diagram engine and a formula engine into the first load.
  */
-import { memo } from "react";
-import ReactMarkdown from "react-markdown";
-import remarkGfm from "remark-gfm";
+import { Component, lazy, memo, type ReactNode, Suspense } from "react";
+import { late } from "./reload";
 
-const plugins = [remarkGfm];
+const RichText = lazy(() => late(() => import("./RichText")));
 
-export const Markdown = memo(function Markdown({ children }: { children?: string }) {
+class Plainly extends Component<{ words: ReactNode; children: ReactNode }, { failed: boolean }> {
+  override state = { failed: false };
+
+  static getDerivedStateFromError() {
+    return { failed: true };
+  }
+
+  override render() {
+    return this.state.failed ? this.props.words : this.props.children;
+  }
+}
+
+export const Markdown = memo(function Markdown({ children = "" }: { children?: string }) {
+  const words = <p className="plain">{children}</p>;
   return (
-    <ReactMarkdown
-      remarkPlugins={plugins}
-      components={{
-        // an agent's picture would be a request to a stranger's server, with whatever its address says
-        img: ({ alt }) => <span>{alt}</span>,
-        a: ({ href, children: words }) => (
-          <a href={href} target="_blank" rel="noreferrer noopener nofollow">
-            {words}
-          </a>
-        ),
-      }}
-    >
-      {children}
-    </ReactMarkdown>
+    <Plainly words={words}>
+      <Suspense fallback={words}>
+        <RichText>{children}</RichText>
+      </Suspense>
+    </Plainly>
   );
 });
 

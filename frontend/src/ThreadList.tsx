@@ -1,7 +1,7 @@
 /** The list of conversations: a column on a wide screen, a drawer on a phone. */
 import { type MouseEvent, useEffect, useRef, useState } from "react";
 import { go, pathOf } from "./route";
-import { forget, type ThreadNote } from "./threads";
+import { forget, type ThreadList as List, older, refresh, type Thread } from "./threads";
 
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
@@ -12,12 +12,46 @@ function whenOf(time: number): string {
 }
 
 interface ThreadListProps {
-  readonly threads: readonly ThreadNote[];
+  readonly list: List;
   readonly current: string;
   readonly begin: () => void;
 }
 
-export function ThreadList({ threads, current, begin }: ThreadListProps) {
+interface LineProps {
+  readonly thread: Thread;
+  readonly current: boolean;
+  readonly visit: (event: MouseEvent) => void;
+  /** To be called when the open conversation is taken off the list. */
+  readonly leave: () => void;
+}
+
+function Line({ thread, current, visit, leave }: LineProps) {
+  return (
+    <li>
+      <a href={pathOf(thread.id)} aria-current={current ? "page" : undefined} onClick={visit}>
+        <span className="thread-title">{thread.title}</span>{" "}
+        {thread.waiting ? (
+          <span className="thread-waits">Waits for your approval</span>
+        ) : (
+          <time dateTime={new Date(thread.usedAt).toISOString()}>{whenOf(thread.usedAt)}</time>
+        )}
+      </a>
+      <button
+        type="button"
+        className="forget"
+        aria-label={`Take “${thread.title}” off the list`}
+        onClick={() => {
+          forget(thread.id);
+          if (current) leave();
+        }}
+      >
+        ×
+      </button>
+    </li>
+  );
+}
+
+export function ThreadList({ list, current, begin }: ThreadListProps) {
   const [open, setOpen] = useState(false);
   const opener = useRef<HTMLButtonElement>(null);
   useEffect(() => {
@@ -47,7 +81,10 @@ export function ThreadList({ threads, current, begin }: ThreadListProps) {
           className="opener"
           aria-expanded={open}
           aria-controls="threads"
-          onClick={() => setOpen(!open)}
+          onClick={() => {
+            if (!open) void refresh();
+            setOpen(!open);
+          }}
         >
           Conversations
         </button>
@@ -64,30 +101,24 @@ export function ThreadList({ threads, current, begin }: ThreadListProps) {
           New conversation
         </button>
         <ul>
-          {threads.map((thread) => (
-            <li key={thread.id}>
-              <a
-                href={pathOf(thread.id)}
-                aria-current={thread.id === current ? "page" : undefined}
-                onClick={(event) => visit(event, thread.id)}
-              >
-                <span>{thread.title}</span>{" "}
-                <time dateTime={new Date(thread.usedAt).toISOString()}>{whenOf(thread.usedAt)}</time>
-              </a>
-              <button
-                type="button"
-                className="forget"
-                aria-label={`Take “${thread.title}” off the list`}
-                onClick={() => {
-                  forget(thread.id);
-                  if (thread.id === current) begin();
-                }}
-              >
-                ×
+          {list.threads.map((thread) => (
+            <Line
+              key={thread.id}
+              thread={thread}
+              current={thread.id === current}
+              visit={(event) => visit(event, thread.id)}
+              leave={begin}
+            />
+          ))}
+          {list.more && (
+            <li className="more">
+              <button type="button" onClick={() => void older()}>
+                Older conversations
               </button>
             </li>
-          ))}
+          )}
         </ul>
+        {list.remembered && <p className="remembered">As this browser remembers it: the list could not be loaded.</p>}
         <p className="version">Version {__VERSION__}</p>
       </nav>
     </header>

@@ -20,6 +20,8 @@ const LOST = lost("The connection was lost. Reconnecting…");
 const BY_CODE: Readonly<Record<string, Fault>> = {
   thread_busy: lost("This conversation is being answered in another window. Joining it…"),
   INSTANCE_STOPPING: lost("The server was replaced by a new one in mid-answer. Reconnecting…"),
+  INTERRUPT_RESUME_REQUIRED: lost("An approval is open in this conversation. Fetching it…"),
+  UNKNOWN_INTERRUPT: lost("This was answered in another window. Joining it…"),
   too_many_runs: refused("You have several answers under way. Wait for one to end, then send this again.", true),
   instance_full: refused("Many people are asking at the moment. Please send this again in a few seconds.", true),
   database_unavailable: refused("Our records cannot be reached at the moment. Please try again shortly.", true),
@@ -29,6 +31,7 @@ const BY_CODE: Readonly<Record<string, Fault>> = {
   run_exists: refused("This was sent before. Reload the page to see the answer.", false),
   RUN_TIMEOUT: failed("This took too long and was ended. What is shown above was done; nothing else was."),
   AGENT_ERROR: failed("Something went wrong on our side while answering. You can try again."),
+  INSTANCE_LOST: failed("The server that was answering is gone. You can send that again."),
   NO_RESULT: failed("The answer ended before it was complete. You can try again."),
 };
 

@@ -1,85 +1,176 @@
 /**
- * The conversations that this browser knows: titles for the list, and which turns a guardrail blocked.
+ * The list of conversations. The backend knows them all; this browser keeps the last list that it saw, so that there
+ * is one without a network, and what was begun since.
  *
- * The conversations themselves live in the backend. This is a bookmark list in local storage: if it is lost or full,
- * the page goes on with what is in memory.
+ * The backend's list wins: on a shared computer the titles of whoever signed in before must not stay.
  */
 import { useSyncExternalStore } from "react";
+import { RUNTIME_URL } from "./runtime";
 
-const KEY = "concierge.threads.v1";
+const KEY = "concierge.threads.v2";
+const HIDDEN = "concierge.hidden.v1";
 const MOST = 50;
+const JUST_BEGUN = 30_000; // milliseconds that the backend may take to list a new conversation
+const PATIENCE = 8_000;
 
-/** A guardrail's decision. `turn` counts the user's messages, from 1. */
-export interface Block {
-  readonly turn: number;
-  readonly rule: string;
-  readonly stage: string;
-}
-
-export interface ThreadNote {
+export interface Thread {
   readonly id: string;
   readonly title: string;
+  /** Milliseconds since the epoch. */
   readonly usedAt: number;
-  readonly blocks: readonly Block[];
+  /** An agent asked something that nobody has answered. */
+  readonly waiting: boolean;
+  readonly running: boolean;
+}
+
+export interface ThreadList {
+  readonly threads: readonly Thread[];
+  /** Whether there are older ones to ask for. */
+  readonly more: boolean;
+  /** The backend did not answer: this is what the browser remembers. */
+  readonly remembered: boolean;
 }
 
 const listeners = new Set<() => void>();
-let notes: readonly ThreadNote[] = read();
+let threads: readonly Thread[] = stored(KEY, []).flatMap(threadOf).slice(0, MOST);
+let hidden: Readonly<Record<string, number>> = stored(HIDDEN, {});
+let next: string | null = null;
+let paged = false;
+let remembered = false;
+/** When a thread was used here that the backend has not listed since. */
+const begun = new Map<string, number>();
+let list = listOf();
 
-function read(): readonly ThreadNote[] {
+function stored<Value>(key: string, otherwise: Value): Value {
   try {
-    const stored: unknown = JSON.parse(window.localStorage.getItem(KEY) ?? "[]");
-    return Array.isArray(stored) ? stored.flatMap(noteOf).slice(0, MOST) : [];
+    const value: unknown = JSON.parse(window.localStorage.getItem(key) ?? "null");
+    const same = typeof value === "object" && value !== null && Array.isArray(value) === Array.isArray(otherwise);
+    return same ? (value as Value) : otherwise;
   } catch {
-    return [];
+    return otherwise;
   }
 }
 
-function noteOf(value: unknown): ThreadNote[] {
-  const { id, title, usedAt, blocks } = (value ?? {}) as Record<string, unknown>;
-  if (typeof id !== "string" || typeof title !== "string" || typeof usedAt !== "number") return [];
-  const known = Array.isArray(blocks) ? blocks : [];
-  return [
-    { id, title, usedAt, blocks: known.filter((b) => typeof b?.turn === "number" && typeof b?.rule === "string") },
-  ];
-}
-
-function write(next: readonly ThreadNote[]): void {
-  notes = [...next].sort((a, b) => b.usedAt - a.usedAt).slice(0, MOST);
+function keep(key: string, value: unknown): void {
   try {
-    window.localStorage.setItem(KEY, JSON.stringify(notes));
+    window.localStorage.setItem(key, JSON.stringify(value));
   } catch {
     // private mode or a full disk: the list lasts as long as the page
   }
+}
+
+function threadOf(value: unknown): Thread[] {
+  const { id, title, usedAt, waiting, running } = (value ?? {}) as Record<string, unknown>;
+  if (typeof id !== "string" || typeof title !== "string" || typeof usedAt !== "number") return [];
+  return [{ id, title: title || "Conversation", usedAt, waiting: waiting === true, running: running === true }];
+}
+
+/** A thread as the backend lists it. */
+function listedOf(value: unknown): Thread[] {
+  const { lastActivity, waitingForApproval, ...rest } = (value ?? {}) as Record<string, unknown>;
+  const usedAt = Date.parse(String(lastActivity));
+  return Number.isNaN(usedAt) ? [] : threadOf({ ...rest, usedAt, waiting: waitingForApproval });
+}
+
+function listOf(): ThreadList {
+  // one that was taken off the list comes back when it is used again
+  const shown = threads.filter((thread) => thread.usedAt > (hidden[thread.id] ?? 0));
+  return { threads: shown, more: next !== null, remembered };
+}
+
+function show(all: readonly Thread[]): void {
+  threads = [...new Map([...all].reverse().map((thread) => [thread.id, thread])).values()].sort(
+    (a, b) => b.usedAt - a.usedAt,
+  );
+  keep(KEY, threads.slice(0, MOST));
+  list = listOf();
   for (const listener of listeners) listener();
 }
 
-const blank = (id: string): ThreadNote => ({ id, title: "Conversation", usedAt: 0, blocks: [] });
-const find = (id: string): ThreadNote => notes.find((note) => note.id === id) ?? blank(id);
-const put = (note: ThreadNote): void => write([note, ...notes.filter((other) => other.id !== note.id)]);
-
-/** Notes that a thread was used now; the user's first words become its title. */
-export function used(id: string, firstWords: string, now: number): void {
-  const words = firstWords.trim().replace(/\s+/g, " ");
-  put({ ...find(id), title: words.length > 60 ? `${words.slice(0, 59)}…` : words || "Conversation", usedAt: now });
+async function page(cursor: string): Promise<{ found: Thread[]; following: string | null } | null> {
+  try {
+    const query = cursor ? `?cursor=${encodeURIComponent(cursor)}` : "";
+    const answer = await fetch(`${RUNTIME_URL}/threads${query}`, {
+      cache: "no-store",
+      signal: AbortSignal.timeout(PATIENCE),
+    });
+    if (answer.status === 401 || answer.status === 403) return { found: [], following: null };
+    if (!answer.ok) return null;
+    const body = (await answer.json()) as { threads?: unknown; next?: unknown };
+    if (!Array.isArray(body.threads)) return null;
+    return { found: body.threads.flatMap(listedOf), following: typeof body.next === "string" ? body.next : null };
+  } catch {
+    return null;
+  }
 }
 
-/** Notes that a guardrail blocked something; the same block is noted once. */
-export function blocked(id: string, block: Block): void {
-  const note = find(id);
-  if (note.blocks.some((b) => b.turn === block.turn && b.rule === block.rule && b.stage === block.stage)) return;
-  put({ ...note, blocks: [...note.blocks, block] });
+let asking: Promise<void> | null = null;
+let askAgain = false;
+
+/** Asks the backend for the newest threads. Never throws; calls while one is under way make one more. */
+export function refresh(): Promise<void> {
+  if (asking) {
+    askAgain = true;
+    return asking;
+  }
+  asking = ask().finally(() => {
+    asking = null;
+    if (!askAgain) return;
+    askAgain = false;
+    void refresh();
+  });
+  return asking;
 }
 
-/** Takes a thread off the list. The conversation stays in the backend, under its address. */
+async function ask(): Promise<void> {
+  const answer = await page("");
+  remembered = answer === null;
+  if (answer === null) return show(threads);
+  const { found, following } = answer;
+  for (const thread of found) begun.delete(thread.id);
+  const mine = threads.filter((thread) => Date.now() - (begun.get(thread.id) ?? 0) < JUST_BEGUN);
+  // older pages that were asked for stay
+  const last = found.at(-1)?.usedAt ?? 0;
+  const earlier = paged ? threads.filter((thread) => thread.usedAt < last) : [];
+  if (!paged) next = following;
+  show([...found, ...mine, ...earlier]);
+}
+
+/** Adds the next page of older threads. Never throws. */
+export async function older(): Promise<void> {
+  if (next === null) return;
+  const answer = await page(next);
+  remembered = answer === null;
+  if (answer === null) return show(threads);
+  paged = true;
+  next = answer.following;
+  show([...threads, ...answer.found]);
+}
+
+/** Notes that a thread was used now; its first words are its title. */
+export function used(id: string, words: string, now: number): void {
+  const known = threads.find((thread) => thread.id === id);
+  const plain = words.trim().replace(/\s+/g, " ");
+  const title = known?.title ?? (plain.length > 80 ? `${plain.slice(0, 79)}…` : plain || "Conversation");
+  begun.set(id, now);
+  show([{ id, title, usedAt: now, waiting: false, running: true }, ...threads]);
+}
+
+/** Takes a thread off this browser's list. The conversation stays in the backend, under its address. */
 export function forget(id: string): void {
-  write(notes.filter((note) => note.id !== id));
+  const usedAt = threads.find((thread) => thread.id === id)?.usedAt ?? 0;
+  hidden = { ...hidden, [id]: Math.max(usedAt, Date.now()) };
+  const kept = Object.entries(hidden).sort(([, a], [, b]) => b - a);
+  keep(HIDDEN, Object.fromEntries(kept.slice(0, 200)));
+  show(threads);
 }
 
 function subscribe(listener: () => void): () => void {
   const other = (event: StorageEvent) => {
-    if (event.key !== KEY) return;
-    notes = read(); // another tab wrote
+    if (event.key !== KEY && event.key !== HIDDEN) return;
+    threads = stored(KEY, []).flatMap(threadOf); // another tab wrote
+    hidden = stored(HIDDEN, {});
+    list = listOf();
     listener();
   };
   listeners.add(listener);
@@ -90,7 +181,7 @@ function subscribe(listener: () => void): () => void {
   };
 }
 
-/** All notes, newest first. */
-export function useThreads(): readonly ThreadNote[] {
-  return useSyncExternalStore(subscribe, () => notes);
+/** The list, the last used first. */
+export function useThreads(): ThreadList {
+  return useSyncExternalStore(subscribe, () => list);
 }

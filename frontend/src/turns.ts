@@ -5,7 +5,22 @@
  * named by their place, so that nothing on the screen is torn down when an answer ends.
  */
 import type { Message } from "@copilotkit/react-core/v2";
-import type { Block } from "./threads";
+import type { Pipeline, Pipelines } from "./pipelines";
+
+/** A guardrail's decision. `turn` counts the user's messages, from 1. */
+export interface Block {
+  readonly turn: number;
+  readonly rule: string;
+  readonly stage: string;
+}
+
+/** `blocks` with one more; the same block is kept once. */
+export function withBlock(blocks: readonly Block[], value: unknown, asked: number): readonly Block[] {
+  const { rule, stage, turn = asked } = (value ?? {}) as Record<string, unknown>;
+  if (typeof rule !== "string" || typeof stage !== "string" || typeof turn !== "number") return blocks;
+  const known = blocks.some((block) => block.turn === turn && block.rule === rule && block.stage === stage);
+  return known ? blocks : [...blocks, { turn, rule, stage }];
+}
 
 export type StepState = "running" | "done" | "waiting" | "blocked" | "refused" | "failed" | "stopped";
 
@@ -15,6 +30,8 @@ export interface Step {
   readonly arguments: Readonly<Record<string, unknown>>;
   /** The guardrail's rule, if it is blocked. */
   readonly rule?: string;
+  /** What the call does step by step, if it says so. */
+  readonly pipeline?: Pipeline;
 }
 
 export type Part =
@@ -79,12 +96,14 @@ export function stateOf(result: string | undefined, live: boolean): StepState {
  * Turns in order.
  * @param results what tools answered, by call
  * @param running an answer is under way, which makes calls of the last turn live
+ * @param pipelines how far pipelines are, by call
  */
 export function turnsOf(
   messages: readonly Message[],
   results: Results,
   blocks: readonly Block[],
   running: boolean,
+  pipelines: Pipelines = NONE,
 ): readonly Turn[] {
   const turns: { asked: string | null; messages: Message[] }[] = [];
   for (const message of messages) {
@@ -100,16 +119,29 @@ export function turnsOf(
     if (asked !== null) number += 1;
     const block = blocks.find((b) => b.turn === number && b.stage === "input");
     const live = running && index === turns.length - 1;
-    return { key: `turn-${index}`, asked, parts: partsOf(said, results, live, desk), blockedBy: block?.rule ?? null };
+    return {
+      key: `turn-${index}`,
+      asked,
+      parts: partsOf(said, results, live, desk, pipelines),
+      blockedBy: block?.rule ?? null,
+    };
   });
 }
+
+const NONE: Pipelines = new Map();
 
 /** Who answers now. Streamed messages do not say, handovers do; they last until the next one. */
 interface Desk {
   agent: string;
 }
 
-function partsOf(said: readonly Message[], results: Results, live: boolean, desk: Desk): readonly Part[] {
+function partsOf(
+  said: readonly Message[],
+  results: Results,
+  live: boolean,
+  desk: Desk,
+  pipelines: Pipelines,
+): readonly Part[] {
   const parts: Part[] = [];
   const calls = new Set<string>();
   for (const message of said) {
@@ -126,11 +158,13 @@ function partsOf(said: readonly Message[], results: Results, live: boolean, desk
       calls.add(call.id);
       const result = results.get(call.id);
       const rule = objectOf(result ?? "").rule;
+      const pipeline = pipelines.get(call.id);
       const step: Step = {
         tool: call.function.name,
         state: stateOf(result, live),
         arguments: objectOf(call.function.arguments),
         ...(typeof rule === "string" ? { rule } : {}),
+        ...(pipeline ? { pipeline } : {}),
       };
       parts.push({ kind: "step", key: `part-${parts.length}`, step });
     }

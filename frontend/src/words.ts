@@ -18,6 +18,13 @@ const RULES: Readonly<Record<string, string>> = {
   session_budget: "this conversation has become too long",
 };
 
+const STEPS: Readonly<Record<string, string>> = {
+  open_brief: "Open a brief",
+  catalogue: "Read the catalogue",
+  purchases: "Read past purchases",
+  write_brief: "Write the brief",
+};
+
 const plain = (name: string): string => name.replaceAll("_", " ");
 const show = (value: unknown): string => (typeof value === "string" || typeof value === "number" ? String(value) : "…");
 
@@ -25,10 +32,11 @@ const TOOLS: Readonly<Record<string, (a: Arguments) => string>> = {
   lookup_order: (a) => `Look up order ${show(a.order_id)}`,
   issue_refund: (a) => `Refund ${show(a.amount)} on order ${show(a.order_id)}`,
   book_slot: (a) => `Book a delivery of order ${show(a.order_id)} on ${show(a.day)}`,
-  research_brief: (a) => `Research ${show(a.topic)}: catalogue and past purchases`,
+  research_brief: (a) => `Research ${show(a.topic)}`,
 };
 
 export const agentName = (name: string): string => AGENTS[name] ?? plain(name);
 export const ruleReason = (rule: string): string => RULES[rule] ?? `of the rule “${plain(rule)}”`;
 export const toolTitle = (tool: string, given: Arguments): string => TOOLS[tool]?.(given) ?? plain(tool);
+export const stepName = (step: string): string => STEPS[step] ?? plain(step);
 export const plainName = plain;

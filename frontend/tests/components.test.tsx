@@ -1,12 +1,14 @@
 import type { Interrupt } from "@copilotkit/react-core/v2";
-import { cleanup, render, screen } from "@testing-library/react";
+import { cleanup, render, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { createRef, useState } from "react";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { Approvals } from "../src/chat/Approval";
 import { Composer } from "../src/chat/Composer";
+import { PipelineCard, progressOf } from "../src/chat/PipelineCard";
 import { Turns } from "../src/chat/Turns";
 import { Markdown } from "../src/Markdown";
+import { pipelinesOf } from "../src/pipelines";
 
 afterEach(cleanup);
 
@@ -93,6 +95,14 @@ describe("Composer", () => {
 });
 
 describe("Turns", () => {
+  it("says that a question was not answered, once nothing is under way", () => {
+    const turns = [{ key: "t", asked: "hello", parts: [], blockedBy: null }];
+    const { rerender } = render(<Turns turns={turns} busy={true} />);
+    expect(screen.queryByText(/not answered/)).toBeNull();
+    rerender(<Turns turns={turns} busy={false} />);
+    expect(screen.getByText(/not answered/)).toBeTruthy();
+  });
+
   it("shows a block as a block, with its reason", () => {
     const part = { kind: "text", key: "p", text: "No.", agent: "concierge" } as const;
     render(
@@ -104,16 +114,64 @@ describe("Turns", () => {
   });
 });
 
+const research = (status: string, steps: object[]) => ({
+  pipelines: { c1: { name: "research_brief", subject: "oak bookshelf", status, steps } },
+});
+
+describe("PipelineCard", () => {
+  it("lists the steps, with what each found and where it stands", () => {
+    const state = research("running", [
+      { name: "open_brief", status: "done", started: "2026-01-01T00:00:00Z", finished: "2026-01-01T00:00:02.500Z" },
+      { name: "catalogue", status: "running", started: "2026-01-01T00:00:02.500Z" },
+      { name: "write_brief", status: "waiting" },
+    ]);
+    const pipeline = pipelinesOf(state, true).get("c1");
+    if (!pipeline) throw new Error("no pipeline");
+    render(<PipelineCard title="Research oak bookshelf" pipeline={pipeline} />);
+    const card = screen.getByRole("region", { name: "Research oak bookshelf" });
+    expect(card.textContent).toContain("Under way · 1 of 3");
+    const steps = within(card).getAllByRole("listitem");
+    expect(steps.map((step) => step.textContent)).toEqual([
+      "Open a brief done2.5 s",
+      "Read the catalogue under way",
+      "Write the brief to do",
+    ]);
+    expect(steps.map((step) => step.getAttribute("aria-current"))).toEqual([null, "step", null]);
+    expect(progressOf("Research oak bookshelf", pipeline)).toBe(
+      "Research oak bookshelf: 1 of 3 steps done, now: Read the catalogue",
+    );
+  });
+});
+
 describe("Markdown", () => {
-  it("renders no html of an agent, loads no picture, and opens links apart", () => {
+  it("shows the words as they are until the renderer is there", async () => {
+    const { container } = render(<Markdown>{"some **words**"}</Markdown>);
+    expect(container.textContent).toContain("some");
+    await waitFor(() => expect(container.querySelector("strong")?.textContent).toBe("words"));
+  });
+
+  it("shows the words as they are when the renderer cannot be loaded", async () => {
+    vi.resetModules();
+    vi.doMock("../src/RichText", () => {
+      throw new Error("404");
+    });
+    vi.spyOn(console, "error").mockImplementation(() => {});
+    const { Markdown: Fresh } = await import("../src/Markdown");
+    render(<Fresh>{"some **words**"}</Fresh>);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(screen.getByText("some **words**")).toBeTruthy();
+    vi.doUnmock("../src/RichText");
+  });
+
+  it("renders no html of an agent, loads no picture, and opens links apart", async () => {
     const { container } = render(
       <Markdown>
         {'<b onclick="x()">b</b> ![me](https://e.example/p.png) [l](https://e.example) [j](javascript:x)'}
       </Markdown>,
     );
+    expect((await screen.findByRole("link", { name: "l" })).getAttribute("rel")).toContain("noopener");
     expect(container.querySelector("b, img")).toBeNull();
     expect(screen.getByText("me")).toBeTruthy();
-    expect(screen.getByRole("link", { name: "l" }).getAttribute("rel")).toContain("noopener");
     expect(container.innerHTML).not.toContain("javascript:");
   });
 });

@@ -1,7 +1,7 @@
 import type { Message } from "@copilotkit/react-core/v2";
 import { describe, expect, it } from "vitest";
-import type { Block } from "../src/threads";
-import { stateOf, textOf, turnsOf as turnsGiven, withResults } from "../src/turns";
+import { pipelinesOf } from "../src/pipelines";
+import { type Block, stateOf, textOf, turnsOf as turnsGiven, withResults } from "../src/turns";
 
 /** The turns when the results are those of the messages themselves. */
 const turnsOf = (messages: Message[], blocks: Block[], running: boolean) =>
@@ -36,6 +36,14 @@ const result = (toolCallId: string, value: object): Message => ({
 const consent = { error: "This tool call requires confirmation, please approve or reject." };
 
 describe("turnsOf", () => {
+  it("puts a pipeline's progress where its call stands", () => {
+    const state = { pipelines: { p1: { name: "research_brief", status: "done", steps: [] } } };
+    const messages = [user("a"), call("p0", "research_brief", {}), user("b"), call("p1", "research_brief", {})];
+    const turns = turnsGiven(messages, new Map(), [], false, pipelinesOf(state, false));
+    const found = turns.flatMap(({ parts }) => parts.map((part) => part.kind === "step" && part.step.pipeline?.status));
+    expect(found).toEqual([undefined, "done"]);
+  });
+
   it("groups what was done and said under what was asked", () => {
     const turns = turnsOf(
       [

@@ -1,42 +1,42 @@
 /** One conversation on the screen: turns, approvals, the state of the connection, and the writing field. */
-import { type CopilotChatViewProps, useAgent, useCopilotKit, useInterrupt } from "@copilotkit/react-core/v2";
+import {
+  type CopilotChatViewProps,
+  UseAgentUpdate,
+  useAgent,
+  useCopilotKit,
+  useInterrupt,
+} from "@copilotkit/react-core/v2";
 import { useEffect, useMemo, useRef, useState } from "react";
 import { useStickToBottom } from "use-stick-to-bottom";
+import { pipelinesOf } from "../pipelines";
 import { AGENT_ID } from "../runtime";
-import { blocked, type ThreadNote, used } from "../threads";
-import { turnsOf } from "../turns";
+import { refresh, used } from "../threads";
+import { type Turn, turnsOf } from "../turns";
+import { toolTitle } from "../words";
 import { Approvals, titleOf } from "./Approval";
 import { Composer } from "./Composer";
+import { progressOf } from "./PipelineCard";
 import { Turns } from "./Turns";
+import { useBlocks } from "./useBlocks";
 import { useDraft } from "./useDraft";
 import { useLink } from "./useLink";
 import { useResults } from "./useResults";
 
 const EXAMPLES = ["Where is order 42?", "Refund order 42 for 80", "Research oak bookshelf"];
 
-const NO_BLOCKS: ThreadNote["blocks"] = [];
-
 export interface ConversationProps extends CopilotChatViewProps {
   readonly thread: string;
-  readonly note: ThreadNote | undefined;
+  /** Whether the address names this conversation, which then has a history to wait for. */
+  readonly addressed: boolean;
   readonly begun: () => void;
   readonly restart: () => void;
 }
 
-/** Remembers what guardrails block in this thread: the conversation as the backend keeps it does not say. */
-function useBlocks(thread: string): void {
-  const { agent } = useAgent({ agentId: AGENT_ID, updates: [] });
-  useEffect(() => {
-    const watch = agent.subscribe({
-      onCustomEvent: ({ event, messages }) => {
-        if (event.name !== "guardrail.block") return;
-        const { rule, stage } = (event.value ?? {}) as Record<string, unknown>;
-        const turn = messages.filter((message) => message.role === "user").length;
-        if (typeof rule === "string" && typeof stage === "string") blocked(thread, { turn, rule, stage });
-      },
-    });
-    return () => watch.unsubscribe();
-  }, [agent, thread]);
+/** How far pipelines are, as the agents' state says now. */
+function usePipelines(live: boolean) {
+  const { agent } = useAgent({ agentId: AGENT_ID, updates: [UseAgentUpdate.OnStateChanged] });
+  const { state } = agent;
+  return useMemo(() => pipelinesOf(state, live), [state, live]);
 }
 
 /** The open questions of the agents, and how to answer them. */
@@ -68,17 +68,23 @@ function useApprovals() {
 }
 
 export function Conversation(props: ConversationProps) {
-  const { thread, note, begun, restart, messages = [], isRunning = false, isConnecting = false } = props;
+  const { thread, addressed, begun, restart, messages = [], isRunning = false, isConnecting = false } = props;
   const { onSubmitMessage, onStop } = props;
   const [draft, setDraft] = useDraft(thread);
   const field = useRef<HTMLTextAreaElement>(null);
   const link = useLink(restart, (words) => setDraft(words));
   const approvals = useApprovals();
-  useBlocks(thread);
-  const blocks = note?.blocks ?? NO_BLOCKS;
+  const blocks = useBlocks();
   const results = useResults();
   const answering = isRunning && messages.length > 0;
-  const turns = useMemo(() => turnsOf(messages, results, blocks, answering), [messages, results, blocks, answering]);
+  const pipelines = usePipelines(answering);
+  const turns = useMemo(
+    () => turnsOf(messages, results, blocks, answering, pipelines),
+    [messages, results, blocks, answering, pipelines],
+  );
+  useEffect(() => {
+    if (!answering) void refresh(); // an answer ended, or a conversation was opened
+  }, [answering]);
   const { scrollRef, contentRef, isAtBottom, scrollToBottom } = useStickToBottom({
     initial: "instant",
     resize: "instant",
@@ -93,33 +99,28 @@ export function Conversation(props: ConversationProps) {
   const send = (words: string) => {
     link.sending(words);
     setDraft("");
-    if (turns.length === 0 || !note) used(thread, words, Date.now());
-    else used(thread, note.title, Date.now());
+    used(thread, turns[0]?.asked ?? words, Date.now());
     begun();
     void onSubmitMessage?.(words);
     void scrollToBottom();
   };
   const waitFor = waitingFor(Boolean(approvals.element), answering, Boolean(onSubmitMessage) && !isConnecting);
   const last = turns.at(-1)?.parts.at(-1);
-  const heard = approvals.asked
-    ? `Your approval is needed: ${approvals.asked}`
-    : answering
-      ? "Answering"
-      : last?.kind === "text"
-        ? last.text
-        : "";
+  const heard = approvals.asked ? `Your approval is needed: ${approvals.asked}` : heardOf(turns.at(-1), answering);
   return (
     <div className="conversation" data-running={answering}>
       <div className="scroll" ref={scrollRef}>
         <div className="sheet" ref={contentRef}>
           {turns.length === 0 &&
-            (isConnecting && note ? (
+            (isConnecting && addressed ? (
               <p className="opening">Opening the conversation…</p>
             ) : (
               <Welcome ask={waitFor === null ? send : null} />
             ))}
           <Turns turns={turns} busy={answering} />
-          {answering && last?.kind !== "text" && <p className="working">Working on it</p>}
+          {answering && last?.kind !== "text" && !(last?.kind === "step" && last.step.pipeline) && (
+            <p className="working">Working on it</p>
+          )}
           {approvals.element}
         </div>
       </div>
@@ -153,6 +154,14 @@ export function Conversation(props: ConversationProps) {
       </div>
     </div>
   );
+}
+
+/** What the status line says: how far an answer is while it goes on, and the answer when it has ended. */
+function heardOf(turn: Turn | undefined, answering: boolean): string {
+  const last = turn?.parts.at(-1);
+  if (!answering) return last?.kind === "text" ? last.text : "";
+  if (last?.kind !== "step" || !last.step.pipeline) return "Answering";
+  return progressOf(toolTitle(last.step.tool, last.step.arguments), last.step.pipeline);
 }
 
 function waitingFor(approval: boolean, answering: boolean, ready: boolean): string | null {

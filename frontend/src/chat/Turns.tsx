@@ -3,6 +3,7 @@ import { memo } from "react";
 import { Markdown } from "../Markdown";
 import type { Part, Step, StepState, Turn } from "../turns";
 import { agentName, ruleReason, toolTitle } from "../words";
+import { PipelineCard } from "./PipelineCard";
 
 const STATES: Readonly<Record<StepState, string>> = {
   running: "under way",
@@ -38,7 +39,11 @@ function Blocked({ rule, text }: { rule: string; text: string }) {
 }
 
 function PartView({ part, signed, blockedBy }: { part: Part; signed: boolean; blockedBy: string | null }) {
-  if (part.kind === "step") return <StepLine step={part.step} />;
+  if (part.kind === "step") {
+    const { step } = part;
+    if (!step.pipeline || step.state === "blocked") return <StepLine step={step} />;
+    return <PipelineCard title={toolTitle(step.tool, step.arguments)} pipeline={step.pipeline} />;
+  }
   if (blockedBy !== null) return <Blocked rule={blockedBy} text={part.text} />;
   return (
     <div className="said">
@@ -49,7 +54,7 @@ function PartView({ part, signed, blockedBy }: { part: Part; signed: boolean; bl
 }
 
 const TurnView = memo(
-  function TurnView({ turn }: { turn: Turn }) {
+  function TurnView({ turn, over }: { turn: Turn; over: boolean }) {
     let signedBy = "";
     return (
       <li className="turn">
@@ -64,18 +69,19 @@ const TurnView = memo(
           if (part.kind === "text") signedBy = part.agent;
           return <PartView key={part.key} part={part} signed={signed} blockedBy={turn.blockedBy} />;
         })}
+        {over && turn.parts.length === 0 && <p className="unanswered">This was not answered. You can ask again.</p>}
       </li>
     );
   },
   // a long conversation is computed anew with each word that streams in; only the turn that grew is drawn anew
-  (before, after) => JSON.stringify(before.turn) === JSON.stringify(after.turn),
+  (before, after) => before.over === after.over && JSON.stringify(before.turn) === JSON.stringify(after.turn),
 );
 
 export function Turns({ turns, busy }: { turns: readonly Turn[]; busy: boolean }) {
   return (
     <ol className="turns" aria-label="Conversation" aria-busy={busy}>
       {turns.map((turn) => (
-        <TurnView key={turn.key} turn={turn} />
+        <TurnView key={turn.key} turn={turn} over={!busy} />
       ))}
     </ol>
   );
