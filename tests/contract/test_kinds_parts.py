@@ -256,26 +256,30 @@ def balancer(buckets: LocalCloud) -> LocalCloud:
     return buckets
 
 
-async def point(cloud: Cloud, pointer: Pointer | None) -> None:
-    await finished(cloud, await url_map.apply(cloud, NAMES, PLACE, PointerSet(pointer)))
+async def point(cloud: Cloud, pointer: Pointer | None, candidate: Pointer | None = None) -> None:
+    await finished(cloud, await url_map.apply(cloud, NAMES, PLACE, PointerSet(pointer, candidate)))
+
+
+async def pointed(cloud: Cloud, names: Names = NAMES) -> Pointer | None:
+    return (await url_map.observe(cloud, names, PLACE))[0].pointer
 
 
 async def test_the_pointer_moves_back_and_goes(cloud: Cloud, balancer: LocalCloud) -> None:
     foreign = balancer.call("/compute/v1/projects/demo/global/urlMaps/site")["hostRules"]
-    seen, fingerprint = await url_map.observe(cloud, NAMES, PLACE)
-    assert seen is None
-    assert fingerprint
+    seen, read = await url_map.observe(cloud, NAMES, PLACE)
+    assert seen == url_map.Routing(None)
+    assert read.fingerprint
     first, second = Pointer("aaa111", "r1"), Pointer("bbb222", "r2")
     for pointer in (first, second, first):
         since = balancer.last
         await point(cloud, pointer)
-        assert (await url_map.observe(cloud, NAMES, PLACE))[0] == pointer
+        assert await pointed(cloud) == pointer
         assert [m for m, _ in balancer.effects(since)] == ["update"]
     since = balancer.last
     await point(cloud, first)
     assert balancer.effects(since) == []
     await point(cloud, None)
-    assert (await url_map.observe(cloud, NAMES, PLACE))[0] is None
+    assert await pointed(cloud) is None
     assert balancer.call("/compute/v1/projects/demo/global/urlMaps/site")["hostRules"] == foreign
 
 
@@ -299,6 +303,36 @@ async def test_the_edge_serves_what_the_pointer_says(cloud: Cloud, balancer: Loc
                 assert body is None or await reply.read() == body, path
 
 
+async def test_the_edge_shows_a_candidate_to_requests_that_name_it(cloud: Cloud, balancer: LocalCloud) -> None:
+    folders = []
+    for number in (b"1", b"2"):
+        page = HTML + b"<!-- " + number + b" -->"
+        action = published(upload(balancer, archive({"assets/app-1.js": b"1", "index.html": page})))
+        await release_assets.apply(cloud, action)
+        folders.append((action.frontend, page))
+    (old, old_page), (new, new_page) = folders
+    since = balancer.last
+    await point(cloud, None, Pointer(new, "r2"))
+    await meets(balancer, {"x-agui-release": "r2"}, 200, new_page)
+    await meets(balancer, {}, 404, None)
+    await point(cloud, Pointer(old, "r1"), Pointer(new, "r2"))
+    await meets(balancer, {"x-agui-release": "r2"}, 200, new_page)
+    await meets(balancer, {"x-agui-release": "r3"}, 200, old_page)
+    await meets(balancer, {}, 200, old_page)
+    await point(cloud, Pointer(new, "r2"))
+    await meets(balancer, {}, 200, new_page)
+    assert (await url_map.observe(cloud, NAMES, PLACE))[0] == url_map.Routing(Pointer(new, "r2"))
+    assert [m for m, _ in balancer.effects(since)] == ["update"] * 3
+
+
+async def meets(balancer: LocalCloud, headers: dict[str, str], code: int, page: bytes | None) -> None:
+    async with aiohttp.ClientSession(base_url=balancer.edge, headers=headers) as browser:
+        for path in ("/", "/t/1"):
+            async with browser.get(path) as reply:
+                assert reply.status == code, path
+                assert page is None or await reply.read() == page
+
+
 async def test_rules_changed_by_hand_are_no_release_and_are_put_right(cloud: Cloud, balancer: LocalCloud) -> None:
     pointer = Pointer("aaa111", "r1")
     await point(cloud, pointer)
@@ -306,18 +340,18 @@ async def test_rules_changed_by_hand_are_no_release_and_are_put_right(cloud: Clo
     body = balancer.call(path)
     text = json.dumps(body["pathMatchers"]).replace("/releases/aaa111/index.html", "/releases/evil/index.html")
     balancer.call(path, "PATCH", {"fingerprint": body["fingerprint"], "pathMatchers": json.loads(text)})
-    seen, _ = await url_map.observe(cloud, NAMES, PLACE)
+    seen = await pointed(cloud)
     assert seen is not None
     assert seen.frontend == url_map.CHANGED_BY_HAND
     await point(cloud, pointer)
-    assert (await url_map.observe(cloud, NAMES, PLACE))[0] == pointer
+    assert await pointed(cloud) == pointer
 
 
 async def test_a_stale_fingerprint_is_looked_up_again(cloud: Cloud, balancer: LocalCloud) -> None:
     pointer = Pointer("aaa111", "r1")
     stale = url_map.UrlMap("c3RhbGU=", (), ())
     await finished(cloud, await url_map.apply(cloud, NAMES, PLACE, PointerSet(pointer), stale))
-    assert (await url_map.observe(cloud, NAMES, PLACE))[0] == pointer
+    assert await pointed(cloud) == pointer
     hosts = [h for r in balancer.call("/compute/v1/projects/demo/global/urlMaps/site")["hostRules"] for h in r["hosts"]]
     assert sorted(hosts) == ["127.0.0.1", "other.example"]
 
@@ -328,7 +362,7 @@ async def test_a_strangers_rules_are_left_alone(cloud: Cloud, balancer: LocalClo
     stranger = replace(NAMES, uid="uid-2")
     with pytest.raises(NotOwned, match="belongs to uid-1"):
         await url_map.apply(cloud, stranger, PLACE, PointerSet(Pointer("bbb222", "r9")))
-    assert (await url_map.observe(cloud, stranger, PLACE))[0] is None
+    assert await pointed(cloud, stranger) is None
     taken = replace(PLACE, edge=replace(EDGE, domain="other.example"))
     with pytest.raises(NotOwned, match=r"other\.example .* is served by path matcher other"):
         await url_map.apply(cloud, replace(NAMES, name="second"), taken, PointerSet(Pointer("bbb222", "r9")))

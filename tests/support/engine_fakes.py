@@ -181,6 +181,7 @@ class FakeCloud:
         if memory.phase not in (Phase.HEALTHY, Phase.ROLLED_BACK, Phase.FAILED) or drift:
             world = self.world
             seen = replace(seen, service=world.service, service_known=True, pointer=world.pointer, pointer_known=True)
+            seen = replace(seen, shown=world.shown)
         if plan is None:
             return seen, ()
         seen = replace(seen, assets_complete=plan.release.frontend in self.published)

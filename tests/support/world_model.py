@@ -69,6 +69,7 @@ class Cloud:
     template: str = ""
     traffic: tuple[Target, ...] = ()
     pointer: Pointer | None = None
+    shown: Pointer | None = None  # the candidate that is met by its name
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ def look(world: World, luck: Luck) -> Snapshot:
         migration=_job(cloud, job, luck),
         assets_complete=bool(release and release.frontend in cloud.published),
         pointer=cloud.pointer,
+        shown=cloud.shown,
         pointer_known=True,
         checks={"smoke": CheckResult("smoke", luck.checks)} if stage else {},
         analysis=finding if memory.phase in (Phase.PROGRESSING, Phase.PAUSED) else None,
@@ -213,7 +215,7 @@ def after(cloud: Cloud, action: Action) -> Cloud:
         case TrafficSplit():
             return replace(cloud, traffic=action.traffic)
         case PointerSet():
-            return replace(cloud, pointer=action.pointer)
+            return replace(cloud, pointer=action.pointer, shown=action.candidate)
         case _:
             raise AssertionError(f"the model has no {type(action).__name__}")
 

@@ -21,6 +21,7 @@ PAGE_LIMIT = 256 * 1024  # html and manifest
 FILE_LIMIT = 16 * 1024 * 1024
 FILES_LIMIT = 128
 _AT_ONCE = 6
+_ASK_AGAIN = 0.3  # seconds
 _TYPES = {
     Loads.SCRIPT: ("text/javascript", "application/javascript", "application/x-javascript", "text/ecmascript"),
     Loads.MODULE: ("text/javascript", "application/javascript"),
@@ -29,8 +30,8 @@ _TYPES = {
 
 
 async def check_assets(check: AssetsCheck, target: CheckTarget, guard: Guard, seconds: float) -> Met:
-    """Before promotion the release folder's page, after it the page at `/` too. Raises NotMet, Unreachable, TooLarge,
-    Refused. The latency is the time to the page."""
+    """The release folder's page, and the one at `/`: after promotion as everybody meets it, before as a request meets
+    it that names the candidate. Raises NotMet, Unreachable, TooLarge, Refused. The latency is the time to the page."""
     if target.frontend is None:
         raise NotMet("expected a frontend; the release has none")
     site = _Site(target, guard, asyncio.get_running_loop().time() + seconds)
@@ -40,7 +41,9 @@ async def check_assets(check: AssetsCheck, target: CheckTarget, guard: Guard, se
         shown, latency = await site.page("/")
         if shown != html:
             raise NotMet(f"expected release folder {target.frontend} at /; another page is served", 200, latency)
-    page = read_page(html, "/" if target.public else f"{folder}/index.html")
+    elif target.by_name is not None:
+        latency = await site.shows(html)
+    page = read_page(html, "/" if target.public or target.by_name else f"{folder}/index.html")
     try:
         await _check_page(check, page, site, folder)
     except NotMet as failed:
@@ -104,6 +107,22 @@ class _Site:
         if reply.truncated:
             raise NotMet(f"expected a page of at most {PAGE_LIMIT // 1024} kB at {path}; it is longer", reply.code)
         return reply.body, reply.latency_ms
+
+    async def shows(self, html: bytes) -> float:
+        """Asks for `/` until it is the candidate's page: a load balancer's edges learn a new rule one after the other.
+        Returns the milliseconds of the answer that was right."""
+        while True:
+            fault: NotMet | None = None
+            try:
+                shown, latency = await self.page("/")
+                if shown == html:
+                    return latency
+            except NotMet as failed:
+                fault = failed
+            if self._left() <= _ASK_AGAIN:
+                told = f"expected release folder {self.target.frontend} at / for requests that name the release"
+                raise NotMet(f"{told}; {fault or 'another page is served'}", fault.code if fault else 200)
+            await asyncio.sleep(_ASK_AGAIN)
 
     async def manifest_runtime_url(self, path: str) -> str | None:
         reply = await self._guard.request(self.target.call(path, deadline=self._left()), limit=PAGE_LIMIT)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agui_operator.checks.guard import Call
+from agui_operator.core.names import RELEASE_HEADER
 
 SYNTHETIC = "x-agui-synthetic"  # requests with this header are not users: left out of objectives
 
@@ -14,14 +15,16 @@ SYNTHETIC = "x-agui-synthetic"  # requests with this header are not users: left 
 @dataclass(frozen=True, slots=True)
 class CheckTarget:
     """What is checked. `origin` comes from the Cloud Run API or the environment, never from a spec. `public` is True
-    after promotion, where users are. `frontend` is the release folder of the assets. `audience` is the service's own
-    origin if it wants an ID token."""
+    after promotion, where users are. `frontend` is the release folder of the assets. `by_name` is the release whose
+    page the origin shows to requests that name it, before promotion. `audience` is the service's own origin if it wants
+    an ID token."""
 
     origin: str
     public: bool
     release: str
     runtime_url: str | None = None
     frontend: str | None = None
+    by_name: str | None = None
     extra_headers: Mapping[str, str] = field(default_factory=dict)
     audience: str | None = None
 
@@ -35,7 +38,8 @@ class CheckTarget:
         deadline: float | None = None,
     ) -> Call:
         """A request to this target, marked as synthetic. `deadline` in seconds."""
-        merged = {SYNTHETIC: "smoke", **self.extra_headers, **(headers or {})}
+        named = {RELEASE_HEADER: self.by_name} if self.by_name else {}
+        merged = {SYNTHETIC: "smoke", **named, **self.extra_headers, **(headers or {})}
         return Call(self.origin, path, method, body, merged, deadline, self.audience)
 
 

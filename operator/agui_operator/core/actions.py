@@ -80,6 +80,9 @@ class Bundle:
     sha256: str
 
 
+CHANGED_BY_HAND = "changed-by-hand"  # stands for a folder in the view of rules that say no release of ours
+
+
 @dataclass(frozen=True, slots=True)
 class Pointer:
     """What the URL map says for this deployment: HTML from a release folder, API paths to the service, assets as they
@@ -143,9 +146,11 @@ class TrafficSplit:
 
 @dataclass(frozen=True, slots=True)
 class PointerSet:
-    """The URL map serves this release; None: it serves nothing of this deployment."""
+    """The URL map serves `pointer` to everybody (None: nothing of this deployment) and the page of `candidate` to
+    requests that carry its id in a header (None: to nobody). One write, whatever of it changes."""
 
     pointer: Pointer | None
+    candidate: Pointer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +231,7 @@ def describe(action: Action) -> str:
         case TrafficSplit():
             return f"Traffic split {traffic_text(action.traffic)}"
         case PointerSet():
-            pointer = action.pointer
-            return (
-                f"Release pointer set to {pointer.frontend or pointer.release}"
-                if pointer
-                else "Release pointer removed"
-            )
+            return _pointer_text(action)
         case AlertCreated():
             return f"Alert policy {action.policy.key} created"
         case AlertUpdated():
@@ -244,6 +244,15 @@ def describe(action: Action) -> str:
             return f"Job {action.job} deleted"
         case _:
             assert_never(action)
+
+
+def _pointer_text(action: PointerSet) -> str:
+    pointer, candidate = action.pointer, action.candidate
+    shown = f"Candidate {candidate.release} shown to requests that name it" if candidate else ""
+    if pointer is None:
+        return shown or "Release pointer removed"
+    public = f"Release pointer set to {pointer.frontend or pointer.release}"
+    return f"{shown}; {public[0].lower()}{public[1:]}" if shown else public
 
 
 def traffic_text(targets: tuple[Target, ...]) -> str:

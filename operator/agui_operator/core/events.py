@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import assert_never
 
+from agui_operator.core.actions import CHANGED_BY_HAND, Pointer, PointerSet
 from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Blueprint
 from agui_operator.core.memory import Cause, Memory
 from agui_operator.core.names import Names
@@ -146,7 +147,9 @@ def _staging(memory: Memory, seen: Snapshot, plan: Blueprint, now: datetime) -> 
         return None
     tagged = any(t.revision == revision and t.tag for t in service.traffic)
     if service.latest_ready == revision and tagged:
-        return Event.SUCCEEDED, None
+        wanted = showing(memory, seen, plan)
+        visible = wanted is None or (seen.pointer_known and seen.shown == wanted.candidate)
+        return (Event.SUCCEEDED, None) if visible else None
     if service.ready is False:
         return _fail(memory, "RevisionFailed", f'Revision "{revision}" did not become ready: {service.message}', now)
     return None
@@ -231,7 +234,7 @@ def _promoting(memory: Memory, seen: Snapshot, plan: Blueprint | None, names: Na
     if unhealthy:
         return _fail(memory, "RevisionFailed", f'Revision "{revision}" is not ready: {seen.service.message}', now)
     promoted = share(seen.service.serving, revision) == 100
-    pointed = plan.pointer is None or (seen.pointer_known and points_at(seen, plan.pointer.frontend))
+    pointed = plan.pointer is None or (seen.pointer_known and serves_only(seen, plan.pointer.frontend))
     return (Event.SUCCEEDED, None) if promoted and pointed else None
 
 
@@ -247,7 +250,7 @@ def _baking(memory: Memory, seen: Snapshot, plan: Blueprint | None, now: datetim
 def _restored(memory: Memory, seen: Snapshot, names: Names) -> Seen | None:
     target = memory.serving
     if target is None:
-        hidden = not seen.has_edge or (seen.pointer_known and seen.pointer is None)
+        hidden = not seen.has_edge or (seen.pointer_known and not is_routed(seen))
         return (Event.NOTHING_PUBLIC, None) if hidden else None
     if seen.service is None:
         return None
@@ -256,13 +259,37 @@ def _restored(memory: Memory, seen: Snapshot, names: Names) -> Seen | None:
         split(None, Target(revision, 0, names.tag(target.id)), 0, seen.service.traffic), seen.service.traffic
     )
     served = alone and share(seen.service.serving, revision) == 100
-    pointed = not seen.has_edge or (seen.pointer_known and points_at(seen, target.frontend))
+    pointed = not seen.has_edge or (seen.pointer_known and serves_only(seen, target.frontend))
     return (Event.RESTORED, None) if served and pointed and seen.alerts_converged is not False else None
 
 
 def points_at(seen: Snapshot, frontend: str | None) -> bool:
     """True if the URL map serves this release folder (or, without a frontend, this deployment's API)."""
     return seen.pointer is not None and seen.pointer.frontend == frontend
+
+
+def serves_only(seen: Snapshot, frontend: str | None) -> bool:
+    """True if it serves this release folder, and no candidate beside it."""
+    return points_at(seen, frontend) and seen.shown is None
+
+
+def is_routed(seen: Snapshot) -> bool:
+    """True if the URL map has anything of this deployment."""
+    return seen.pointer is not None or seen.shown is not None
+
+
+def showing(memory: Memory, seen: Snapshot, plan: Blueprint) -> PointerSet | None:
+    """What the URL map has to say while the candidate is checked: users meet what they met before, requests that name
+    the candidate meet its page. None: there is no page, or users meet the same one already."""
+    candidate, stable = plan.pointer, memory.stable
+    if candidate is None or candidate.frontend is None:
+        return None
+    public = Pointer(stable.frontend, stable.id) if stable is not None else seen.pointer
+    if public is not None and public.frontend == CHANGED_BY_HAND:
+        public = None
+    if public is not None and public.frontend == candidate.frontend:
+        return None
+    return PointerSet(public, candidate)
 
 
 def _resting(memory: Memory, seen: Snapshot) -> Seen | None:

@@ -102,7 +102,7 @@ def assume(seen: Snapshot, action: Action, names: Names) -> Snapshot:
             before = seen.service.template_revision if seen.service else ""
             return replace(seen, service=_service(before, action.traffic, names))
         case PointerSet():
-            return replace(seen, pointer=action.pointer, pointer_known=True)
+            return replace(seen, pointer=action.pointer, shown=action.candidate, pointer_known=True)
         case _:
             return seen
 

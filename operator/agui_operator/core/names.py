@@ -17,6 +17,7 @@ _HASH = 8
 
 OWNER_LABEL = "agui-owner"
 RELEASE_LABEL = "agui-release"
+RELEASE_HEADER = "x-agui-release"  # a request that carries a candidate's id meets the candidate's page
 
 
 def digest_of(value: Any, length: int = 10) -> str:

@@ -23,7 +23,16 @@ from agui_operator.core.actions import (
     TrafficSplit,
 )
 from agui_operator.core.blueprint import BACKEND_ENV, CANDIDATE, PROMOTED, STAGE_ENV, Blueprint
-from agui_operator.core.events import Seen, is_suspended, points_at, read_event, step_waits, steps_left
+from agui_operator.core.events import (
+    Seen,
+    is_routed,
+    is_suspended,
+    read_event,
+    serves_only,
+    showing,
+    step_waits,
+    steps_left,
+)
 from agui_operator.core.memory import Cause, HistoryEntry, Memory, Rejected, attempt_id
 from agui_operator.core.names import Names
 from agui_operator.core.release import Release
@@ -75,8 +84,10 @@ def actions_for(memory: Memory, seen: Snapshot, plan: Blueprint | None, names: N
         return _roll_back(memory, seen, names)
     if memory.phase is Phase.ROLLED_BACK and memory.stable is not None and not is_suspended(seen):
         return _roll_back(memory, seen, names)  # drift: the blueprint is of the rejected spec and is not needed
+    if memory.phase is Phase.FAILED:
+        return _hidden(seen)  # drift, as above: a candidate that was superseded while it was shown
     if plan is None:
-        return ()
+        return _unshown(memory, seen) if memory.phase is Phase.HEALTHY else ()
     match memory.phase:
         case Phase.BACKING_UP if plan.backup_instance is not None and seen.backup is None:
             return (BackupTaken(plan.backup_instance, names.backup_description(plan.release.id)),)
@@ -258,9 +269,13 @@ def _stage(memory: Memory, seen: Snapshot, plan: Blueprint, names: Names) -> tup
     have = seen.service
     traffic = split(_target(names, plan.release), _target(names, memory.stable), 0, have.traffic if have else ())
     staged = have is not None and have.template_revision == plan.revision.revision
-    if staged and have is not None and same_split(traffic, have.traffic):
-        return ()
-    return (RevisionStaged(plan.revision, traffic),)
+    actions: list[Action] = []
+    if not (staged and have is not None and same_split(traffic, have.traffic)):
+        actions.append(RevisionStaged(plan.revision, traffic))
+    wanted = showing(memory, seen, plan)
+    if wanted is not None and seen.pointer_known and seen.shown != wanted.candidate:
+        actions.append(wanted)  # in time for the checks, which go where users will go
+    return tuple(actions)
 
 
 def _weight(memory: Memory, seen: Snapshot, plan: Blueprint, names: Names) -> tuple[Action, ...]:
@@ -282,7 +297,7 @@ def _promote(memory: Memory, seen: Snapshot, plan: Blueprint, names: Names) -> t
     shift = _split_to(memory, seen, plan, names, 100)
     if shift or share(seen.service.serving, plan.revision.revision) != 100:
         return shift  # the pointer follows when the backend that its page talks to serves everybody
-    if plan.pointer is not None and seen.pointer_known and not points_at(seen, plan.pointer.frontend):
+    if plan.pointer is not None and seen.pointer_known and not serves_only(seen, plan.pointer.frontend):
         return (PointerSet(plan.pointer),)
     return ()
 
@@ -292,14 +307,24 @@ def _roll_back(memory: Memory, seen: Snapshot, names: Names) -> tuple[Action, ..
     target = memory.serving
     actions: list[Action] = []
     if target is None:
-        return (PointerSet(None),) if seen.pointer_known and seen.pointer is not None else ()
+        return _hidden(seen)
     if seen.service is not None:
         want = split(None, _target(names, target), 0, seen.service.traffic)
         if not same_split(want, seen.service.traffic):
             actions.append(TrafficSplit(want))
-    if seen.has_edge and seen.pointer_known and not points_at(seen, target.frontend):
+    if seen.has_edge and seen.pointer_known and not serves_only(seen, target.frontend):
         actions.append(PointerSet(Pointer(target.frontend, target.id)))
     return tuple(actions)
+
+
+def _hidden(seen: Snapshot) -> tuple[Action, ...]:
+    return (PointerSet(None),) if seen.pointer_known and is_routed(seen) else ()
+
+
+def _unshown(memory: Memory, seen: Snapshot) -> tuple[Action, ...]:
+    """A spec that can't be read says nothing about drift, but what it superseded is not shown any more."""
+    stable = memory.stable
+    return (PointerSet(Pointer(stable.frontend, stable.id)),) if stable and seen.shown is not None else ()
 
 
 def _hold(memory: Memory, seen: Snapshot, plan: Blueprint, names: Names) -> tuple[Action, ...]:
@@ -313,6 +338,6 @@ def _hold(memory: Memory, seen: Snapshot, plan: Blueprint, names: Names) -> tupl
         actions.append(RevisionStaged(plan.revision, split(target, None, 100)))
     elif seen.service is not None and share(seen.service.traffic, names.revision(stable.id)) != 100:
         actions.append(TrafficSplit(split(None, target, 0, seen.service.traffic)))
-    if plan.pointer is not None and seen.pointer_known and not points_at(seen, stable.frontend):
+    if plan.pointer is not None and seen.pointer_known and not serves_only(seen, stable.frontend):
         actions.append(PointerSet(plan.pointer))
     return tuple(actions)

@@ -57,8 +57,8 @@ class Deleter:
         if names is None or place is None:
             return
         if policy.pointer == "Delete" and place.edge is not None:
-            pointer, _ = await url_map.observe(self._cloud, names, place)
-            if pointer is not None:
+            routing, _ = await url_map.observe(self._cloud, names, place)
+            if routing != url_map.Routing(None):
                 await self._finish(url_map.apply(self._cloud, names, place, PointerSet(None)))
         if policy.alerts == "Delete":
             for view in await alert_policy.observe(self._cloud, names):

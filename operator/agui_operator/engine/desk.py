@@ -34,7 +34,7 @@ class Desk:
     fresh: set[str] = field(default_factory=set)
     service: ServiceView | None = None
     pointer: Pointer | None = None
-    pointer_fingerprint: str | None = None
+    shown: Pointer | None = None  # the candidate that is met by its name
     jobs: dict[str, JobView | None] = field(default_factory=dict)
     backup: BackupView | None = None
     assets: bool | None = None

@@ -128,7 +128,7 @@ class Executor:
             case JobDeleted():
                 desk.jobs.pop(action.job, None)
             case PointerSet():
-                desk.pointer, desk.pointer_fingerprint = action.pointer, None
+                desk.pointer, desk.shown = action.pointer, action.candidate
             case AssetsPublished():
                 desk.assets = True
             case BackupTaken():

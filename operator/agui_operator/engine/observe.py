@@ -19,10 +19,11 @@ from agui_operator.core.environment import Place
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
 from agui_operator.core.release import make_release
-from agui_operator.core.rollout import Phase
+from agui_operator.core.rollout import RESTING, Phase
 from agui_operator.core.snapshot import CheckResult, Finding, JobView, ServiceView, Snapshot
 from agui_operator.core.turn import stage_of
 from agui_operator.engine.desk import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, Desk
+from agui_operator.engine.feed import SILENT, Feed
 from agui_operator.engine.wakeups import Wakeups
 from agui_operator.gcp import (
     alert_policy,
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 _SERVICE_PHASES = frozenset(
     {Phase.STAGING, Phase.SMOKING, Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.BAKING, Phase.ROLLING_BACK}
 )
+_POINTER_PHASES = frozenset({Phase.STAGING, Phase.PROMOTING, Phase.ROLLING_BACK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,11 @@ class Observer:
         *,
         resync: float,
         local: bool,
+        feed: Feed = SILENT,
     ) -> None:
         self._inventory, self._resync, self._local = Inventory(cloud), resync, local
         self._cloud, self._guard, self._wakeups, self._clock = cloud, guard, wakeups, clock
+        self._feed = feed
 
     def mistrust(self, names: Names) -> None:
         """The last list of services may not be used any more: a write met a fault, or the cloud was changed."""
@@ -89,8 +93,8 @@ class Observer:
         if phase in _SERVICE_PHASES or (resting and drift):
             service = await self._service(subject, again=resting)
             seen = replace(seen, service=service, service_known=True)
-        if phase in (Phase.PROMOTING, Phase.ROLLING_BACK) or (resting and drift):
-            seen = await self._pointer(subject, seen, again=resting)
+        if phase in _POINTER_PHASES or (drift and (resting or phase is Phase.FAILED)):
+            seen = await self._pointer(subject, seen, again=phase in RESTING)
         stage = stage_of(memory)
         if stage is not None:
             seen = await self._checks(subject, seen, stage)
@@ -161,9 +165,10 @@ class Observer:
         if POINTER in desk.pending:
             return replace(seen, pointer_known=False)
         if again or POINTER not in desk.fresh:
-            desk.pointer, desk.pointer_fingerprint = await url_map.observe(self._cloud, subject.names, subject.place)
+            routing, _ = await url_map.observe(self._cloud, subject.names, subject.place)
+            desk.pointer, desk.shown = routing.pointer, routing.candidate
             desk.keep(POINTER)
-        return replace(seen, pointer=desk.pointer, pointer_known=True)
+        return replace(seen, pointer=desk.pointer, shown=desk.shown, pointer_known=True)
 
     async def _checks(self, subject: Subject, seen: Snapshot, stage: str) -> Snapshot:
         """Starts the checks that have no verdict yet and collects those that ended."""
@@ -204,6 +209,7 @@ class Observer:
             release=plan.release.id,
             runtime_url=plan.runtime_url,
             frontend=plan.release.frontend,
+            by_name=plan.release.id if check.assets is not None and stage == CANDIDATE and place.edge else None,
             audience=service.uri if check.assets is None and not self._local else None,
         )
 
@@ -250,6 +256,7 @@ class Observer:
             min_samples=plan.analysis.min_samples,
             limits=plan.analysis.limits,
         )
+        self._feed.measured(desk.uid, plan.release.id, now, window)
         return verdict(window)
 
     async def _synthetic(self, subject: Subject) -> None:

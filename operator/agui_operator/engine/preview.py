@@ -65,7 +65,7 @@ async def preview(cloud: Cloud, document: Mapping[str, Any], known: Documents) -
     memory = memories.from_status(document.get("status"))
     now = datetime.now(UTC)
     release = make_release(spec, await resolve.resolve(cloud, names, spec, place))
-    pointer = (await url_map.observe(cloud, names, place))[0] if place.edge is not None else None
+    routing = (await url_map.observe(cloud, names, place))[0] if place.edge is not None else url_map.Routing(None)
     seen = Snapshot(
         fingerprint=fingerprint_of(spec),
         blockers=blockers(spec, environment, None, namespace, known.policies, now),
@@ -73,7 +73,8 @@ async def preview(cloud: Cloud, document: Mapping[str, Any], known: Documents) -
         service=await run_service.observe(cloud, names),
         service_known=True,
         has_edge=place.edge is not None,
-        pointer=pointer,
+        pointer=routing.pointer,
+        shown=routing.candidate,
         pointer_known=True,
         assets_complete=await _complete(cloud, place, release.frontend),
     )

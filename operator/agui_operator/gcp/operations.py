@@ -20,6 +20,7 @@ from agui_operator.gcp.translation import from_status
 COMPUTE, SQLADMIN = "compute:", "sqladmin:"
 _GRACE = 10.0  # seconds that a waiting call may last longer than it was asked to
 _FIRST_LOOK, _FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.6, 1.0, 1.5, 15.0
+_SQL_FIRST_LOOK = 2.0  # nothing that Cloud SQL does takes less; an earlier look would be a call for nothing
 _COMPUTE_WAIT = 120.0  # globalOperations.wait answers after two minutes at the latest
 
 
@@ -120,13 +121,13 @@ async def _wait_compute(cloud: Cloud, name: str, seconds: float) -> OperationRes
 async def _poll_sql(cloud: Cloud, name: str, deadline: float) -> OperationResult:
     project, _, operation = name.partition("/")
     path = f"/v1/projects/{project}/operations/{operation}"
-    pause = _FIRST_LOOK
+    pause = _SQL_FIRST_LOOK
     while True:
         await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
         result = sql_result(await cloud.rest("sqladmin.operations.get", path, project=project))
         if result.done or time.monotonic() >= deadline:
             return result
-        pause = _FIRST_PAUSE if pause == _FIRST_LOOK else min(pause * _GROWTH, _LONGEST_PAUSE)
+        pause = _FIRST_PAUSE if pause == _SQL_FIRST_LOOK else min(pause * _GROWTH, _LONGEST_PAUSE)
 
 
 def _first_error(operation: dict[str, Any], code: int) -> CloudError | None:

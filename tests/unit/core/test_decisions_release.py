@@ -357,7 +357,7 @@ def test_the_first_release_is_foreseen_whole() -> None:
     foreseen = told(Memory())
     names = [type(f.action).__name__ for f in foreseen.actions]
     head = ["BackupTaken", "JobDefined", "ExecutionStarted", "AssetsPublished", "RevisionStaged"]
-    assert names == [*head, "JobDefined", "ExecutionStarted", "PointerSet"]
+    assert names == [*head, "PointerSet", "JobDefined", "ExecutionStarted", "PointerSet"]
     assert (foreseen.ends_in, foreseen.waits_for) == (Phase.HEALTHY, None)
 
 

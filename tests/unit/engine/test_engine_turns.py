@@ -46,6 +46,7 @@ async def test_a_first_release_is_written_before_it_is_done_phase_by_phase(bench
         "AssetsPublished",
         "RevisionStaged",
         "PointerSet",
+        "PointerSet",
     ]
     phases = {
         "BackupTaken": "BackingUp",
@@ -53,14 +54,15 @@ async def test_a_first_release_is_written_before_it_is_done_phase_by_phase(bench
         "ExecutionStarted": "Migrating",
         "AssetsPublished": "Publishing",
         "RevisionStaged": "Staging",
-        "PointerSet": "Promoting",
     }
+    pointing = iter(["Staging", "Promoting"])  # shown to requests that name it, then to everybody
     written = ""
     for entry in bench.kube.log:
         if entry.startswith("status"):
             written = entry.removeprefix("status ")
         else:
-            assert written == phases[entry], f"{entry} was done while the status said {written}"
+            due = next(pointing) if entry == "PointerSet" else phases[entry]
+            assert written == due, f"{entry} was done while the status said {written}"
 
 
 async def test_an_idle_object_is_neither_written_nor_looked_at_closely(bench: Bench) -> None:
@@ -235,7 +237,7 @@ async def test_an_effect_that_fails_is_tried_again_and_what_follows_waits(bench:
     await bench.turn()
     assert [type(a).__name__ for a in bench.cloud.actions] == ["BackupTaken"]
     assert await bench.settle() == "Healthy"
-    assert len(bench.cloud.actions) == 6, "nothing was done twice"
+    assert len(bench.cloud.actions) == 7, "nothing was done twice"
 
 
 @pytest.mark.parametrize("fault", [ConnectionError("down"), KubeError(500, "x"), LeaseLost("gone")])
@@ -309,7 +311,7 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-ROLLOUT = ["BackupTaken", "JobDefined", "ExecutionStarted", "AssetsPublished", "RevisionStaged", "PointerSet"]
+ROLLOUT = ["BackupTaken", "JobDefined", "ExecutionStarted", "AssetsPublished", "RevisionStaged"] + ["PointerSet"] * 2
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the effect", "after the effect"])

@@ -15,7 +15,7 @@ from agui_operator.core.actions import Pointer
 from agui_operator.core.environment import Edge
 from agui_operator.core.errors import NotOwned
 from agui_operator.core.names import Names
-from agui_operator.gcp.url_map import CHANGED_BY_HAND, UrlMap, host_of, parse, patch, rules
+from agui_operator.gcp.url_map import CHANGED_BY_HAND, Routing, UrlMap, host_of, parse, patch, rules
 
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
 EDGE = Edge("app.example", "site", "site-assets", "site-api", ("/copilotkit", "/api", "/ws"))
@@ -46,34 +46,41 @@ def patched(url_map: UrlMap, body: dict[str, Any]) -> UrlMap:
     return UrlMap(url_map.fingerprint + "'", tuple(new["hostRules"] or ()), tuple(new["pathMatchers"] or ()))
 
 
-@given(edges, pointers, foreign_maps)
-def test_what_is_written_is_read_again(edge: Edge, pointer: Pointer, before: UrlMap) -> None:
-    body = patch(before, edge, NAMES, pointer)
+routings = st.builds(Routing, st.none() | pointers, st.none() | pointers)
+visible = routings.filter(lambda r: r != Routing(None))
+
+
+def patch_to(url_map: UrlMap, edge: Edge, routing: Routing) -> dict[str, Any] | None:
+    return patch(url_map, edge, NAMES, routing.pointer, routing.candidate)
+
+
+@given(edges, visible, foreign_maps)
+def test_what_is_written_is_read_again(edge: Edge, routing: Routing, before: UrlMap) -> None:
+    body = patch_to(before, edge, routing)
     assert body is not None
     after = patched(before, body)
-    assert parse(after, edge, NAMES) == pointer
-    assert patch(after, edge, NAMES, pointer) is None
+    assert parse(after, edge, NAMES) == routing
+    assert patch_to(after, edge, routing) is None
 
 
-@given(edges, pointers, pointers, foreign_maps)
-def test_applying_the_patch_leaves_nothing_to_do(edge: Edge, first: Pointer, second: Pointer, before: UrlMap) -> None:
-    steps: list[Pointer | None] = [first, second, None]
+@given(edges, routings, routings, foreign_maps)
+def test_applying_the_patch_leaves_nothing_to_do(edge: Edge, first: Routing, second: Routing, before: UrlMap) -> None:
     current = before
-    for wanted in steps:
-        body = patch(current, edge, NAMES, wanted)
+    for wanted in (first, second, Routing(None)):
+        body = patch_to(current, edge, wanted)
         if body is not None:
             assert body["fingerprint"] == current.fingerprint
             current = patched(current, body)
-        assert patch(current, edge, NAMES, wanted) is None
+        assert patch_to(current, edge, wanted) is None
         assert parse(current, edge, NAMES) == wanted
         assert current.host_rules[: len(before.host_rules)] == before.host_rules
         assert current.matchers[: len(before.matchers)] == before.matchers
     assert (current.host_rules, current.matchers) == (before.host_rules, before.matchers)
 
 
-@given(edges, pointers, st.data())
-def test_any_change_by_hand_is_seen(edge: Edge, pointer: Pointer, data: st.DataObject) -> None:
-    current = patched(EMPTY, patch(EMPTY, edge, NAMES, pointer) or {})
+@given(edges, visible, st.data())
+def test_any_change_by_hand_is_seen(edge: Edge, routing: Routing, data: st.DataObject) -> None:
+    current = patched(EMPTY, patch_to(EMPTY, edge, routing) or {})
     matcher = copy.deepcopy(current.matchers[0])
     route = data.draw(st.sampled_from(matcher["routeRules"]))
     change = data.draw(st.sampled_from(["service", "path", "gone"]))
@@ -84,8 +91,9 @@ def test_any_change_by_hand_is_seen(edge: Edge, pointer: Pointer, data: st.DataO
     else:
         matcher["routeRules"].remove(route)
     seen = parse(replace(current, matchers=(matcher,)), edge, NAMES)
-    assert seen == Pointer(CHANGED_BY_HAND, pointer.release)
-    assert seen != pointer
+    assert seen.pointer is not None
+    assert seen.pointer.frontend == CHANGED_BY_HAND
+    assert seen != routing
 
 
 def test_priorities_rise_and_the_pages_come_last() -> None:
@@ -114,32 +122,59 @@ def test_the_host_of_a_domain(domain: str, host: str) -> None:
 
 
 def test_added_hosts_are_kept() -> None:
-    current = patched(EMPTY, patch(EMPTY, EDGE, NAMES, Pointer("a", "r1")) or {})
+    current = patched(EMPTY, patch(EMPTY, EDGE, NAMES, Pointer("a", "r1"), None) or {})
     (rule,) = current.host_rules
     current = replace(current, host_rules=({**rule, "hosts": ["app.example", "www.app.example"]},))
-    body = patch(current, EDGE, NAMES, Pointer("b", "r2"))
+    body = patch(current, EDGE, NAMES, Pointer("b", "r2"), None)
     assert body is not None
     assert body["hostRules"][0]["hosts"] == ["app.example", "www.app.example"]
 
 
 def test_nothing_is_public_without_a_host_rule() -> None:
-    current = patched(EMPTY, patch(EMPTY, EDGE, NAMES, Pointer("a", "r1")) or {})
-    assert parse(replace(current, host_rules=()), EDGE, NAMES) is None
-    assert parse(current, replace(EDGE, domain="new.example"), NAMES) is None
+    current = patched(EMPTY, patch(EMPTY, EDGE, NAMES, Pointer("a", "r1"), None) or {})
+    assert parse(replace(current, host_rules=()), EDGE, NAMES) == Routing(None)
+    assert parse(current, replace(EDGE, domain="new.example"), NAMES) == Routing(None)
 
 
 @pytest.mark.parametrize("description", ["", "made by hand", "agui-owner=uid-2 release=r1 frontend=a"])
 def test_a_matcher_of_somebody_else_is_not_touched(description: str) -> None:
-    current = patched(EMPTY, patch(EMPTY, EDGE, NAMES, Pointer("a", "r1")) or {})
+    current = patched(EMPTY, patch(EMPTY, EDGE, NAMES, Pointer("a", "r1"), None) or {})
     theirs = replace(current, matchers=({**current.matchers[0], "description": description},))
-    assert parse(theirs, EDGE, NAMES) is None
+    assert parse(theirs, EDGE, NAMES) == Routing(None)
     for wanted in (Pointer("b", "r2"), None):
         with pytest.raises(NotOwned):
-            patch(theirs, EDGE, NAMES, wanted)
+            patch(theirs, EDGE, NAMES, wanted, None)
 
 
 def test_a_host_of_somebody_else_is_not_taken() -> None:
     taken = replace(EDGE, domain="other.example")
     with pytest.raises(NotOwned, match="path matcher other"):
-        patch(FOREIGN, taken, NAMES, Pointer("a", "r1"))
-    assert patch(FOREIGN, taken, NAMES, None) is None
+        patch(FOREIGN, taken, NAMES, Pointer("a", "r1"), None)
+    assert patch(FOREIGN, taken, NAMES, None, None) is None
+
+
+def header_of(route: dict[str, Any]) -> str | None:
+    """The release that a route is for; None: it is for everybody."""
+    (name,) = {m.get("headerMatches", [{}])[0].get("exactMatch") for m in route["matchRules"]}
+    return None if name is None else str(name)
+
+
+def test_a_candidate_is_asked_for_before_the_public_page_and_the_api_stays_as_it_is() -> None:
+    public, candidate = Pointer("aaa", "r1"), Pointer("bbb", "r2")
+    before = rules(EDGE, NAMES, public)["routeRules"]
+    routes = rules(EDGE, NAMES, public, candidate)["routeRules"]
+    everybody = [{k: v for k, v in r.items() if k != "priority"} for r in routes if header_of(r) is None]
+    assert everybody == [{k: v for k, v in r.items() if k != "priority"} for r in before]
+    named = [n for n, r in enumerate(routes) if header_of(r) == "r2"]
+    assert len(named) == 8
+    assert all("/releases/bbb/" in json.dumps(routes[n]) for n in named)
+    pages = [n for n, r in enumerate(routes) if "/releases/aaa/" in json.dumps(r)]
+    assert max(named) < min(pages)
+
+
+@pytest.mark.parametrize("public", [None, Pointer(None, "r1")])
+def test_where_no_page_is_public_only_requests_by_name_meet_files(public: Pointer | None) -> None:
+    routes = rules(EDGE, NAMES, public, Pointer("bbb", "r2"))["routeRules"]
+    for route in routes:
+        api = "backendServices" in route["service"]
+        assert header_of(route) == (None if api and public else "r2")
