@@ -27,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from agui_app.agents import APP_NAME, Agents
 from agui_app.event_log import EventLog
 from agui_app.logs import log
+from agui_app.reopen import reopen
 from agui_app.run_context import RunContext, enter_run
 from agui_app.settings import Limits
 from agui_app.stream_shape import TERMINAL, Event, StreamRedactor, client_state, closing_events
@@ -193,6 +194,8 @@ class Runs:
         """Feeds the run with the agent's events; returns the last one, which is not shown yet."""
         redactor = StreamRedactor(self._agents.rules)
         last: Event | None = None
+        if request.resume:
+            await reopen(self._agents, run.user_id, run.thread_id, [answer.interrupt_id for answer in request.resume])
         async with asyncio.timeout(self._limits.run_seconds):
             async for raw in self._agents.adk.run(request):
                 event: Event = raw.model_dump(mode="json", by_alias=True, exclude_none=True)
