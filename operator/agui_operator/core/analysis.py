@@ -62,6 +62,12 @@ _READERS: Mapping[str, Callable[[Sample], float | None]] = {
 }
 METRICS = tuple(_READERS)
 
+
+def value_of(metric: str, sample: Sample) -> float | None:
+    """What a sample says of a metric of METRICS; None: nothing was measured."""
+    return _READERS[metric](sample)
+
+
 Check = Callable[[Window], Finding | None]
 
 

@@ -42,6 +42,7 @@ from agui_operator.core.turn import HISTORY_LIMIT, Turn, take_turn
 from agui_operator.engine import metrics
 from agui_operator.engine.desk import ALERTS, Desk
 from agui_operator.engine.execute import Executor
+from agui_operator.engine.feed import SILENT, Feed
 from agui_operator.engine.kube import Kube
 from agui_operator.engine.observe import Observer, Subject
 from agui_operator.engine.records import Recorder
@@ -94,10 +95,11 @@ class Engine:
         directory: Directory,
         recorder: Recorder,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        feed: Feed = SILENT,
     ) -> None:
         self._settings, self._kube, self._directory = settings, kube, directory
         self._observer, self._executor, self._recorder = observer, executor, recorder
-        self._clock = clock
+        self._clock, self._feed = clock, feed
         self._desks: dict[str, Desk] = {}
 
     def desk(self, uid: str) -> Desk:
@@ -291,6 +293,7 @@ class Engine:
         await self._kube.patch_status(namespace, name, desk.uid, patch)
         metrics.STATUS_WRITES.inc()
         desk.status = status
+        self._feed.status_written(namespace, name, desk.uid, status)
 
     async def _acknowledge(self, desk: Desk, view: View) -> None:
         """Removes the annotation of a request that was answered; the answer is in the status by now. Bodies that the

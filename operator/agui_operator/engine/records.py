@@ -12,6 +12,7 @@ from agui_operator.core.errors import LeaseLost
 from agui_operator.core.memory import Memory
 from agui_operator.core.rollout import Event, Phase
 from agui_operator.engine import metrics
+from agui_operator.engine.feed import SILENT, Feed
 from agui_operator.engine.kube import GROUP_VERSION, Kube, KubeError
 
 logger = logging.getLogger(__name__)
@@ -22,8 +23,10 @@ _WARNINGS = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.FAILED})
 class Recorder:
     """Events are sent beside the loop; a lost one costs nothing but the Event."""
 
-    def __init__(self, kube: Kube, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._kube, self._clock = kube, clock
+    def __init__(
+        self, kube: Kube, clock: Callable[[], datetime] = lambda: datetime.now(UTC), feed: Feed = SILENT
+    ) -> None:
+        self._kube, self._clock, self._feed = kube, clock, feed
         self._due: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(maxsize=1000)
         self._sender: asyncio.Task[None] | None = None
 
@@ -43,7 +46,9 @@ class Recorder:
 
     def post(self, namespace: str, name: str, uid: str, kind: str, reason: str, message: str) -> None:
         """Sends one Kubernetes Event about the object."""
-        stamp = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = self._clock()
+        self._feed.noted(uid, now, kind, reason, message[:1000])
+        stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         event: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Event",

@@ -25,6 +25,9 @@ class Settings:
     http_port: int = 8080  # /healthz, /metrics; 0 picks a free port
     http_host: str = "127.0.0.1"
     namespaces: tuple[str, ...] = ()  # empty: all
+    dashboard_port: int | None = None  # None: no dashboard; 0 picks a free port
+    dashboard_host: str = "127.0.0.1"  # it has no login of its own: behind the loopback, kubectl port-forward is one
+    dashboard_names: tuple[str, ...] = ()  # names that it answers to, beside those of the loopback
 
     @property
     def local(self) -> bool:
@@ -38,8 +41,8 @@ _YEAR = 366 * 86400.0
 
 def from_environment(env: Mapping[str, str] | None = None) -> Settings:
     """Reads AGUI_GCP_ENDPOINT, AGUI_RESYNC_SECONDS, AGUI_LEASE_NAME, AGUI_LEASE_NAMESPACE, AGUI_LEASE_SECONDS,
-    AGUI_IDENTITY, AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT and AGUI_NAMESPACES (comma separated). Raises
-    SettingInvalid."""
+    AGUI_IDENTITY, AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT, AGUI_NAMESPACES (comma separated),
+    AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST and AGUI_DASHBOARD_NAMES (comma separated). Raises SettingInvalid."""
     env = os.environ if env is None else env
     base = Settings()
     return Settings(
@@ -52,8 +55,20 @@ def from_environment(env: Mapping[str, str] | None = None) -> Settings:
         require_lease=_flag(env, "REQUIRE_LEASE", base.require_lease),
         http_port=int(_number(env, "HTTP_PORT", base.http_port, least=0, most=65535)),
         http_host=env.get("AGUI_HTTP_HOST", base.http_host),
-        namespaces=tuple(n.strip() for n in env.get("AGUI_NAMESPACES", "").split(",") if n.strip()),
+        namespaces=_words(env, "NAMESPACES"),
+        dashboard_port=_optional_port(env, "DASHBOARD_PORT"),
+        dashboard_host=env.get("AGUI_DASHBOARD_HOST") or base.dashboard_host,
+        dashboard_names=tuple(name.lower() for name in _words(env, "DASHBOARD_NAMES")),
     )
+
+
+def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in env.get(_PREFIX + name, "").split(",") if word.strip())
+
+
+def _optional_port(env: Mapping[str, str], name: str) -> int | None:
+    raw = env.get(_PREFIX + name)
+    return int(_number(env, name, 0, least=0, most=65535)) if raw else None
 
 
 def _endpoint(raw: str | None) -> str | None:

@@ -20,7 +20,9 @@ async def woke(uid: str, body: kopf.Body, memo: kopf.Memo, type: str, **_: Any) 
     if type == "DELETED":
         runtime.engine.forget(uid)
         runtime.wakeups.forget(uid)
+        runtime.feed.gone(uid)
     else:
+        runtime.feed.seen(body)
         runtime.wakeups.ring(uid, wish_of(body))
 
 

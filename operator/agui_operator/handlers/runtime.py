@@ -11,6 +11,7 @@ from agui_operator.checks.guard import Guard
 from agui_operator.engine import metrics
 from agui_operator.engine.deletion import Deleter
 from agui_operator.engine.execute import Executor
+from agui_operator.engine.feed import SILENT, Feed
 from agui_operator.engine.kube import Connection, Kube
 from agui_operator.engine.lease import Lease
 from agui_operator.engine.observe import Observer
@@ -40,6 +41,7 @@ class Runtime:
     surveyor: Surveyor
     directory: WatchedDirectory
     wakeups: Wakeups
+    feed: Feed
 
     async def close(self) -> None:
         await self.cloud.close()
@@ -48,7 +50,9 @@ class Runtime:
         await self.kube.close()
 
 
-async def build(settings: Settings, connection: Connection, on_lost: Callable[[], None] = lambda: None) -> Runtime:
+async def build(
+    settings: Settings, connection: Connection, on_lost: Callable[[], None] = lambda: None, feed: Feed = SILENT
+) -> Runtime:
     """Takes the lease first: until it is held nothing is watched and nothing is written. `on_lost` has to end the
     process."""
     kube = Kube(connection)
@@ -67,14 +71,23 @@ async def build(settings: Settings, connection: Connection, on_lost: Callable[[]
     token = None if settings.local else IdTokens().token
     guard = Guard(allow_loopback=settings.local, token=token)
     directory = WatchedDirectory()
-    observer = Observer(cloud, guard, wakeups, lambda: datetime.now(UTC), resync=settings.resync, local=settings.local)
+    observer = Observer(
+        cloud,
+        guard,
+        wakeups,
+        lambda: datetime.now(UTC),
+        resync=settings.resync,
+        local=settings.local,
+        feed=feed,
+    )
     engine = Engine(
         settings=settings,
         kube=kube,
         observer=observer,
         executor=Executor(cloud, wakeups),
         directory=directory,
-        recorder=Recorder(kube),
+        recorder=Recorder(kube, feed=feed),
+        feed=feed,
     )
     return Runtime(
         settings=settings,
@@ -87,4 +100,5 @@ async def build(settings: Settings, connection: Connection, on_lost: Callable[[]
         surveyor=Surveyor(kube, cloud, directory),
         directory=directory,
         wakeups=wakeups,
+        feed=feed,
     )

@@ -7,6 +7,10 @@ import logging
 
 import kopf
 
+from agui_operator.dashboard.board import Board
+from agui_operator.dashboard.pages import Standing
+from agui_operator.dashboard.site import Site
+from agui_operator.engine.feed import SILENT, Feed
 from agui_operator.engine.settings import Settings
 from agui_operator.handlers import deployment, startup, surroundings  # noqa: F401 - registers the handlers
 from agui_operator.handlers.health import Health
@@ -19,8 +23,9 @@ async def serve(settings: Settings) -> None:
     health = Health(settings.http_host, settings.http_port)
     port = await health.start()
     logger.info("health and metrics on http://%s:%d", settings.http_host, port)
+    site, feed = await _dashboard(settings, health)
     stop = asyncio.Event()
-    memo = kopf.Memo(settings=settings, health=health, stop=stop)
+    memo = kopf.Memo(settings=settings, health=health, stop=stop, feed=feed)
     try:
         await kopf.operator(
             standalone=True,  # the Lease guards us; kopf's peering is no lock
@@ -30,7 +35,26 @@ async def serve(settings: Settings) -> None:
             stop_flag=stop,
         )
     finally:
+        if site is not None:
+            await site.stop()
         await health.stop()
+
+
+async def _dashboard(settings: Settings, health: Health) -> tuple[Site | None, Feed]:
+    """The web page of rollouts, where the settings ask for it, and what feeds it."""
+    if settings.dashboard_port is None:
+        return None, SILENT
+    board = Board()
+    site = Site(board, lambda: _standing(health), settings.dashboard_names)
+    port = await site.start(settings.dashboard_host, settings.dashboard_port)
+    logger.info("dashboard on http://%s:%d", settings.dashboard_host, port)
+    return site, board
+
+
+def _standing(health: Health) -> Standing:
+    if not health.ready:
+        return Standing.STANDBY
+    return Standing.ACTIVE if health.lease is None or health.lease.held else Standing.ADRIFT
 
 
 def run(settings: Settings) -> None:

@@ -37,7 +37,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     info = log_in(settings)
     if info is None:
         raise kopf.PermanentError("no way to log in to Kubernetes: set KUBECONFIG or run in a pod")
-    memo.runtime = await runtimes.build(ours, connection_of(info), memo.stop.set)
+    memo.runtime = await runtimes.build(ours, connection_of(info), memo.stop.set, memo.feed)
     health.kube, health.lease = memo.runtime.kube, memo.runtime.lease
     health.ready = True
     where = ours.endpoint or "Google Cloud"
