@@ -63,4 +63,11 @@ test("words that were written into a new conversation survive a reload", async (
   await desk.field.fill("half a thought");
   await page.reload();
   await expect(desk.field).toHaveValue("half a thought");
+  await desk.field.fill("order 42");
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(desk.conversation).toContainText("Order 42:");
+  await desk.settled();
+  await desk.open(); // what has begun has an address, and the start page is a new one
+  await expect(page.getByRole("heading", { name: "How may I help?" })).toBeVisible();
+  await expect(desk.field).toHaveValue("");
 });

@@ -17,7 +17,11 @@ export function App() {
   const thread = addressed ?? fresh;
   const title = list.threads.find((known) => known.id === thread)?.title;
   const restart = useCallback(() => setEpoch((n) => n + 1), []);
-  const begun = useCallback(() => go(thread, addressed === null && window.history.length <= 1), [thread, addressed]);
+  const begun = useCallback(() => {
+    if (addressed !== null) return;
+    go(thread, window.history.length <= 1);
+    setFresh(randomUUID()); // the next one is another
+  }, [thread, addressed]);
   const begin = useCallback(() => {
     setFresh(randomUUID());
     go(null);

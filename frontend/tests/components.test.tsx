@@ -132,7 +132,7 @@ describe("PipelineCard", () => {
     expect(card.textContent).toContain("Under way · 1 of 3");
     const steps = within(card).getAllByRole("listitem");
     expect(steps.map((step) => step.textContent)).toEqual([
-      "Open a brief done2.5 s",
+      "Open a brief done 2.5 s",
       "Read the catalogue under way",
       "Write the brief to do",
     ]);

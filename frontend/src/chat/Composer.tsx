@@ -38,7 +38,7 @@ export function Composer({ draft, setDraft, send, stop, waitFor, field }: Compos
           rows={1}
           value={draft}
           maxLength={MOST_CHARACTERS}
-          placeholder="Ask about an order, a product or a delivery"
+          placeholder="Ask the concierge"
           aria-describedby={hint}
           onChange={(event) => setDraft(event.target.value)}
           onKeyDown={onKeyDown}

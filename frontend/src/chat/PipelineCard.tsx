@@ -16,8 +16,9 @@ const OF_ALL: Readonly<Record<PipelineStatus, string>> = {
   stopped: "Stopped",
 };
 
-const tookOf = (seconds: number): string =>
-  seconds < 1 ? "under a second" : `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+/** How long a step took, if anybody noticed. */
+const tookOf = (seconds: number | null): string =>
+  seconds === null || seconds < 1 ? "" : `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
 
 /** What a screen reader is told while a pipeline goes on. */
 export function progressOf(title: string, { steps }: Pipeline): string {
@@ -45,8 +46,7 @@ export function PipelineCard({ title, pipeline }: { title: string; pipeline: Pip
             <span className="step-state">
               {step.status === "done" ? (
                 <>
-                  <span className="unseen">done</span>
-                  {[step.detail, step.seconds === null ? "" : tookOf(step.seconds)].filter(Boolean).join(" · ")}
+                  <span className="unseen">done</span> {[step.detail, tookOf(step.seconds)].filter(Boolean).join(" · ")}
                 </>
               ) : (
                 OF_STEP[step.status]
