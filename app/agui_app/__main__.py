@@ -84,6 +84,8 @@ class Front:
             await self._stack.enter_async_context(app.router.lifespan_context(app))
         except Exception as exc:  # whatever it is, the instance cannot serve and must say so and go
             self.failure = exc
+            if not type(exc).__module__.startswith("agui_app."):  # ours say what is wrong; others need their trace
+                logger.exception("the application cannot start")
             if self.server is not None:
                 self.server.should_exit = True
             return

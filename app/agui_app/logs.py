@@ -1,19 +1,47 @@
 """Structured logs: one JSON object a line, in the fields that Cloud Logging reads.
 
-Fields: https://cloud.google.com/logging/docs/structured-logging. Message content of conversations is never logged.
+Fields: https://cloud.google.com/logging/docs/structured-logging. Errors have the shape that Error Reporting captures
+and groups: https://cloud.google.com/error-reporting/docs/formatting-error-messages. What users wrote and secrets are
+never logged, not even inside the text of somebody else's exception.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import traceback
 from datetime import UTC, datetime
 from typing import Any
 
-_SEVERITY = {"WARNING": "WARNING", "ERROR": "ERROR", "CRITICAL": "CRITICAL", "DEBUG": "DEBUG"}
+_SEVERITY = {"WARNING": "WARNING", "ERROR": "ERROR", "CRITICAL": "CRITICAL", "DEBUG": "DEBUG"}  # others are INFO
 _REPORTED_ERROR = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"
+
+_HIDDEN = "[hidden]"
+# Where libraries put values into the text of their exceptions: what a user wrote, or a secret.
+_VALUES = (
+    (re.compile(r"(input_value=).*?(, input_type=)"), rf"\1{_HIDDEN}\2"),  # pydantic
+    (re.compile(r"(invalid input for query argument \$\d+: ).*"), rf"\1{_HIDDEN}"),  # asyncpg
+    (re.compile(r"(DETAIL:  ?).*"), rf"\1{_HIDDEN}"),  # PostgreSQL
+    (re.compile(r"(\[parameters: ).*"), rf"\1{_HIDDEN}]"),  # SQLAlchemy
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(@)", re.I), rf"\1{_HIDDEN}\2"),  # the password of a URL
+    (re.compile(r"(\bBearer\s+)[\w.~+/=-]{6,}", re.I), rf"\1{_HIDDEN}"),
+    (
+        re.compile(
+            r"((?:^|[^\w-])(?:password|passwd|api[_-]?key|client_secret)['\"]?\s*[=:]\s*['\"]?)[^\s'\"&,}]+", re.I
+        ),
+        rf"\1{_HIDDEN}",
+    ),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*|\bya29\.[\w-]{8,}|\bAIza[\w-]{30,}"), _HIDDEN),  # tokens and API keys
+)
+
+
+def discreet(text: str) -> str:
+    """`text` without the values that libraries put into messages, and without credentials."""
+    for pattern, replacement in _VALUES:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 class JsonFormatter(logging.Formatter):
@@ -30,18 +58,27 @@ class JsonFormatter(logging.Formatter):
             "severity": _SEVERITY.get(record.levelname, "INFO"),
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": discreet(record.getMessage()),
         }
         if self._labels:
             entry["logging.googleapis.com/labels"] = self._labels
         entry |= trace_fields(self._project)
         entry |= getattr(record, "fields", {})
-        if record.exc_info and record.exc_info[0] is not None:
-            # Error Reporting groups on the stack trace in `message` of this type.
-            entry["@type"] = _REPORTED_ERROR
-            entry["serviceContext"] = self._service
-            entry["message"] = "".join(traceback.format_exception(*record.exc_info))
+        if record.levelno >= logging.ERROR:
+            self._report(entry, record)
+        elif record.exc_info and record.exc_info[0] is not None:
+            entry["error"] = record.exc_info[0].__name__  # a stack trace would be captured as an error
         return json.dumps(entry, default=str)
+
+    def _report(self, entry: dict[str, Any], record: logging.LogRecord) -> None:
+        """Error Reporting groups by the stack trace in `message`, and without one by the place in the code."""
+        entry["@type"] = _REPORTED_ERROR
+        entry["serviceContext"] = self._service
+        if record.exc_info and record.exc_info[0] is not None:
+            entry["message"] = discreet("".join(traceback.format_exception(*record.exc_info)))
+        else:
+            place = {"filePath": record.pathname, "lineNumber": record.lineno, "functionName": record.funcName}
+            entry["context"] = {"reportLocation": place}
 
 
 def trace_fields(project: str) -> dict[str, Any]:
@@ -68,15 +105,17 @@ def configure_logs(level: str, service: str = "", revision: str = "", release: s
     root.setLevel(level)
     for noisy in ("google_adk", "ag_ui_adk", "alembic", "asyncio", "httpx"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
-    logging.getLogger("google_adk.google.adk.runners").setLevel(logging.ERROR)  # advice about caching, once a run
+    for twice in ("runners", "workflow._node_runner"):  # what fails in a run is logged with its trace by ag-ui-adk
+        logging.getLogger(f"google_adk.google.adk.{twice}").setLevel(logging.CRITICAL)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = True
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # the load balancer logs requests
     logging.captureWarnings(True)
+    sys.excepthook = lambda *info: root.critical("uncaught", exc_info=info)
 
 
 def log(logger: logging.Logger, level: int, event: str, message: str = "", **fields: Any) -> None:
     """One structured line: `event` is a stable name to filter by, `fields` land at the top level."""
-    logger.log(level, message or event, extra={"fields": {"event": event, **fields}})
+    logger.log(level, message or event, extra={"fields": {"event": event, **fields}}, stacklevel=2)

@@ -350,7 +350,7 @@ def _worded(last: Event) -> Event:
     """The last event without an exception's text, which may quote a query or an address; the log has it."""
     if last.get("code") not in _EXCEPTIONS:
         return last
-    logger.error("run failed: %s", last.get("message"))
+    logger.warning("run failed: %s", last.get("message"))  # reported as an error, with its trace, where it was caught
     return last | {"message": "The agent failed."}
 
 
