@@ -28,6 +28,9 @@ BUDGETS = {
     "app.event_added_ms": 0.3,
     "app.concurrent_run_errors": 0.0,
     "app.turn40_ratio": 1.5,
+    "frontend.entry_gzip_kb": 380.0,
+    "frontend.first_load_s": 1.5,
+    "frontend.build_s": 15.0,
 }
 
 

@@ -53,7 +53,7 @@ export function Composer({ draft, setDraft, send, stop, waitFor, field }: Compos
           Send
         </button>
       )}
-      <p id={hint} className="hint">
+      <p id={hint} className="hint" data-waits={waitFor !== null}>
         {waitFor ?? "Enter sends, Shift+Enter starts a new line"}
       </p>
     </form>
