@@ -28,6 +28,17 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
+class Application(FastAPI):
+    """FastAPI whose OpenAPI document also describes the bodies that are parsed by hand."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made once."""
+        if self.openapi_schema is None:
+            super().openapi().setdefault("components", {}).setdefault("schemas", {}).update(sse.input_schemas())
+        assert self.openapi_schema is not None
+        return self.openapi_schema
+
+
 class BodyTooLarge(Exception):
     """The request's body exceeds the limit."""
 
@@ -89,7 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.services = services
             yield
 
-    app = FastAPI(title="AG-UI concierge", version=settings.version, lifespan=lifespan)
+    app = Application(title="AG-UI concierge", version=settings.version, lifespan=lifespan)
     for router in (health.router, orders_api.router, sse.router, copilotkit.router, sockets.router):
         app.include_router(router)
     app.add_exception_handler(Refused, _refused)

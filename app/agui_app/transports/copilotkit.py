@@ -39,6 +39,7 @@ from agui_app.transports.sse import RUN_BODY, RUN_RESPONSES
 router = APIRouter(prefix="/copilotkit", tags=["copilotkit"])
 RUNTIME_VERSION = "1.74.0"  # of the protocol that CopilotKit's client expects
 AGENT_IDS = ("default", ROOT)
+AGENT_RESPONSES = RUN_RESPONSES | {404: {"description": "no such agent"}}
 
 
 @router.get("/info")
@@ -76,13 +77,13 @@ async def threads(
     return {"threads": [thread.public() for thread in found], "next": following}
 
 
-@router.post("/agent/{agent_id}/run", openapi_extra=RUN_BODY, responses=RUN_RESPONSES)  # type: ignore[arg-type]
+@router.post("/agent/{agent_id}/run", openapi_extra=RUN_BODY, responses=AGENT_RESPONSES)  # type: ignore[arg-type]
 async def run(request: Request, agent_id: str) -> Response:
     """Starts a run and streams its events."""
     return await _run(request, agent_id, await json_body(request))
 
 
-@router.post("/agent/{agent_id}/connect", openapi_extra=RUN_BODY, responses=RUN_RESPONSES)  # type: ignore[arg-type]
+@router.post("/agent/{agent_id}/connect", openapi_extra=RUN_BODY, responses=AGENT_RESPONSES)  # type: ignore[arg-type]
 async def connect(request: Request, agent_id: str) -> Response:
     """The thread so far, then its live run, if there is one."""
     return await _connect(request, agent_id, await json_body(request))
@@ -94,7 +95,7 @@ async def stop(request: Request, agent_id: str, thread_id: str) -> dict[str, Any
     return await _stop(request, agent_id, thread_id)
 
 
-@router.post("", openapi_extra=RUN_BODY, responses=RUN_RESPONSES, response_model=None)  # type: ignore[arg-type]
+@router.post("", openapi_extra=RUN_BODY, responses=AGENT_RESPONSES, response_model=None)  # type: ignore[arg-type]
 async def single_endpoint(request: Request) -> Response | dict[str, Any]:
     """The single-endpoint form of all of the above."""
     call = await json_body(request)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ag_ui.core import RunAgentInput
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
+from pydantic.json_schema import models_json_schema
 
 from agui_app.transports.common import (
     caller,
@@ -19,7 +23,7 @@ router = APIRouter(tags=["ag-ui"])
 RUN_BODY = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": {"type": "object", "required": ["threadId", "runId"]}}},
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RunAgentInput"}}},
     }
 }
 RUN_RESPONSES = {
@@ -32,6 +36,17 @@ RUN_RESPONSES = {
     429: {"description": "too many live runs"},
     503: {"description": "instance full, or identity unavailable"},
 }
+
+
+def input_schemas() -> dict[str, Any]:
+    """JSON schemas of a run's input, for the OpenAPI document: bodies are parsed by hand, so FastAPI knows none."""
+    _, schemas = models_json_schema([(RunAgentInput, "validation")], ref_template="#/components/schemas/{model}")
+    models: dict[str, Any] = schemas["$defs"]
+    model = models["RunAgentInput"]
+    model["required"] = ["threadId", "runId"]  # what is missing else is empty
+    for name in model["required"]:
+        model["properties"][name] |= {"minLength": 1, "maxLength": 128}
+    return models
 
 
 @router.post("/agent", openapi_extra=RUN_BODY, responses=RUN_RESPONSES)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Whatever is sent to whatever the OpenAPI document offers: never an unexpected 5xx, and the instance lives."""
+"""Whatever is sent in place of a run's input or of a frame: an answer that ends, no 5xx, and the instance lives."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import json
 from urllib.parse import quote
 
 import httpx
-import pytest
 import websockets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 SETTINGS = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -45,37 +44,11 @@ run_inputs = st.fixed_dictionaries(
         "body": values,
     },
 )
-bodies = st.one_of(run_inputs, values)
 
 
 def send(app, method: str, path: str, body) -> httpx.Response:
     content = None if body is None else json.dumps(body, ensure_ascii=True).encode()
     return httpx.request(method, app.url + path, content=content, timeout=60)
-
-
-def routes(app) -> list[tuple[str, str]]:
-    document = app.get("/openapi.json").json()
-    return [(method.upper(), path) for path, item in document["paths"].items() for method in item]
-
-
-@pytest.fixture(scope="module")
-def offered(app_instances):
-    found = routes(app_instances[0])
-    assert ("POST", "/agent") in found
-    assert ("POST", "/copilotkit/agent/{agent_id}/stop/{thread_id}") in found
-    return found
-
-
-@SETTINGS
-@given(data=st.data())
-def test_no_request_makes_a_5xx(app_instances, offered, data):
-    method, path = data.draw(st.sampled_from(offered))
-    agent = data.draw(st.sampled_from(["default", "concierge", "nobody"]) | words)
-    thread, order = data.draw(words), data.draw(words)
-    path = path.replace("{agent_id}", quote(agent, safe="")).replace("{thread_id}", quote(thread, safe=""))
-    path = path.replace("{order_id}", quote(order, safe=""))
-    response = send(app_instances[0], method, path, data.draw(bodies) if method == "POST" else None)
-    assert response.status_code < 500, response.text
 
 
 @SETTINGS
