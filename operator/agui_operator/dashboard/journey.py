@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from agui_operator.api.conditions import ConditionType
 from agui_operator.core.requests import ANNOTATIONS
 from agui_operator.core.rollout import Event, Phase, allowed
 from agui_operator.core.snapshot import RequestKind
 from agui_operator.dashboard.board import Entry
 from agui_operator.dashboard.facts import items, mapping, number, text
-from agui_operator.dashboard.rows import condition
 
 
 class Mark(StrEnum):
@@ -24,7 +22,7 @@ class Mark(StrEnum):
     HELD = "held"
     FAILED = "failed"
     AHEAD = "ahead"
-    SKIPPED = "skipped"  # the rollout was taken back before
+    SKIPPED = "skipped"  # not asked for by the spec, or the rollout was taken back before
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +44,21 @@ class Command:
     line: str
 
 
-# the phases of a rollout that goes well, in order, and the condition that each establishes
-_WAY: tuple[tuple[Phase, str, ConditionType], ...] = (
-    (Phase.RESOLVING, "Tags become digests, secrets get version numbers", ConditionType.SPEC_ACCEPTED),
-    (Phase.BACKING_UP, "The database is backed up", ConditionType.DATABASE_READY),
-    (Phase.MIGRATING, "The schema moves forward", ConditionType.MIGRATED),
-    (Phase.PUBLISHING, "The browser's files are published", ConditionType.ASSETS_PUBLISHED),
-    (Phase.STAGING, "The revision starts at 0 %", ConditionType.REVISION_READY),
-    (Phase.SMOKING, "The checks run against it", ConditionType.SMOKE_PASSED),
-    (Phase.PROGRESSING, "Traffic moves step by step", ConditionType.ANALYSIS_PASSED),
-    (Phase.PROMOTING, "All traffic and the page switch over", ConditionType.PROMOTED),
-    (Phase.BAKING, "The checks run again, alerts are set", ConditionType.ALERTS_CONFIGURED),
-    (Phase.HEALTHY, "The release is the stable one", ConditionType.READY),
+# the phases of a rollout that goes well, in order
+_WAY: tuple[tuple[Phase, str], ...] = (
+    (Phase.RESOLVING, "Tags become digests, secrets get version numbers"),
+    (Phase.BACKING_UP, "The database is backed up"),
+    (Phase.MIGRATING, "The schema moves forward"),
+    (Phase.PUBLISHING, "The browser's files are published"),
+    (Phase.STAGING, "The revision starts at 0 %"),
+    (Phase.SMOKING, "The checks run against it"),
+    (Phase.PROGRESSING, "Traffic moves step by step"),
+    (Phase.PROMOTING, "All traffic and the page switch over"),
+    (Phase.BAKING, "The checks run again, alerts are set"),
+    (Phase.HEALTHY, "The release is the stable one"),
 )
-_PLACE = {str(phase): place for place, (phase, _, _) in enumerate(_WAY)} | {
-    str(Phase.PAUSED): [phase for phase, _, _ in _WAY].index(Phase.PROGRESSING)
+_PLACE = {str(phase): place for place, (phase, _) in enumerate(_WAY)} | {
+    str(Phase.PAUSED): [phase for phase, _ in _WAY].index(Phase.PROGRESSING)
 }
 _BACK = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.FAILED})
 
@@ -80,20 +78,17 @@ def way(entry: Entry) -> list[Station]:
     phase = text(entry.status, "phase")
     stopped_in = text(entry.status, "rollout", "cause", "phase") if phase in _BACK else ""
     place = _PLACE.get(stopped_in or phase, -1)
-    stations = [
-        Station(
-            name=str(name),
-            what=what,
-            mark=_mark(index, place, phase),
-            detail=_detail(entry, kind, index, place, phase),
-            steps=_canary(entry, _mark(index, place, phase)) if name is Phase.PROGRESSING else (),
-        )
-        for index, (name, what, kind) in enumerate(_WAY)
-    ]
+    stations = []
+    for index, (name, what) in enumerate(_WAY):
+        mark, unasked = _mark(index, place, phase), _unasked(entry, name)
+        if unasked and mark in (Mark.DONE, Mark.AHEAD):
+            mark, what = Mark.SKIPPED, unasked
+        steps = _canary(entry, mark) if name is Phase.PROGRESSING else ()
+        stations.append(Station(str(name), what, mark, _why(entry) if mark is Mark.FAILED else "", steps))
     if phase in _BACK:
-        message = text(entry.status, "rollout", "cause", "message")
         mark = Mark.CURRENT if phase == Phase.ROLLING_BACK else Mark.DONE
-        stations.append(Station(phase, "Everything goes back to stable, as one unit", mark, message))
+        what = "Nothing of it was public" if phase == Phase.FAILED else "Everything goes back to stable, as one unit"
+        stations.append(Station(phase, what, mark))
     return stations
 
 
@@ -136,19 +131,33 @@ def _mark(index: int, place: int, phase: str) -> Mark:
     return Mark.HELD if phase == Phase.PAUSED else Mark.CURRENT
 
 
-def _detail(entry: Entry, kind: ConditionType, index: int, place: int, phase: str) -> str:
-    """The sentence of the condition where the rollout is; elsewhere the name says enough."""
-    if index != place or phase == Phase.HEALTHY:
-        return ""
-    if phase in _BACK:
-        return text(entry.status, "rollout", "cause", "reason")
-    return text(condition(entry, kind), "message")
+def _why(entry: Entry) -> str:
+    """Why the rollout ended where it did."""
+    cause = mapping(entry.status, "rollout", "cause")
+    return ": ".join(part for part in (text(cause, "reason"), text(cause, "message")) if part)
+
+
+def _unasked(entry: Entry, phase: Phase) -> str:
+    """Why a release has nothing to do in a phase, where the spec leaves its part out."""
+    spec = entry.spec
+    migrations = mapping(spec, "migrations")
+    if phase in (Phase.BACKING_UP, Phase.MIGRATING) and not migrations:
+        return "The spec has no migrations"
+    if phase is Phase.BACKING_UP and text(migrations, "backup") == "Never":
+        return "The spec asks for no backup"
+    if phase is Phase.PUBLISHING and not mapping(spec, "frontend"):
+        return "The spec has no page"
+    if phase is Phase.SMOKING and not items(spec, "smoke"):
+        return "The spec has no checks"
+    if phase is Phase.PROGRESSING and not items(spec, "strategy", "canary", "steps"):
+        return "The spec asks for no steps"
+    return ""
 
 
 def _canary(entry: Entry, mark: Mark) -> tuple[Station, ...]:
     """The steps of the canary. `rollout.step` counts those that are done."""
     done = number(entry.status, "rollout", "step") or 0
-    steps = items(mapping(entry.spec, "strategy", "canary"), "steps")
+    steps = items(entry.spec, "strategy", "canary", "steps")
     return tuple(
         Station(f"Step {index + 1}", _step(step), _mark_of_step(index, done, mark)) for index, step in enumerate(steps)
     )

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.dashboard.board import Entry
-from agui_operator.dashboard.facts import items, mapping, moment, number, text
+from agui_operator.dashboard.facts import items, moment, number, text
 
 
 class Tone(StrEnum):
@@ -91,7 +91,7 @@ def row_of(entry: Entry) -> Row:
         weight=number(status, "rollout", "weight"),
         waiting=text(status, "waitingFor", "what"),
         unblock=text(status, "waitingFor", "unblockWith"),
-        reason="" if fine else text(ready, "reason"),
+        reason=_reason(phase, text(ready, "reason")) if not fine else "",
         message=text(status, "message"),
         since=moment(status, "rollout", "since"),
         created=moment(entry.created),
@@ -122,9 +122,14 @@ def asked_weight(entry: Entry) -> int | None:
     if phase not in (Phase.PROGRESSING, Phase.PAUSED):
         return 0 if phase in IN_FLIGHT or phase in _STOPPED else None
     done = number(entry.status, "rollout", "step") or 0
-    steps = items(mapping(entry.spec, "strategy", "canary"), "steps")[: done + 1]
+    steps = items(entry.spec, "strategy", "canary", "steps")[: done + 1]
     weights = [weight for step in steps if (weight := number(step, "setWeight")) is not None]
     return weights[-1] if weights else 0
+
+
+def _reason(phase: str, reason: str) -> str:
+    """Nothing where the reason is only the phase once more."""
+    return "" if reason == phase else reason
 
 
 def _tone(phase: str, *, fine: bool, stalled: bool) -> Tone:

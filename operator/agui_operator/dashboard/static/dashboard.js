@@ -49,7 +49,6 @@ function tell(time) {
   const words = {
     ago: () => span(past),
     for: () => span(past),
-    since: () => `since ${span(past)}`,
     until: () => (left > 0 ? `in ${span(left)}` : "now"),
     at: () => new Date(at).toLocaleTimeString([], { hour12: false }),
   }[time.dataset.show];
