@@ -29,6 +29,10 @@ class RunExists(Exception):
     """This run id was used in this thread before."""
 
 
+class ThreadFull(Exception):
+    """The thread has had as many runs as a thread may have."""
+
+
 class TooManyRuns(Exception):
     """The user has as many live runs as allowed."""
 
@@ -51,23 +55,25 @@ class EventLog:
         self._single = engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement needs no transaction
         self.instance = instance
 
-    async def claim(self, user: str, thread: str, run_id: str, runs_per_user: int) -> int:
+    async def claim(self, user: str, thread: str, run_id: str, runs_per_user: int, runs_per_thread: int) -> int:
         """Makes this run the thread's live one; returns its first sequence number.
 
-        Raises ThreadBusy, RunExists, TooManyRuns.
+        Raises ThreadBusy, RunExists, ThreadFull, TooManyRuns.
         """
         keys = {"user": user, "thread": thread, "run": run_id, "instance": self.instance}
         async with self._single.connect() as connection:
-            first = await connection.scalar(_CLAIM, keys | {"most": runs_per_user})
+            first = await connection.scalar(_CLAIM, keys | {"most": runs_per_user, "whole": runs_per_thread})
             if first is not None:
                 return int(first)
-            row = (await connection.execute(_WHY_NOT, keys)).one()
+            row = (await connection.execute(_WHY_NOT, keys | {"whole": runs_per_thread})).one()
         if row.run_known:
             raise RunExists(run_id)
         if row.busy and await self.reap(user, thread):
-            return await self.claim(user, thread, run_id, runs_per_user)
+            return await self.claim(user, thread, run_id, runs_per_user, runs_per_thread)
         if row.busy:
             raise ThreadBusy(thread)
+        if row.whole:
+            raise ThreadFull(thread)
         raise TooManyRuns(user)
 
     async def append(self, user: str, thread: str, run_id: str, first: int, events: Sequence[str]) -> None:
@@ -190,11 +196,13 @@ INSERT INTO agent_runs (user_id, thread_id, run_id, instance, first_seq)
 SELECT :user, :thread, :run, :instance,
        1 + coalesce((SELECT max(last_seq) FROM agent_runs WHERE user_id = :user AND thread_id = :thread), 0)
 WHERE (SELECT count(*) FROM agent_runs WHERE user_id = :user AND status = 'running') < :most
+  AND (SELECT count(*) FROM agent_runs WHERE user_id = :user AND thread_id = :thread) < :whole
 ON CONFLICT DO NOTHING RETURNING first_seq
 """)
 _WHY_NOT = text("""
 SELECT EXISTS (SELECT 1 FROM agent_runs WHERE user_id = :user AND thread_id = :thread AND run_id = :run) AS run_known,
-       EXISTS (SELECT 1 FROM agent_runs WHERE user_id = :user AND thread_id = :thread AND status = 'running') AS busy
+       EXISTS (SELECT 1 FROM agent_runs WHERE user_id = :user AND thread_id = :thread AND status = 'running') AS busy,
+       (SELECT count(*) FROM agent_runs WHERE user_id = :user AND thread_id = :thread) >= :whole AS whole
 """)
 _APPEND = text("""
 WITH added AS (

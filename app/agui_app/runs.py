@@ -25,7 +25,7 @@ from opentelemetry.context import Context
 from sqlalchemy.exc import SQLAlchemyError
 
 from agui_app.agents import APP_NAME, Agents
-from agui_app.event_log import EventLog
+from agui_app.event_log import EventLog, ThreadFull
 from agui_app.logs import log
 from agui_app.reopen import reopen
 from agui_app.run_context import RunContext, enter_run
@@ -138,7 +138,11 @@ class Runs:
             raise InstanceFull()
         self._starting += 1
         try:
-            first = await self._log.claim(user, request.thread_id, request.run_id, self._limits.runs_per_user)
+            first = await self._log.claim(
+                user, request.thread_id, request.run_id, self._limits.runs_per_user, _most_runs(request, self._limits)
+            )
+        except ThreadFull:
+            raise InvalidRun(_full(self._limits)) from None
         finally:
             self._starting -= 1
         run = Run(user, request.thread_id, request.run_id, first, synthetic, trace=trace, asked_at=asked)
@@ -337,7 +341,17 @@ def _check(request: RunAgentInput, limits: Limits) -> None:
         if not usable_id(value):
             raise InvalidRun(f"{name} must have 1 to 128 printable characters")
     if len(request.messages) > limits.messages_per_thread:
-        raise InvalidRun(f"a thread may have {limits.messages_per_thread} messages; start a new one")
+        raise InvalidRun(_full(limits))
+
+
+def _full(limits: Limits) -> str:
+    return f"a thread may have {limits.messages_per_thread} messages; start a new one"
+
+
+def _most_runs(request: RunAgentInput, limits: Limits) -> int:
+    """Everything that a thread keeps grows with its runs: events, state, ADK's ledger of messages. What is open in a
+    full thread can still be answered."""
+    return limits.messages_per_thread * (2 if request.resume else 1)
 
 
 def _tell_notes(run: Run, context: RunContext) -> None:
