@@ -59,7 +59,16 @@ function useApprovals() {
             status: "resolved" as const,
             payload: { confirmed },
           }));
-          void copilotkit.runAgent({ agent, resume });
+          let heard = false;
+          const hear = () => {
+            heard = true;
+          };
+          const watch = agent.subscribe({ onToolCallResultEvent: hear, onTextMessageStartEvent: hear });
+          void copilotkit
+            .runAgent({ agent, resume })
+            // nothing came of it: the question was answered in another window, so see what came of that
+            .then(() => (heard ? undefined : copilotkit.connectAgent({ agent })))
+            .finally(() => watch.unsubscribe());
         }}
       />
     ),

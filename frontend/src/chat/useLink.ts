@@ -4,10 +4,11 @@
  * A run goes on in the backend when a page goes away. Coming back therefore means asking for the thread: the answer
  * holds all that was said and then follows the live run. Words that never arrived go back to the writing field.
  */
-import { useAgent, useCopilotKit } from "@copilotkit/react-core/v2";
+import { type Message, useAgent, useCopilotKit } from "@copilotkit/react-core/v2";
 import { useCallback, useEffect, useRef, useState } from "react";
 import { type Fault, faultOf } from "../faults";
 import { AGENT_ID, backendAnswers } from "../runtime";
+import { arrived, isUsers, type Sent, withoutUnheard } from "../sent";
 
 const WAITS = [400, 1000, 2000, 4000, 8000, 15000];
 const OFFLINE: Fault = {
@@ -23,12 +24,6 @@ export interface Link {
   readonly sending: (words: string) => void;
 }
 
-interface Sent {
-  readonly words: string;
-  /** How many messages the user has written, with this one. */
-  readonly count: number;
-}
-
 /** `restart` builds the connection anew; `unsent` gets words that the backend never took. */
 export function useLink(restart: () => void, unsent: (words: string) => void): Link {
   const { copilotkit } = useCopilotKit();
@@ -38,13 +33,13 @@ export function useLink(restart: () => void, unsent: (words: string) => void): L
   const giveBack = useRef(unsent);
   giveBack.current = unsent;
 
-  const userMessages = useCallback(() => agent.messages.filter((message) => message.role === "user").length, [agent]);
+  const joining = useRef(false); // what is said then may answer somebody else's words
   const takeBack = useCallback(() => {
     const unheard = sent.current;
     sent.current = null;
     if (!unheard) return;
-    const last = agent.messages.at(-1);
-    if (last?.role === "user" && last.content === unheard.words) agent.setMessages(agent.messages.slice(0, -1));
+    const kept = withoutUnheard(unheard, agent.messages);
+    if (kept.length < agent.messages.length) agent.setMessages(kept);
     giveBack.current(unheard.words);
   }, [agent]);
 
@@ -61,10 +56,10 @@ export function useLink(restart: () => void, unsent: (words: string) => void): L
         setFault((now) => (now?.kind === "lost" ? now : null));
       },
       onTextMessageStartEvent: () => {
-        sent.current = null;
+        if (!joining.current) sent.current = null;
       },
       onToolCallStartEvent: () => {
-        sent.current = null;
+        if (!joining.current) sent.current = null;
       },
     });
     const offline = () => setFault(OFFLINE);
@@ -94,19 +89,25 @@ export function useLink(restart: () => void, unsent: (words: string) => void): L
         if (left || !(await backendAnswers()) || left) continue;
         setFault(null);
         if (copilotkit.runtimeConnectionStatus !== "connected") {
+          if (sent.current) giveBack.current(sent.current.words); // kept, should they not have arrived
           restart();
           return;
         }
-        let heard = false;
         const watch = agent.subscribe({
-          onMessagesSnapshotEvent: () => {
-            heard = true;
+          onMessagesSnapshotEvent: ({ event }) => {
+            // at once: the live run that follows may take its time
+            if (sent.current && arrived(sent.current, event.messages as Message[])) sent.current = null;
+            else setTimeout(takeBack); // when the snapshot is in place
           },
         });
-        await copilotkit.connectAgent({ agent });
-        watch.unsubscribe();
-        if (sent.current && (!heard || userMessages() < sent.current.count)) takeBack();
-        sent.current = null;
+        joining.current = true;
+        try {
+          await copilotkit.connectAgent({ agent });
+        } finally {
+          joining.current = false;
+          watch.unsubscribe();
+        }
+        takeBack(); // a thread that nobody knows has no messages to tell
         return;
       }
     };
@@ -116,7 +117,7 @@ export function useLink(restart: () => void, unsent: (words: string) => void): L
       wake();
       window.removeEventListener("online", online);
     };
-  }, [lost, copilotkit, agent, restart, takeBack, userMessages]);
+  }, [lost, copilotkit, agent, restart, takeBack]);
 
   return {
     fault,
@@ -124,9 +125,9 @@ export function useLink(restart: () => void, unsent: (words: string) => void): L
     sending: useCallback(
       (words) => {
         setFault(null);
-        sent.current = { words, count: userMessages() + 1 };
+        sent.current = { words: words.trim(), before: agent.messages.filter(isUsers).length };
       },
-      [userMessages],
+      [agent],
     ),
   };
 }
