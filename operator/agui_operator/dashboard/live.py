@@ -23,7 +23,8 @@ from agui_operator.dashboard.rows import Filter
 
 HEARTBEAT = 15.0  # seconds; shorter than the idle timeouts of proxies
 WRITE_SECONDS = 10.0  # a reader that takes nothing for so long is let go
-CALM = 0.2  # seconds between two events of one stream: the first change goes out at once, a storm is combined
+CALM = 0.05  # seconds between two events of one stream: the first change goes out at once, a storm is combined
+_SHARE = 0.05  # of the loop's time that all streams together may take for rendering; the rest is the releases'
 
 
 class Source(Protocol):
@@ -109,18 +110,20 @@ async def stream(response: web.StreamResponse, board: Board, pages: Pages, sourc
     with board.listen() as bell:
         while not site.closing:
             bell.clear()
-            sent = loop.time()
             if standing is not (now := site.standing()):
                 standing = now
                 await _send(response, _event("standing", {"standing": pages.standing(now)}))
+            began = loop.time()
             change = source.changes()
+            spent = loop.time() - began
             if change is not None:
                 await _send(response, _event(*change, mark(board)))
             try:
                 await asyncio.wait_for(bell.wait(), HEARTBEAT)
             except TimeoutError:
                 await _send(response, b": still here\n\n")
-            await asyncio.sleep(max(0.0, sent + CALM - loop.time()) if change is not None else 0)
+            calm = max(CALM, spent * board.listeners / _SHARE)
+            await asyncio.sleep(max(0.0, began + calm - loop.time()))
 
 
 class Site(Protocol):

@@ -51,6 +51,9 @@ class Pages:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._lines: dict[str, tuple[int, Row, str]] = {}
+        self._arranged: list[Row] = []
+        self._summary = ""
+        self._at = -1  # revision of the board that the three above are of
         self._env = Environment(
             loader=PackageLoader("agui_operator.dashboard"),
             autoescape=True,
@@ -67,7 +70,7 @@ class Pages:
     def listed(self, wanted: Filter) -> Listed:
         """The lines that the filter lets through."""
         self._refresh()
-        rows = arrange(row for _, row, _ in self._lines.values() if wanted.lets(row))
+        rows = [row for row in self._arranged if wanted.lets(row)]
         return Listed(tuple(rows[:ROWS]), max(0, len(rows) - ROWS))
 
     def list_page(self, wanted: Filter, standing: Standing, mark: str, query: str) -> str:
@@ -96,11 +99,13 @@ class Pages:
     def summary(self) -> str:
         """How many objects are in which state, of all that there are."""
         self._refresh()
-        counts = Counter(row.tone for _, row, _ in self._lines.values())
-        shown = [(str(tone), counts[tone], _WORDS[tone]) for tone in Tone if counts[tone]]
-        return self._env.get_template("summary.html").render(counts=shown)
+        return self._summary
 
     def _refresh(self) -> None:
+        """Once per change of the board, however many look."""
+        if self._at == self._board.revision:
+            return
+        self._at = self._board.revision
         entries = self._board.entries
         for entry in entries:
             known = self._lines.get(entry.uid)
@@ -110,6 +115,10 @@ class Pages:
         if len(self._lines) > len(entries):
             there = {entry.uid for entry in entries}
             self._lines = {uid: line for uid, line in self._lines.items() if uid in there}
+        self._arranged = arrange(row for _, row, _ in self._lines.values())
+        counts = Counter(row.tone for row in self._arranged)
+        shown = [(str(tone), counts[tone], _WORDS[tone]) for tone in Tone if counts[tone]]
+        self._summary = self._env.get_template("summary.html").render(counts=shown)
 
     # --- one object ----------------------------------------------------------------------------------------------
 

@@ -84,6 +84,7 @@ const receive = {
   },
   lines(content) {
     const body = document.getElementById("lines");
+    const focused = document.activeElement.closest("#lines tr")?.id;
     for (const [key, html] of Object.entries(content.lines ?? {})) {
       let line = document.getElementById(`r-${key}`);
       const known = line !== null;
@@ -102,6 +103,9 @@ const receive = {
         if (body.children[index] !== line) body.insertBefore(line, body.children[index] ?? null);
       });
       empty.hidden = wanted.length > 0;
+      // a line that was moved has lost the focus
+      if (focused && document.activeElement === document.body)
+        document.getElementById(focused)?.querySelector("a").focus({ preventScroll: true });
     }
     if (content.summary !== undefined) swap(document.getElementById("summary"), content.summary, true);
   },

@@ -1,0 +1,110 @@
+"""The dashboard in a real browser: it follows by itself, keeps the focus, fits a phone, runs nothing of an object."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from agui_dev.screenshots.browser import Page, browser, find_chromium
+from agui_operator.dashboard.board import Board
+from agui_operator.dashboard.pages import Standing
+from agui_operator.dashboard.site import Site
+from dashboard_objects import body, status
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(90),
+    pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine"),
+]
+UID = "uid-demo-shop"
+LIVE = "document.querySelector('.live').dataset.liveState === 'on'"
+
+
+@dataclass(slots=True)
+class Open:
+    """A board and a browser that looks at it."""
+
+    board: Board
+    page: Page
+    address: str
+
+    async def at(self, path: str, *, script: bool = True) -> None:
+        await self.page.open(self.address + path, script=script)
+        if script:
+            await self.page.until(LIVE)
+
+    def write(self, phase: str, name: str = "shop", **parts: Any) -> None:
+        self.board.status_written("demo", name, f"uid-demo-{name}", status(phase, **parts))
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[Open]:
+    board = Board()
+    site = Site(board, lambda: Standing.ACTIVE)
+    port = await site.start("127.0.0.1", 0)
+    try:
+        async with browser() as page:
+            await page.look(width=1280, height=800)
+            yield Open(board, page, f"http://127.0.0.1:{port}")
+    finally:
+        await site.stop()
+
+
+async def test_the_list_and_the_page_follow_without_a_reload(opened: Open) -> None:
+    page = opened.page
+    for name in ("alpha", "shop"):
+        opened.board.seen(body(name))
+        opened.write("Healthy", name)
+    await opened.at("/")
+    await page.ask("window.same = true; document.querySelector('#r-2 a').focus()")
+    opened.write("RolledBack")
+    await page.until("document.querySelector('tbody tr').id === 'r-2'")
+    assert await page.ask("document.querySelector('#r-2 .phase').textContent") == "RolledBack"
+    assert await page.ask("document.activeElement.closest('tr').id") == "r-2", "the focus stays where it was"
+    opened.board.seen(body("newest"))
+    await page.until("document.querySelectorAll('tbody tr').length === 3")
+    opened.board.gone("uid-demo-alpha")
+    await page.until("document.querySelectorAll('tbody tr').length === 2")
+    assert await page.ask("window.same") is True, "the page was loaded again"
+
+    await opened.at("/d/demo/shop")
+    opened.write("Progressing", rollout={"step": 1, "weight": 10})
+    await page.until("document.querySelector('.steps [aria-current]')?.textContent.includes('Verdict')")
+    opened.board.gone(UID)
+    await page.until("!document.getElementById('gone').hidden")
+    assert page.problems == []
+
+
+async def test_nothing_of_an_object_runs_and_the_policy_would_stop_it(opened: Open) -> None:
+    page = opened.page
+    attack = "</td><img src=x onerror='window.harmed=1'><script>window.harmed=1</script>"
+    opened.board.seen(body(version=attack))
+    opened.write("Failed", message=attack, waitingFor={"what": attack})
+    for path in ("/", "/d/demo/shop"):
+        await opened.at(path)
+        opened.write("Failed", message=attack + path)  # and once more through the script
+        await page.until(f"document.body.textContent.includes({attack + path!r})")
+        assert await page.ask("window.harmed === undefined && !document.querySelector('img')")
+    assert page.problems == []
+    await page.ask("document.body.insertAdjacentHTML('beforeend', '<b onclick=\"window.harmed=1\" id=b>x</b>')")
+    await page.ask("document.getElementById('b').click()")
+    assert await page.ask("window.harmed") is None
+    assert any("Content Security Policy" in problem for problem in page.problems)
+
+
+async def test_it_works_without_a_script_and_on_a_phone(opened: Open) -> None:
+    page = opened.page
+    opened.board.seen(body())
+    opened.write("Progressing", rollout={"step": 1, "weight": 10}, waitingFor={"what": "w" * 300})
+    await page.look(width=360, height=740, phone=True)
+    for path in ("/", "/d/demo/shop"):
+        await opened.at(path)
+        assert await page.ask("document.documentElement.scrollWidth <= innerWidth"), f"{path} is wider than a phone"
+    await opened.at("/", script=False)
+    await page.call("Emulation.setScriptExecutionDisabled", value=False)
+    assert "Progressing" in await page.ask("document.getElementById('lines').textContent")
+    assert await page.ask("document.querySelector('meta[http-equiv=refresh]') !== null")
+    assert "UTC" in await page.ask("document.querySelector('time').textContent")
