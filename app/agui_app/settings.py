@@ -60,13 +60,15 @@ class Sockets:
 @dataclass(frozen=True, slots=True)
 class TelemetrySettings:
     """Where metrics and traces go. `exporters` may hold `otlp` (to OTEL_EXPORTER_OTLP_ENDPOINT) and `gcp` (Monitoring
-    and Telemetry API of `project`); empty: nothing is exported. `endpoint` is a Monitoring API without TLS."""
+    and Telemetry API of `project`); empty: nothing is exported. `endpoint` is a Monitoring API without TLS,
+    `trace_endpoint` a Telemetry API (OTLP) without sign-in."""
 
     exporters: tuple[str, ...] = ()
     interval_seconds: float = 60.0
     project: str = ""
     region: str = ""
     endpoint: str = ""
+    trace_endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +283,7 @@ def _telemetry(env: Mapping[str, str]) -> TelemetrySettings:
         project=project,
         region=env.get("GOOGLE_CLOUD_REGION", ""),
         endpoint=env.get("AGUI_MONITORING_ENDPOINT", ""),
+        trace_endpoint=env.get("AGUI_TRACE_ENDPOINT", "").rstrip("/"),
     )
 
 

@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
 
 from opentelemetry import metrics, trace
 
-from agui_app.settings import Settings, TelemetrySettings
+from agui_app.settings import Settings
 
 tracer = trace.get_tracer("agui_app")
+
+
+def data_labels(revision: str, release: str) -> dict[str, str]:
+    """What every data point says about where it comes from."""
+    return {"revision": revision or "local", "release": release or "none"}
 
 
 class Measures:
@@ -25,7 +29,7 @@ class Measures:
 
     def __init__(self, revision: str = "", release: str = "") -> None:
         meter = metrics.get_meter("agui_app")
-        self._labels = {"revision": revision or "local", "release": release or "none"}
+        self._labels = data_labels(revision, release)
         self._runs = meter.create_counter("agui.runs", "1", "Runs that ended, by status.")
         self._seconds = meter.create_histogram("agui.run.duration", "s", "From the request to the last event.")
         self._first = meter.create_histogram("agui.run.first_token", "s", "From the request to the first answer.")
@@ -93,6 +97,8 @@ def configure_telemetry(settings: Settings, instance: str) -> Callable[[], None]
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    from agui_app.exporters import metric_exporters, span_exporters
+
     resource = Resource.create(
         {
             "service.name": settings.service or "agui-app",
@@ -106,11 +112,12 @@ def configure_telemetry(settings: Settings, instance: str) -> Callable[[], None]
     )
     every = wanted.interval_seconds * 1000
     readers = [
-        PeriodicExportingMetricReader(exporter, export_interval_millis=every) for exporter in _metric_exporters(wanted)
+        PeriodicExportingMetricReader(exporter, export_interval_millis=every)
+        for exporter in metric_exporters(wanted, data_labels(settings.revision, settings.release))
     ]
     meters = MeterProvider(resource=resource, metric_readers=readers, shutdown_on_exit=False)
     tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
-    for span_exporter in _span_exporters(wanted):
+    for span_exporter in span_exporters(wanted):
         tracers.add_span_processor(BatchSpanProcessor(span_exporter))
     metrics.set_meter_provider(meters)
     trace.set_tracer_provider(tracers)
@@ -120,49 +127,3 @@ def configure_telemetry(settings: Settings, instance: str) -> Callable[[], None]
         tracers.shutdown()
 
     return flush
-
-
-def _metric_exporters(wanted: TelemetrySettings) -> list[Any]:
-    exporters: list[Any] = []
-    if "otlp" in wanted.exporters:
-        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-
-        exporters.append(OTLPMetricExporter())
-    if "gcp" in wanted.exporters:
-        from opentelemetry.exporter.cloud_monitoring import CloudMonitoringMetricsExporter
-
-        exporters.append(
-            CloudMonitoringMetricsExporter(project_id=wanted.project, client=_monitoring_client(wanted.endpoint))
-        )
-    return exporters
-
-
-def _monitoring_client(endpoint: str) -> Any:
-    """None (Google's endpoint, TLS, Application Default Credentials) unless a plain endpoint is named."""
-    if not endpoint:
-        return None
-    import grpc
-    from google.cloud.monitoring_v3 import MetricServiceClient
-    from google.cloud.monitoring_v3.services.metric_service.transports import MetricServiceGrpcTransport
-
-    target = endpoint.removeprefix("http://")
-    return MetricServiceClient(transport=MetricServiceGrpcTransport(channel=grpc.insecure_channel(target)))
-
-
-def _span_exporters(wanted: TelemetrySettings) -> list[Any]:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-    exporters: list[Any] = []
-    if "otlp" in wanted.exporters:
-        exporters.append(OTLPSpanExporter())
-    if "gcp" in wanted.exporters and not wanted.endpoint:
-        import google.auth
-        from google.auth.transport.requests import AuthorizedSession
-
-        credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/trace.append"])
-        exporters.append(
-            OTLPSpanExporter(
-                endpoint="https://telemetry.googleapis.com/v1/traces", session=AuthorizedSession(credentials)
-            )
-        )
-    return exporters
