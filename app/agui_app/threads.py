@@ -89,9 +89,7 @@ def turns_of(events: Sequence[Event]) -> dict[str, int]:
     for event in events:
         if event.author == "user" and event.content and any(part.text for part in event.content.parts or []):
             count += 1
-            turns[event.invocation_id] = count
-        else:
-            turns.setdefault(event.invocation_id, count)
+        turns.setdefault(event.invocation_id, count)
     return turns
 
 
