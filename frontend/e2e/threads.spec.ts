@@ -24,6 +24,20 @@ test("the list is the user's, in every browser, with what waits for an approval"
   await other.close();
 });
 
+test("the list follows an answer that goes on in another conversation", async ({ desk, page }) => {
+  await desk.open();
+  await desk.say("research slow birch stool");
+  await expect(page.locator(".pipeline")).toBeVisible();
+  await page.getByRole("button", { name: "New conversation" }).click();
+  await expect(page.getByRole("heading", { name: "How may I help?" })).toBeVisible();
+  const line = page.locator("#threads li", { hasText: "research slow birch stool" }).first();
+  await expect(line).toContainText("Being answered");
+  await expect(line.locator("time")).toBeVisible({ timeout: 15_000 });
+  await line.getByRole("link").click();
+  await expect(desk.conversation).toContainText("birch stool");
+  await expect(page.locator(".pipeline")).toContainText("Complete");
+});
+
 test("without a network the list is what the browser remembers, and says so", async ({ desk, page }) => {
   desk.expected.push(/Failed to load resource/);
   await desk.open();

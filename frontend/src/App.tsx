@@ -8,6 +8,7 @@ import { ThreadList } from "./ThreadList";
 import { refresh, useThreads } from "./threads";
 
 const FRESH = "concierge.fresh";
+const LOOK_AGAIN = 4000; // milliseconds
 
 export function App() {
   const addressed = useAddressedThread();
@@ -33,6 +34,13 @@ export function App() {
   useEffect(() => {
     document.title = title ? `${title} · Concierge` : "Concierge";
   }, [title]);
+
+  // an answer that goes on in another conversation may come to a question
+  useEffect(() => {
+    if (list.remembered || !list.threads.some((known) => known.running)) return;
+    const again = setTimeout(() => void refresh(), LOOK_AGAIN);
+    return () => clearTimeout(again);
+  }, [list]);
 
   useEffect(() => {
     const look = () => {

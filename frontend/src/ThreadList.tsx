@@ -30,9 +30,9 @@ function Line({ thread, current, visit, leave }: LineProps) {
     <li>
       <a href={pathOf(thread.id)} aria-current={current ? "page" : undefined} onClick={visit}>
         <span className="thread-title">{thread.title}</span>{" "}
-        {thread.waiting ? (
-          <span className="thread-waits">Waits for your approval</span>
-        ) : (
+        {thread.waiting && <span className="thread-waits">Waits for your approval</span>}
+        {thread.running && <span className="thread-runs">Being answered</span>}
+        {!thread.waiting && !thread.running && (
           <time dateTime={new Date(thread.usedAt).toISOString()}>{whenOf(thread.usedAt)}</time>
         )}
       </a>

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from agui_app.settings import PACKAGE
-from app_instance import frames, interrupt_of, resumed, said, text_of, types_of
+from app_instance import frames, interrupt_of, migrate, resumed, said, text_of, types_of
 
 CONNECT = "/copilotkit/agent/default/connect"
 LONG = " ".join(f"Rule {number} of the house." for number in range(1, 41))
@@ -97,3 +97,9 @@ def test_an_answer_that_was_stopped_comes_back_as_far_as_it_was_shown(start_app,
     (answer_kept,) = [m["content"] for m in replayed(app, thread)[1]["messages"] if m["role"] == "assistant"]
     assert answer_kept == said_live
     assert text_of(app.say(thread, "hello")).startswith("Hello!")
+
+
+def test_the_sessions_are_whole_after_all_this(app_database):
+    """Last in the file: an answer that was kept is an event like any other."""
+    done = migrate(app_database, "verify", "session-state")
+    assert done.returncode == 0, done.stdout

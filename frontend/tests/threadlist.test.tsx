@@ -1,0 +1,78 @@
+import { cleanup, render, screen, within } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { ThreadList } from "../src/ThreadList";
+import * as store from "../src/threads";
+
+vi.mock("../src/threads", async (original) => ({
+  ...(await original<typeof store>()),
+  refresh: vi.fn(async () => {}),
+  older: vi.fn(async () => {}),
+  forget: vi.fn(),
+}));
+
+const thread = (id: string, more: Partial<store.Thread> = {}): store.Thread => ({
+  id,
+  title: `about ${id}`,
+  usedAt: Date.UTC(2026, 0, 2, 12),
+  waiting: false,
+  running: false,
+  ...more,
+});
+
+beforeEach(() => {
+  window.localStorage.clear();
+  vi.clearAllMocks();
+});
+afterEach(cleanup);
+
+function shown(list: Partial<store.ThreadList>, current = "none") {
+  const begin = vi.fn();
+  render(
+    <ThreadList list={{ threads: [], more: false, remembered: false, ...list }} current={current} begin={begin} />,
+  );
+  return begin;
+}
+
+describe("ThreadList", () => {
+  it("says of each conversation what it waits for, or when it was used", () => {
+    shown({ threads: [thread("a", { waiting: true }), thread("b", { running: true }), thread("c")] }, "b");
+    const [a, b, c] = screen.getAllByRole("link");
+    expect(a?.textContent).toBe("about a Waits for your approval");
+    expect(b?.textContent).toBe("about b Being answered");
+    expect(b?.getAttribute("aria-current")).toBe("page");
+    expect(c?.getAttribute("href")).toBe("/t/c");
+    expect(
+      within(c as HTMLElement)
+        .getByRole("time", { hidden: true })
+        .getAttribute("datetime"),
+    ).toContain("2026-01-02");
+  });
+
+  it("asks for older ones only where there are any", async () => {
+    shown({ threads: [thread("a")], more: true });
+    await userEvent.click(screen.getByRole("button", { name: "Older conversations" }));
+    expect(store.older).toHaveBeenCalledOnce();
+    cleanup();
+    shown({ threads: [thread("a")] });
+    expect(screen.queryByRole("button", { name: "Older conversations" })).toBeNull();
+  });
+
+  it("says that it is only remembered", () => {
+    shown({ remembered: true });
+    expect(screen.getByText(/As this browser remembers it/)).toBeTruthy();
+  });
+
+  it("is asked for when the drawer opens, and goes to the beginning when the open one is taken off", async () => {
+    const begin = shown({ threads: [thread("a"), thread("b")] }, "b");
+    const opener = screen.getByRole("button", { name: /^Conversations/ });
+    await userEvent.click(opener);
+    await userEvent.click(opener);
+    expect(store.refresh).toHaveBeenCalledOnce();
+    await userEvent.click(screen.getByRole("button", { name: "Take “about a” off the list" }));
+    expect(store.forget).toHaveBeenLastCalledWith("a");
+    expect(begin).not.toHaveBeenCalled();
+    await userEvent.click(screen.getByRole("button", { name: "Take “about b” off the list" }));
+    expect(begin).toHaveBeenCalledOnce();
+  });
+});
