@@ -51,6 +51,9 @@ def main() -> None:
 @click.option("--metric-period-seconds", default=1.0, show_default=True)
 @click.option("--idle-seconds", default=60.0, show_default=True, help="Until an instance without traffic is stopped.")
 @click.option("--max-instances", default=4, show_default=True, help="The most instances of one revision here.")
+@click.option(
+    "--sql-certificate-seconds", default=3600.0, show_default=True, help="Of Cloud SQL's client certificates."
+)
 @click.option("--engine", type=click.Choice(["process"]), default="process", show_default=True)
 def serve(**options: Any) -> None:
     """Serve a local cloud until SIGTERM or Ctrl-C; prints one JSON line when ready."""

@@ -29,6 +29,7 @@ class Settings:
     metric_period_seconds: float = 1.0  # sample period (Google: 60)
     idle_seconds: float = 60.0  # until an instance without traffic is stopped (Google: 15 minutes)
     max_instances: int = 4  # the most instances of one revision that this machine runs
+    sql_certificate_seconds: float = 3600.0  # how long a client certificate of Cloud SQL is valid (Google: an hour)
     ledger_memory: int = field(default=200_000)  # entries kept in memory; the file keeps all
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ def localgcp_thread(
     known = {name: options.pop(name) for name in list(options) if name in PARTS}
     modules = {path.partition(":")[0] for path in (*services, *routes)}
     if "localgcp.services.sqladmin" in modules:
-        modules.add("localgcp.backends.postgres")
+        modules |= {"localgcp.backends.postgres", "localgcp.backends.sql_tls"}
     absent = {name: Absent() for name, path in PARTS.items() if path.partition(":")[0] not in modules}
     with listen("127.0.0.1", 0) as listener:
         settings = Settings(state_dir=state_dir, port=listener.getsockname()[1], **{"lro_seconds": 0.0, **options})

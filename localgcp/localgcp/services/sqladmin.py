@@ -17,6 +17,7 @@ from localgcp.errors import ApiError, from_http
 from localgcp.rest import RestRoute, json_body, json_response
 from localgcp.services.rest_schema import checked, merged, without_nulls
 from localgcp.services.sqladmin_backups import Backups
+from localgcp.services.sqladmin_connect import Connect
 from localgcp.services.sqladmin_databases import Databases, Users
 from localgcp.services.sqladmin_operations import Json, SqlOperations, api_base, page, timestamp
 from localgcp.services.sqladmin_records import Instances as Records
@@ -37,7 +38,7 @@ def routes(cloud: Cloud) -> list[RestRoute]:
     operations, records = SqlOperations(cloud), Records(cloud)
     instances = Instances(cloud, records, operations)
     databases, users = Databases(cloud, records, operations), Users(cloud, records, operations)
-    backups = Backups(cloud, records, operations)
+    backups, connect = Backups(cloud, records, operations), Connect(cloud, records)
     one = "/projects/{project}/instances/{instance}"
     table: list[tuple[str, str, str, Callable[[web.Request, Call], Awaitable[Json]]]] = [
         ("POST", "/projects/{project}/instances", "instances.insert", instances.insert),
@@ -62,6 +63,8 @@ def routes(cloud: Cloud) -> list[RestRoute]:
         ("GET", one + "/backupRuns", "backupRuns.list", backups.list),
         ("GET", one + "/backupRuns/{id}", "backupRuns.get", backups.get),
         ("DELETE", one + "/backupRuns/{id}", "backupRuns.delete", backups.delete),
+        ("GET", one + "/connectSettings", "connect.get", connect.settings),
+        ("POST", one + ":generateEphemeralCert", "connect.generateEphemeralCert", connect.generate),
         ("GET", "/projects/{project}/operations", "operations.list", operations.list),
         ("GET", "/projects/{project}/operations/{operation}", "operations.get", operations.get),
     ]
@@ -208,13 +211,13 @@ class Instances:
             "state": "PENDING_CREATE",
             "createTime": created,
             "etag": etag_of(name, created, 1),
-            "ipAddresses": [{"type": "PRIMARY", "ipAddress": "127.0.0.1"}],
             "settings": {**settings, "settingsVersion": "1"},
         }
 
     def _shown(self, request: web.Request, record: Json) -> Json:
         link = f"{api_base(request)}/projects/{record['project']}/instances/{record['name']}"
-        return {**record, "selfLink": link}
+        address = self._cloud.sql_tls.address(record["project"], record["name"])
+        return {**record, "selfLink": link, "ipAddresses": [{"type": "PRIMARY", "ipAddress": address}]}
 
     async def _create(self, project: str, instance: str, context: Json, call: Call) -> None:
         record = self._records.existing(project, instance)
@@ -242,6 +245,7 @@ class Instances:
 
     async def _remove(self, project: str, instance: str, context: Json, call: Call) -> None:
         self._records.set_state(project, instance, "PENDING_DELETE")
+        await self._cloud.sql_tls.forget(project, instance)
         await self._postgres.delete(project, instance)
         for run in self._records.backups(project, instance):
             await self._postgres.delete_backup(project, run["id"])
