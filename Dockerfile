@@ -32,15 +32,17 @@ FROM tools AS dev
 COPY requirements/dev.txt /opt/dev.txt
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv venv --quiet --python python3 /opt/dev \
-    && /opt/uv/bin/uv pip install --quiet --require-hashes --python /opt/dev/bin/python -r /opt/dev.txt
+    && /opt/uv/bin/uv pip install --quiet --require-hashes --compile-bytecode --python /opt/dev/bin/python -r /opt/dev.txt
 
 # --- what is shipped: dependencies and our own code apart, so that a new release moves little ----------------------
+# uv leaves a `.lock` file that everybody may write to.
 
 FROM tools AS app-dependencies
 COPY requirements/app.txt /opt/app.txt
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv venv --quiet --python python3 .venv \
     && /opt/uv/bin/uv pip install --quiet --require-hashes --python .venv/bin/python -r /opt/app.txt \
+    && rm .venv/.lock \
     && .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash .venv/lib
 
 FROM tools AS operator-dependencies
@@ -48,16 +50,16 @@ COPY requirements/operator.txt /opt/operator.txt
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv venv --quiet --python python3 .venv \
     && /opt/uv/bin/uv pip install --quiet --require-hashes --python .venv/bin/python -r /opt/operator.txt \
+    && rm .venv/.lock \
     && .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash .venv/lib
 
-# Through a wheel, so that the installed project knows its own version; `--no-index` and `--find-links` rather than the
-# file's name, which uv would note down together with the file's time.
+# Through a wheel, so that the installed project knows its own version. Ours are pure Python, so that unpacking is all
+# there is to do; uv would also write down when the wheel was made.
 FROM dev AS app-code
 COPY app /src
 WORKDIR /src
 RUN SOURCE_DATE_EPOCH=315532800 /opt/dev/bin/python -m hatchling build --target wheel --directory /opt/wheels \
-    && /opt/uv/bin/uv pip install --quiet --no-deps --no-index --find-links /opt/wheels \
-       --python python3 --target /srv/app agui-app
+    && python3 -m zipfile --extract /opt/wheels/*.whl /srv/app
 COPY migrations /srv/migrations
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /srv/app /srv/migrations
 
@@ -66,11 +68,11 @@ COPY pyproject.toml README.md LICENSE /src/
 COPY operator /src/operator
 WORKDIR /src
 RUN SOURCE_DATE_EPOCH=315532800 /opt/dev/bin/python -m hatchling build --target wheel --directory /opt/wheels \
-    && /opt/uv/bin/uv pip install --quiet --no-deps --no-index --find-links /opt/wheels \
-       --python python3 --target /srv/operator agui-operator \
+    && python3 -m zipfile --extract /opt/wheels/*.whl /srv/operator \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /srv/operator
 
-# Bills of materials of exactly those environments (CycloneDX).
+# Bills of materials of exactly those environments (CycloneDX). The list is copied because a builder's cache knows what
+# was copied, and not what was mounted.
 FROM tools AS sbom-tool
 COPY requirements/sbom.txt /opt/sbom.txt
 RUN --mount=type=cache,target=/root/.cache/uv \
@@ -78,16 +80,16 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     && /opt/uv/bin/uv pip install --quiet --require-hashes --python /opt/sbom/bin/python -r /opt/sbom.txt
 
 FROM sbom-tool AS app-sbom
-COPY --from=app-dependencies /srv/.venv /srv/.venv
-COPY app/pyproject.toml /opt/pyproject.toml
-RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject /opt/pyproject.toml \
-    --output-file /srv/sbom.cdx.json .venv/bin/python
+COPY requirements/app.txt app/pyproject.toml /opt/
+RUN --mount=type=bind,from=app-dependencies,source=/srv/.venv,target=/srv/.venv \
+    /opt/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject /opt/pyproject.toml \
+    --output-file /opt/sbom.cdx.json .venv/bin/python
 
 FROM sbom-tool AS operator-sbom
-COPY --from=operator-dependencies /srv/.venv /srv/.venv
-COPY pyproject.toml /opt/pyproject.toml
-RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject /opt/pyproject.toml \
-    --output-file /srv/sbom.cdx.json .venv/bin/python
+COPY requirements/operator.txt pyproject.toml /opt/
+RUN --mount=type=bind,from=operator-dependencies,source=/srv/.venv,target=/srv/.venv \
+    /opt/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject /opt/pyproject.toml \
+    --output-file /opt/sbom.cdx.json .venv/bin/python
 
 # --- tests ---------------------------------------------------------------------------------------------------------
 
@@ -128,7 +130,7 @@ FROM ${BASE} AS app
 COPY --from=app-tests /tests-passed /tests-passed
 # same path as in the stage that built it: scripts in a virtual environment hold it
 COPY --from=app-dependencies /srv/.venv /srv/.venv
-COPY --from=app-sbom /srv/sbom.cdx.json /srv/sbom.cdx.json
+COPY --from=app-sbom /opt/sbom.cdx.json /srv/sbom.cdx.json
 COPY --from=app-code /srv/migrations /srv/migrations
 COPY --from=app-code /srv/app /srv/app
 WORKDIR /srv
@@ -162,7 +164,7 @@ CMD ["python", "-m", "agui_app.migrate", "upgrade", "head"]
 FROM ${BASE} AS operator
 COPY --from=operator-tests /tests-passed /tests-passed
 COPY --from=operator-dependencies /srv/.venv /srv/.venv
-COPY --from=operator-sbom /srv/sbom.cdx.json /srv/sbom.cdx.json
+COPY --from=operator-sbom /opt/sbom.cdx.json /srv/sbom.cdx.json
 COPY --from=operator-code /srv/operator /srv/operator
 WORKDIR /srv
 USER 65532:65532

@@ -31,7 +31,18 @@ def build_options(scratch: Path, environ: Mapping[str, str] = os.environ) -> lis
         pip.write_text(f"[global]\nindex-url = {address}\n")
         uv.write_text(f'[[index]]\nurl = "{address}"\ndefault = true\n')
         options += _mount(pip, "/etc/pip.conf") + _mount(uv, "/etc/uv/uv.toml")
-    return options + _mount(NPM_SETTINGS.expanduser(), "/root/.npmrc")
+    npm = scratch / "npmrc"
+    npm.write_text(npm_settings(environ))
+    return options + _mount(npm, "/root/.npmrc")
+
+
+def npm_settings(environ: Mapping[str, str] = os.environ) -> str:
+    """The caller's own `.npmrc`, and this machine's certificates: Node.js alone would trust only its built-in ones."""
+    named = environ.get("NPM_CONFIG_USERCONFIG") or environ.get("npm_config_userconfig")
+    path = Path(named) if named else NPM_SETTINGS.expanduser()
+    own = path.read_text() if path.is_file() else ""
+    bundle = CERTIFICATES / "ca-certificates.crt"
+    return f"{own.rstrip()}\ncafile={bundle}\n" if bundle.exists() and "cafile=" not in own else own
 
 
 def index_address(environ: Mapping[str, str] = os.environ) -> str | None:
