@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from agui_dev.paths import ROOT
 from agui_dev.screenshots.browser import Page, browser, find_chromium
+from agui_operator.core.analysis import Limit, Sample, Window
 from agui_operator.dashboard.board import Board
 from agui_operator.dashboard.pages import Standing
 from agui_operator.dashboard.site import Site
-from dashboard_objects import body, status
+from dashboard_objects import NOW, body, status
 
 pytestmark = [
     pytest.mark.integration,
@@ -20,6 +22,7 @@ pytestmark = [
     pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine"),
 ]
 UID = "uid-demo-shop"
+AXE = ROOT / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 LIVE = "document.querySelector('.live').dataset.liveState === 'on'"
 
 
@@ -108,3 +111,23 @@ async def test_it_works_without_a_script_and_on_a_phone(opened: Open) -> None:
     assert "Progressing" in await page.ask("document.getElementById('lines').textContent")
     assert await page.ask("document.querySelector('meta[http-equiv=refresh]') !== null")
     assert "UTC" in await page.ask("document.querySelector('time').textContent")
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="the frontend's tools are not installed")
+@pytest.mark.parametrize("dark", [False, True])
+async def test_it_is_accessible(opened: Open, dark: bool) -> None:
+    rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice']}"
+    phases = {"fine": "Healthy", "moving": "Progressing", "held": "Paused", "broken": "RolledBack"}
+    window = Window(Sample(10, 1, None, 20.0), Sample(9), 1, (Limit("error-rate", max=0.05),))
+    for name, phase in phases.items():
+        opened.board.seen(body(name, smoke=[{"name": "ready", "http": {}}]))
+        past = {"release": {"id": "i", "version": "v"}, "outcome": "Promoted", "at": "2026-11-23T08:00:00Z"}
+        opened.write(phase, name, waitingFor={"what": "a person"}, history=[past], url="https://shop.example")
+        opened.board.measured(f"uid-demo-{name}", "r", NOW, window)
+        opened.board.noted(f"uid-demo-{name}", NOW, "Warning", phase, "a sentence")
+    await opened.page.look(width=1280, height=900, dark=dark)
+    for path in ("/", *(f"/d/demo/{name}" for name in phases)):
+        await opened.at(path)
+        await opened.page.ask(AXE.read_text() + "; 0")
+        found = await opened.page.ask(f"axe.run({rules}).then((r) => r.violations.map((v) => v.id + ': ' + v.help))")
+        assert found == [], path

@@ -45,15 +45,16 @@ class Listed:
 
 
 class Pages:
-    """Renders pages and their parts. The HTML of a line is kept until its object changes, so that a page of many costs
-    little more than one of few."""
+    """Renders pages and their parts. The HTML of a line is made when it is first shown and kept until its object
+    changes, so that a page of many costs little more than one of few."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._lines: dict[str, tuple[int, Row, str]] = {}
+        self._rows: dict[str, Row] = {}
+        self._lines: dict[int, tuple[int, str]] = {}
         self._arranged: list[Row] = []
         self._summary = ""
-        self._at = -1  # revision of the board that the three above are of
+        self._at = -1  # revision of the board that rows, order and summary are of
         self._env = Environment(
             loader=PackageLoader("agui_operator.dashboard"),
             autoescape=True,
@@ -63,7 +64,8 @@ class Pages:
         )
         self._env.globals |= {"tones": _WORDS, "chart_width": WIDTH, "chart_height": HEIGHT}
         self._env.filters |= {"iso": _iso, "clock": _clock}
-        self._line = self._env.get_template("line.html")
+        for name in self._env.list_templates():  # now, not while somebody waits
+            self._env.get_template(name)
 
     # --- the list ------------------------------------------------------------------------------------------------
 
@@ -76,15 +78,13 @@ class Pages:
     def list_page(self, wanted: Filter, standing: Standing, mark: str, query: str) -> str:
         """The whole list. `mark` is the state that it shows; `query` the filter as it stands in the address."""
         listed = self.listed(wanted)
-        rows = [row for _, row, _ in self._lines.values()]
-        html = {row.key: line for _, row, line in self._lines.values()}
         return self._env.get_template("list.html").render(
-            lines=Markup("").join(Markup(html[row.key]) for row in listed.rows),  # noqa: S704 - rendered above, escaped
+            lines=self._markup("".join(self.lines(listed.rows, -1).values())),
             listed=listed,
-            total=len(rows),
+            total=len(self._arranged),
             wanted=wanted,
             phases=[str(phase) for phase in Phase],
-            namespaces=sorted({row.namespace for row in rows}),
+            namespaces=sorted({row.namespace for row in self._arranged}),
             summary=self._markup(self.summary()),
             standing=standing,
             live=f"/live?{query}" if query else "/live",
@@ -93,8 +93,14 @@ class Pages:
 
     def lines(self, rows: Sequence[Row], since: int) -> dict[int, str]:
         """The HTML of those of the lines that changed after a revision of the board."""
-        keys = {row.key for row in rows}
-        return {row.key: line for at, row, line in self._lines.values() if at > since and row.key in keys}
+        return {row.key: self._line(row) for row in rows if row.revision > since}
+
+    def _line(self, row: Row) -> str:
+        known = self._lines.get(row.key)
+        if known is None or known[0] != row.revision:
+            known = row.revision, self._env.get_template("line.html").render(row=row)
+            self._lines[row.key] = known
+        return known[1]
 
     def summary(self) -> str:
         """How many objects are in which state, of all that there are."""
@@ -108,14 +114,15 @@ class Pages:
         self._at = self._board.revision
         entries = self._board.entries
         for entry in entries:
-            known = self._lines.get(entry.uid)
-            if known is None or known[0] != entry.revision:
-                row = row_of(entry)
-                self._lines[entry.uid] = entry.revision, row, self._line.render(row=row)
-        if len(self._lines) > len(entries):
+            known = self._rows.get(entry.uid)
+            if known is None or known.revision != entry.revision:
+                self._rows[entry.uid] = row_of(entry)
+        if len(self._rows) > len(entries):
             there = {entry.uid for entry in entries}
-            self._lines = {uid: line for uid, line in self._lines.items() if uid in there}
-        self._arranged = arrange(row for _, row, _ in self._lines.values())
+            self._rows = {uid: row for uid, row in self._rows.items() if uid in there}
+            keys = {row.key for row in self._rows.values()}
+            self._lines = {key: line for key, line in self._lines.items() if key in keys}
+        self._arranged = arrange(self._rows.values())
         counts = Counter(row.tone for row in self._arranged)
         shown = [(str(tone), counts[tone], _WORDS[tone]) for tone in Tone if counts[tone]]
         self._summary = self._env.get_template("summary.html").render(counts=shown)

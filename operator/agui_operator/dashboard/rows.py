@@ -33,6 +33,7 @@ class Row:
     """What the list shows of one object. Weights are percentages; None: does not apply."""
 
     key: int
+    revision: int
     href: str
     namespace: str
     name: str
@@ -79,6 +80,7 @@ def row_of(entry: Entry) -> Row:
     in_flight = phase in IN_FLIGHT or phase == Phase.ROLLING_BACK
     return Row(
         key=entry.number,
+        revision=entry.revision,
         href=address(entry.namespace, entry.name),
         namespace=entry.namespace,
         name=entry.name,

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from agui_operator.core.analysis import Limit, Sample, Window
 from agui_operator.dashboard.board import Board
 from agui_operator.dashboard.pages import Standing
+from agui_operator.dashboard.rows import row_of
+from agui_operator.engine.execute import Executor
 from agui_operator.engine.feed import SILENT
+from agui_operator.engine.observe import Observer
+from agui_operator.engine.reconcile import Engine
 from agui_operator.engine.records import Recorder
 from agui_operator.engine.settings import SettingInvalid, from_environment
 from agui_operator.handlers.health import Health
 from agui_operator.handlers.serve import _standing
 from dashboard_objects import NOW, body, status
-from engine_fakes import FakeKube
+from engine_fakes import Bench, FakeKube
 
 UID = "uid-demo-shop"
 
@@ -73,3 +78,30 @@ def test_without_a_dashboard_nobody_listens() -> None:
     SILENT.noted(UID, NOW, "Normal", "r", "m")
     SILENT.gone(UID)
     assert not hasattr(SILENT, "__dict__") or vars(SILENT) == {}
+
+
+async def test_every_status_that_was_written_is_told_as_it_was_written() -> None:
+    told: list[tuple[str, str, str]] = []
+
+    class Told(Board):
+        def status_written(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
+            super().status_written(namespace, name, uid, status)
+            told.append((namespace, name, str(bench.kube.status["phase"])))
+
+    bench, board = Bench(), Told()
+    board.seen(bench.kube.body)
+    bench.engine = Engine(
+        settings=bench.settings,
+        kube=bench.kube.as_kube(),
+        observer=cast(Observer, bench.cloud),
+        executor=cast(Executor, bench.cloud),
+        directory=bench.directory,
+        recorder=Recorder(bench.kube.as_kube(), bench.clock, board),
+        clock=bench.clock,
+        feed=board,
+    )
+    assert await bench.settle() == "Healthy"
+    (entry,) = board.entries
+    assert len(told) == sum(line.startswith("status") for line in bench.kube.log)
+    assert told[-1][2] == row_of(entry).phase == "Healthy", "told when the API server has it"
+    assert entry.lines[0].reason == "Healthy"
