@@ -356,3 +356,15 @@ async def until(true: Callable[[], bool], seconds: float = 3) -> None:
     async with asyncio.timeout(seconds):
         while not true():  # noqa: ASYNC110 - what is waited for is the product's, which has no event for it
             await asyncio.sleep(0.01)
+
+
+async def test_a_quiet_stream_is_kept_alive_and_says_when_the_lease_is_lost(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "HEARTBEAT", 0.05)
+    async with reading(served, "/live") as reader, asyncio.timeout(3):
+        while await reader.answer.content.readline() != b": still here\n":
+            pass
+        served.standing = Standing.ADRIFT
+        while b"The lease is not held" not in await reader.answer.content.readline():
+            pass
