@@ -1,7 +1,8 @@
 """Guardrail rules as data, and the pure functions that apply them.
 
 The rules live in a YAML file that a reviewer can read; nothing here knows of ADK, so that each rule is tested both for
-what it blocks and for what it must let pass. Patterns are bounded and run on at most MAX_TEXT characters.
+what it blocks and for what it must let pass. Patterns are bounded; long texts are looked at in overlapping windows, so
+that nothing can be hidden behind padding and no pattern runs on an unbounded text.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-MAX_TEXT = 20_000
+WINDOW = 20_000  # characters
+OVERLAP = 500  # longer than what any pattern matches
 REDACTED = "[redacted]"
 Severity = Literal["NOTICE", "WARNING", "ERROR"]
 
@@ -67,11 +69,12 @@ class PatternRule(_Rule):
         return tuple(re.compile(pattern, re.IGNORECASE | re.DOTALL) for pattern in self.patterns)
 
     def matches(self, text: str) -> Iterator[re.Match[str]]:
-        """All places in `text` that this rule is about."""
+        """All places in `text` that this rule is about; one may come twice."""
         for pattern in self._compiled:
-            for match in pattern.finditer(text[:MAX_TEXT]):
-                if self.check is None or luhn(match.group()):
-                    yield match
+            for start in range(0, max(1, len(text) - OVERLAP), WINDOW - OVERLAP):
+                for match in pattern.finditer(text, start, start + WINDOW):
+                    if self.check is None or luhn(match.group()):
+                        yield match
 
 
 class ArgumentLimit(_Rule):
@@ -201,6 +204,6 @@ def redact(rules: Guardrails, text: str) -> tuple[str, tuple[Finding, ...]]:
         for start, stop in spans:
             if start >= end:
                 parts += [text[end:start], REDACTED]
-                end = stop
+            end = max(end, stop)
         text = "".join(parts) + text[end:]
     return text, tuple(findings)

@@ -22,6 +22,7 @@ from agui_app.offline_model import last_words
 from agui_app.run_context import current_run
 from agui_app.telemetry import Measures
 
+_BROUGHT_ALONG = "agui-history-"  # ag-ui-adk's invocation for the messages before the first one of a new thread
 _NOT_TOOLS = frozenset({"transfer_to_agent", "adk_request_confirmation"})
 
 
@@ -53,11 +54,23 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
                 if finding := check_input(self._rules, json.dumps(answer.result, default=str)):
                     break
         if finding is None:
+            finding = self._check_history(callback_context.session)
+        if finding is None:
             finding = check_turns(self._rules, _user_turns(callback_context.session))
         if finding is None:
             return None
         await self._report(finding, callback_context, callback_context.agent_name)
         return LlmResponse(content=types.Content(role="model", parts=[types.Part(text=finding.reply)]))
+
+    def _check_history(self, session: Any) -> Finding | None:
+        """What a client brought along as the thread's past is as much its word as what it says now."""
+        for event in session.events:
+            if event.invocation_id.startswith(_BROUGHT_ALONG):
+                if finding := check_input(self._rules, _said(event.content)):
+                    return finding
+            elif event.content:
+                return None  # the past comes before everything else
+        return None
 
     async def after_model_callback(self, *, callback_context: Any, llm_response: LlmResponse) -> LlmResponse | None:
         """Redacts the stored answer. Streamed chunks are redacted on their way out, where they are joined again."""
