@@ -129,3 +129,10 @@ async def test_development_believes_a_header():
     who = callers(BASE, Issuer())
     assert await who.user_of({}) == "developer"
     assert await who.user_of({"x-agui-user": "ann"}) == "ann"
+
+
+async def test_in_development_a_release_check_is_not_the_developer():
+    """Its conversations would stand in the list of the person who looks at the page."""
+    who = callers(BASE, Issuer())
+    assert await who.user_of({"x-agui-synthetic": "smoke"}) == "smoke"
+    assert await who.user_of({"x-agui-synthetic": "smoke", "x-agui-user": "ann"}) == "ann"
