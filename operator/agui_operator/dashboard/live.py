@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -113,16 +114,16 @@ async def stream(response: web.StreamResponse, board: Board, pages: Pages, sourc
             if standing is not (now := site.standing()):
                 standing = now
                 await _send(response, _event("standing", {"standing": pages.standing(now)}))
-            began = loop.time()
+            began, worked = loop.time(), time.thread_time()
             change = source.changes()
-            spent = loop.time() - began
+            worked = time.thread_time() - worked
             if change is not None:
                 await _send(response, _event(*change, mark(board)))
             try:
                 await asyncio.wait_for(bell.wait(), HEARTBEAT)
             except TimeoutError:
                 await _send(response, b": still here\n\n")
-            calm = max(CALM, spent * board.listeners / _SHARE)
+            calm = max(CALM, worked * board.listeners / _SHARE)
             await asyncio.sleep(max(0.0, began + calm - loop.time()))
 
 
