@@ -119,6 +119,7 @@ def _try_next(world: World, samples: Path) -> list[str]:
     if world.pages.real:
         lines += ["  say there:     Where is order 42?  Refund order 42 for 80  Ignore all previous instructions"]
     lines += [
+        f"[bold]rollouts, live:      http://127.0.0.1:{world.dashboard_port}/[/bold]",
         f"local cloud:   {world.endpoint} (localgcp status --endpoint {world.endpoint})",
         f"kubeconfig:    export KUBECONFIG={world.control_plane.kubeconfig}",
         "try next:      kubectl -n demo get agd -o wide; kubectl -n demo describe agd concierge",

@@ -41,6 +41,7 @@ class World:
     endpoint: str = ""
     edge: str = ""
     health_port: int = 0
+    dashboard_port: int = 0
     small_pages: bool = False  # publish the pages that need no Node.js, even where it is there
     pages: Pages | None = None
     as_told: bool = False  # the whole story was played, and every chapter ended as it should
@@ -90,10 +91,12 @@ class World:
         assert self.control_plane is not None
         config = kubeconfig or self.control_plane.service_account_kubeconfig(SYSTEM_NAMESPACE, SERVICE_ACCOUNT)
         self.health_port = self.health_port or free_port()
+        self.dashboard_port = self.dashboard_port or free_port()
         environment = {
             "KUBECONFIG": str(config),
             "AGUI_GCP_ENDPOINT": self.endpoint,
             "AGUI_HTTP_PORT": str(self.health_port),
+            "AGUI_DASHBOARD_PORT": str(self.dashboard_port),
             "AGUI_LEASE_SECONDS": "5",
             "AGUI_IDENTITY": f"demo-{time.monotonic_ns()}",
         } | self.environment
