@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection
 
-from agui_app.database import migration_url
+from agui_app.database import migration_engine
 from agui_app.schema import metadata
 from agui_app.settings import database_settings
 
@@ -40,10 +40,8 @@ def main() -> None:
     if connection is not None:
         _run(connection)
         return
-    engine = create_engine(migration_url(database_settings()))
-    with engine.connect() as own:
+    with migration_engine(database_settings()) as engine, engine.connect() as own:
         _run(own)
-    engine.dispose()
 
 
 if context.is_offline_mode():

@@ -6,8 +6,11 @@ bounded by one number (Cloud SQL counts connections, not queries).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import URL, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -33,6 +36,32 @@ def migration_url(settings: DatabaseSettings) -> URL:
         database=settings.name,
         query=query,
     )
+
+
+@contextmanager
+def migration_engine(settings: DatabaseSettings, timeout_seconds: int = 10) -> Iterator[sa.Engine]:
+    """An engine without a pool on psycopg, which is what Alembic speaks. Raises PasswordUnavailable,
+    InstanceUnavailable.
+
+    With DB_INSTANCE the connector's own psycopg driver makes the connections: the revisions run as they do on a socket,
+    and no second driver is needed.
+    """
+    if not settings.instance:
+        arguments = {"connect_timeout": timeout_seconds}
+        engine = sa.create_engine(migration_url(settings), poolclass=sa.NullPool, connect_args=arguments)
+        yield engine
+        engine.dispose()
+        return
+    from agui_app.cloudsql import SyncCloudSql
+
+    password = current_password(settings)
+    cloud_sql = SyncCloudSql(settings)
+    try:
+        yield sa.create_engine(
+            "postgresql+psycopg://", poolclass=sa.NullPool, creator=lambda: cloud_sql.connect(password, timeout_seconds)
+        )
+    finally:
+        cloud_sql.close()
 
 
 def create_engine(connector: Connector, pool_size: int = 10) -> AsyncEngine:

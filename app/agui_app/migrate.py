@@ -24,7 +24,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from agui_app.database import migration_url
+from agui_app.database import migration_engine
 from agui_app.migration_lint import lint
 from agui_app.settings import SettingsError, database_settings, migrations_folder
 from agui_app.verify import CHECKS, verify
@@ -85,12 +85,9 @@ def _seconds(name: str, default: float) -> float:
 @contextmanager
 def migration_connection() -> Iterator[sa.Connection]:
     """The only migrating connection to this database; waits AGUI_MIGRATION_WAIT_SECONDS for another to end."""
-    engine = sa.create_engine(
-        migration_url(database_settings()), poolclass=sa.NullPool, connect_args={"connect_timeout": 10}
-    )
     wait = _seconds("AGUI_MIGRATION_WAIT_SECONDS", 60)
     lock, statement = _seconds("AGUI_LOCK_TIMEOUT_SECONDS", 5), _seconds("AGUI_STATEMENT_TIMEOUT_SECONDS", 60)
-    with engine.connect() as connection:
+    with migration_engine(database_settings()) as engine, engine.connect() as connection:
         connection.execute(sa.text("SELECT set_config('application_name', 'agui-migrate', false)"))
         deadline = time.monotonic() + wait
         while not connection.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}):
@@ -148,9 +145,11 @@ def apply_seeds() -> None:
 
 def run_checks(names: Sequence[str]) -> int:
     """Runs verification checks read-only; returns how many findings they printed."""
-    engine = sa.create_engine(migration_url(database_settings()), poolclass=sa.NullPool)
     found = 0
-    with engine.connect().execution_options(postgresql_readonly=True) as connection:
+    with (
+        migration_engine(database_settings()) as engine,
+        engine.connect().execution_options(postgresql_readonly=True) as connection,
+    ):
         for name in names:
             count = 0
             for finding in verify(name, connection, migrations_folder()):

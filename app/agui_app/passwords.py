@@ -13,13 +13,16 @@ import asyncio
 import base64
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg  # type: ignore[import-untyped]
 import httpx
 
 from agui_app.logs import log
 from agui_app.settings import DatabaseSettings
+
+if TYPE_CHECKING:
+    from agui_app.cloudsql import CloudSql
 
 logger = logging.getLogger("agui_app.passwords")
 GOOGLE = "https://secretmanager.googleapis.com"
@@ -76,6 +79,7 @@ class Connector:
         self._password: str | None = None if settings.password_secret else settings.password
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
+        self._cloud_sql: CloudSql | None = None
 
     async def connect(self, application_name: str = "agui-app") -> asyncpg.Connection[Any]:
         """A new connection; a refused password is read again once. Raises asyncpg's errors, OSError, TimeoutError."""
@@ -101,8 +105,19 @@ class Connector:
             self._password = fresh
             return fresh
 
+    async def close(self) -> None:
+        """Ends what makes connections; those that are open live on."""
+        if self._cloud_sql is not None:
+            await self._cloud_sql.close()
+
     async def _open(self, password: str, application_name: str) -> asyncpg.Connection[Any]:
         settings = self._settings
+        if settings.instance:
+            if self._cloud_sql is None:
+                from agui_app.cloudsql import CloudSql
+
+                self._cloud_sql = CloudSql(settings)
+            return await self._cloud_sql.connect(password, application_name)
         return await asyncpg.connect(
             host=settings.host,
             port=settings.port,

@@ -87,6 +87,7 @@ async def running_services(settings: Settings, extensions: Sequence[ModuleType])
                 await task
         await agents.adk.close()
         await engine.dispose()
+        await connector.close()
         await asyncio.to_thread(flush)
 
 

@@ -35,6 +35,10 @@ class DatabaseSettings:
     sslmode: str = ""
     password_secret: str = ""  # projects/*/secrets/*/versions/*: read at the first connection and after a rotation
     secret_endpoint: str = ""  # a Secret Manager without TLS; empty: Google's
+    instance: str = ""  # project:region:instance of Cloud SQL, reached through Google's connector instead of `host`
+    iam: bool = False  # log in with a token of the process's own identity, as the IAM user `user`
+    ip_type: str = "PUBLIC"  # of the instance's addresses: PUBLIC, PRIVATE, PSC
+    sqladmin_endpoint: str = ""  # a Cloud SQL Admin API without TLS; empty: Google's
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,17 +158,21 @@ def migrations_folder(env: Mapping[str, str] | None = None) -> Path:
 
 
 def database_settings(env: Mapping[str, str] | None = None) -> DatabaseSettings:
-    """Database settings from DATABASE_URL, or from DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD.
+    """Database settings from DATABASE_URL, from DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD, or from DB_INSTANCE.
 
     Raises SettingsError, which never repeats the URL or the password.
     """
     env = os.environ if env is None else env
+    if env.get("DB_INSTANCE") or env.get("DB_IAM_AUTH"):
+        return _from_instance(env)
     if env.get("DATABASE_URL"):
         name, endpoint = _secret(env)
         return replace(_from_url(env["DATABASE_URL"]), password_secret=name, secret_endpoint=endpoint)
     missing = [name for name in ("DB_HOST", "DB_NAME", "DB_USER") if not env.get(name)]
     if missing:
-        raise SettingsError(f"set DATABASE_URL, or DB_HOST, DB_NAME and DB_USER; missing: {', '.join(missing)}")
+        raise SettingsError(
+            f"set DATABASE_URL, or DB_HOST (or DB_INSTANCE), DB_NAME and DB_USER; missing: {', '.join(missing)}"
+        )
     return DatabaseSettings(
         host=env["DB_HOST"],
         port=_integer(env, "DB_PORT", 5432, most=65535),
@@ -175,6 +183,47 @@ def database_settings(env: Mapping[str, str] | None = None) -> DatabaseSettings:
         password_secret=_secret(env)[0],
         secret_endpoint=_secret(env)[1],
     )
+
+
+def _from_instance(env: Mapping[str, str]) -> DatabaseSettings:
+    """A Cloud SQL instance by its connection name (https://cloud.google.com/sql/docs/postgres/connect-connectors)."""
+    instance, iam = env.get("DB_INSTANCE", ""), _switch(env, "DB_IAM_AUTH")
+    if not instance:
+        if iam:
+            raise SettingsError("DB_IAM_AUTH needs DB_INSTANCE: only Google's connector brings the token")
+        return database_settings({key: value for key, value in env.items() if key != "DB_IAM_AUTH"})
+    if other := next((name for name in ("DATABASE_URL", "DB_HOST") if env.get(name)), ""):
+        raise SettingsError(f"set DB_INSTANCE or {other}, not both")
+    if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z0-9-]+:[a-z0-9-]+:[a-z0-9-]+", instance):
+        raise SettingsError(f"DB_INSTANCE must look like project:region:instance, not {instance!r}")
+    if missing := [name for name in ("DB_NAME", "DB_USER") if not env.get(name)]:
+        raise SettingsError(f"DB_INSTANCE needs {' and '.join(missing)}")
+    name, secret_endpoint = _secret(env)
+    if iam and (name or env.get("DB_PASSWORD")):
+        raise SettingsError("DB_IAM_AUTH logs in with a token: unset DB_PASSWORD and DB_PASSWORD_SECRET")
+    ip_type = env.get("DB_IP_TYPE", "public").upper()
+    if ip_type not in ("PUBLIC", "PRIVATE", "PSC"):
+        raise SettingsError(f"DB_IP_TYPE must be public, private or psc, not {env['DB_IP_TYPE']!r}")
+    return DatabaseSettings(
+        host="",
+        port=5432,
+        name=env["DB_NAME"],
+        user=env["DB_USER"],
+        password=env.get("DB_PASSWORD", ""),
+        password_secret=name,
+        secret_endpoint=secret_endpoint,
+        instance=instance,
+        iam=iam,
+        ip_type=ip_type,
+        sqladmin_endpoint=env.get("AGUI_SQLADMIN_ENDPOINT", "").rstrip("/"),
+    )
+
+
+def _switch(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name, "").strip().lower()
+    if text not in ("", "true", "false"):
+        raise SettingsError(f"{name} must be true or false, not {text!r}")
+    return text == "true"
 
 
 def _secret(env: Mapping[str, str]) -> tuple[str, str]:

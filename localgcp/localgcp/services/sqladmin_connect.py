@@ -56,6 +56,9 @@ class Connect:
         """connect.generateEphemeralCert: a client certificate for the caller's key."""
         body = without_nulls(checked("sqladmin", "GenerateEphemeralCertRequest", await json_body(request)))
         record = self._records.of(request, runnable=True)
+        if body.get("access_token"):
+            message = "This local Cloud SQL can't check IAM tokens: connect with a password."
+            raise from_http(400, message, "invalid", location="access_token")
         if not body.get("public_key"):
             raise from_http(400, "Missing parameter: public_key.", "required")
         lifetime = _lifetime(body["validDuration"]) if "validDuration" in body else self._lifetime

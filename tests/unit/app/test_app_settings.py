@@ -8,6 +8,7 @@ from agui_app.database import migration_url, schema_problem
 from agui_app.settings import SettingsError, database_settings, migrations_folder, read_settings
 
 BASE = {"DATABASE_URL": "postgresql://app:s3cret@db.example:6432/shop?sslmode=require"}
+INSTANCE = {"DB_INSTANCE": "p:us-central1:main", "DB_NAME": "shop", "DB_USER": "app"}
 
 
 def test_a_url_is_split():
@@ -28,6 +29,16 @@ def test_a_socket_directory_is_a_host():
     assert (url.host, url.query["host"], url.database, url.password) == (None, socket, "shop", "p/w@")
     same = database_settings({"DATABASE_URL": f"postgresql://app:p%2Fw%40@/shop?host={socket}"})
     assert same == settings
+
+
+def test_an_instance_is_reached_by_its_name():
+    iam = {"DB_IAM_AUTH": "True", "DB_IP_TYPE": "private", "AGUI_SQLADMIN_ENDPOINT": "http://127.0.0.1:8085/"}
+    settings = database_settings(INSTANCE | {"DB_INSTANCE": "example.com:p:us-central1:main"} | iam)
+    assert (settings.instance, settings.iam, settings.ip_type) == ("example.com:p:us-central1:main", True, "PRIVATE")
+    assert settings.sqladmin_endpoint == "http://127.0.0.1:8085"
+    plain = database_settings(INSTANCE | {"DB_PASSWORD": "pw", "DB_IAM_AUTH": "false"})
+    assert (plain.iam, plain.password, plain.ip_type, plain.sqladmin_endpoint) == (False, "pw", "PUBLIC", "")
+    assert database_settings(BASE | {"DB_IAM_AUTH": "false"}) == database_settings(BASE)
 
 
 def test_special_characters_survive_the_url():
@@ -51,6 +62,14 @@ def test_special_characters_survive_the_url():
         (BASE | {"AGUI_IDENTITY": "oidc"}, "needs AGUI_IDENTITY_AUDIENCE and AGUI_IDENTITY_ISSUER"),
         (BASE | {"K_SERVICE": "s"}, "AGUI_IDENTITY must be set on Cloud Run"),
         (BASE | {"DB_PASSWORD_SECRET": "db"}, "DB_PASSWORD_SECRET must look like projects/PROJECT/secrets/"),
+        (BASE | {"DB_INSTANCE": "p:r:i"}, "set DB_INSTANCE or DATABASE_URL, not both"),
+        (INSTANCE | {"DB_HOST": "h"}, "set DB_INSTANCE or DB_HOST, not both"),
+        (INSTANCE | {"DB_INSTANCE": "p:i"}, "DB_INSTANCE must look like project:region:instance, not 'p:i'"),
+        (INSTANCE | {"DB_USER": ""}, "DB_INSTANCE needs DB_USER"),
+        (INSTANCE | {"DB_IAM_AUTH": "yes"}, "DB_IAM_AUTH must be true or false, not 'yes'"),
+        (INSTANCE | {"DB_IAM_AUTH": "true", "DB_PASSWORD": "x"}, "DB_IAM_AUTH logs in with a token: unset DB_PASSWORD"),
+        (INSTANCE | {"DB_IP_TYPE": "inner"}, "DB_IP_TYPE must be public, private or psc, not 'inner'"),
+        (BASE | {"DB_IAM_AUTH": "true"}, "DB_IAM_AUTH needs DB_INSTANCE"),
         (BASE | {"AGUI_TELEMETRY": "otlp,xray"}, "AGUI_TELEMETRY may hold otlp and gcp, not xray"),
         (BASE | {"AGUI_TELEMETRY": "gcp"}, "AGUI_TELEMETRY=gcp needs GOOGLE_CLOUD_PROJECT"),
         (BASE | {"LOG_LEVEL": "loud"}, "LOG_LEVEL must be debug, info, warning or error"),
