@@ -160,8 +160,10 @@ def start_times(on: Stage, n: int) -> list[Figure]:
         ready.append(instance.wait("/readyz"))
         instance.stop()
     return [
-        Figure("app.healthz_s", round(median(alive[1:]), 2), n, "process start -> /healthz, median"),
-        Figure("app.readyz_s", round(median(ready[1:]), 2), n, "process start -> /readyz, median"),
+        Figure(
+            "app.healthz_s", round(median(alive[1:]), 2), n, f"process start -> /healthz, best {min(alive[1:]):.2f}"
+        ),
+        Figure("app.readyz_s", round(median(ready[1:]), 2), n, f"start -> /readyz; best {min(ready[1:]):.2f}"),
     ]
 
 
@@ -183,12 +185,12 @@ def request(thread: str, words: str, before: Sequence[Sent] = ()) -> Sent:
     return {"threadId": thread, "runId": uuid.uuid4().hex, "messages": [*before, message]} | empty
 
 
-def alternate(pair: tuple[Instance, Instance], words: str, samples: int) -> tuple[list[float], list[float]]:
-    """Seconds of `samples` first turns on each of the two instances, in alternating blocks; warmed up before."""
-    taken: tuple[list[float], list[float]] = ([], [])
+def alternate(cells: Sequence[tuple[Instance, str]], samples: int) -> list[list[float]]:
+    """Seconds of `samples` first turns of each (instance, words), in alternating blocks; warmed up before."""
+    taken: list[list[float]] = [[] for _ in cells]
     with httpx.Client(timeout=60) as client:
         for number in range(samples // BLOCK + 2):
-            for instance, times in zip(pair, taken, strict=True):
+            for (instance, words), times in zip(cells, taken, strict=True):
                 block = [turn(client, instance, request(uuid.uuid4().hex, words))[0] for _ in range(BLOCK)]
                 times += block if number >= 2 else []
     return taken
@@ -196,17 +198,19 @@ def alternate(pair: tuple[Instance, Instance], words: str, samples: int) -> tupl
 
 def turn_ratio(ours: Instance, bare: Instance, samples: int) -> Figure:
     """A turn with a transfer, a tool and an answer: the application's time over the bare endpoint's."""
-    mine, theirs = alternate((ours, bare), "where is order 42", samples)
+    mine, theirs = alternate([(ours, "where is order 42"), (bare, "where is order 42")], samples)
     note = f"transfer + tool + answer, median {median(mine) * 1000:.0f} ms over bare {median(theirs) * 1000:.0f} ms"
     return Figure("app.turn_ratio", round(median(mine) / median(theirs), 3), samples, note)
 
 
 def event_cost(ours: Instance, bare: Instance, samples: int) -> Figure:
     """What an event of a streamed answer costs more than with the bare endpoint; a turn's fixed cost is taken off."""
-    pair = (ours, bare)
     few = max(BLOCK * 2, samples // 2)
-    long, short = alternate(pair, LONG, few), alternate(pair, SHORT, few)
-    mine, theirs = [(median(long[side]) - median(short[side])) * 1000 / (CHUNKS - 1) for side in (0, 1)]
+    times = alternate([(ours, LONG), (bare, LONG), (ours, SHORT), (bare, SHORT)], few)
+    mine, theirs = [
+        median((long - short) * 1000 / (CHUNKS - 1) for long, short in zip(times[side], times[side + 2], strict=True))
+        for side in (0, 1)
+    ]
     note = f"one event of a streamed answer, {mine:.2f} ms less the bare endpoint's {theirs:.2f} ms"
     return Figure("app.event_added_ms", round(mine - theirs, 3), few, note)
 
