@@ -23,8 +23,6 @@ def test_the_folder_changes_with_what_is_pinned(tmp_path: Path) -> None:
 def test_the_version_is_pinned_with_its_sum() -> None:
     module = (authproxy.MODULE / "go.mod").read_text()
     required = re.search(rf"^(?:require )?\s*{authproxy.PACKAGE} (v\S+)", module, re.MULTILINE)
-        rf"^(?:require )?\s*{authproxy.PACKAGE} (v\S+)", (authproxy.MODULE / "go.mod").read_text(), re.M
-    )
     assert required is not None
     assert f"{authproxy.PACKAGE} {required[1]} h1:" in (authproxy.MODULE / "go.sum").read_text()
 
