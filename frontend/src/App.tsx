@@ -67,7 +67,7 @@ export function App() {
       <ThreadList list={list} current={thread} begin={begin} />
       <main id="conversation" tabIndex={-1}>
         <CopilotKit
-          key={epoch}
+          key={`${epoch} ${thread}`} // each has an agent of its own: one that waits for approval connects to no other
           runtimeUrl={RUNTIME_URL}
           useSingleEndpoint={false}
           showDevConsole={false}
