@@ -30,7 +30,7 @@ from agui_app.logs import log
 from agui_app.reopen import reopen
 from agui_app.run_context import RunContext, enter_run
 from agui_app.settings import Limits
-from agui_app.stream_shape import TERMINAL, Event, StreamRedactor, client_state, closing_events
+from agui_app.stream_shape import TERMINAL, Event, StreamRedactor, client_state, closing_events, without_tools
 from agui_app.telemetry import Measures, tracer
 
 logger = logging.getLogger("agui_app.runs")
@@ -147,7 +147,8 @@ class Runs:
             self._starting -= 1
         run = Run(user, request.thread_id, request.run_id, first, synthetic, trace=trace, asked_at=asked)
         self._live[(user, request.thread_id)] = run
-        safe = request.model_copy(update={"state": client_state(request.state)})
+        props = without_tools(request.forwarded_props)
+        safe = request.model_copy(update={"state": client_state(request.state), "forwarded_props": props})
         run.task = asyncio.create_task(self._drive(run, safe), name=f"run {request.run_id}")
         return run
 
