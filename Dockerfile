@@ -2,7 +2,7 @@
 #   --target app          the agent application (python -m agui_app)
 #   --target migrations   the same files, started as the migration job
 #   --target operator     the operator
-#   --target e2e          Chromium and the browser flows, run against E2E_BASE_URL
+#   --target e2e          Chromium and a release's own browser check, run against E2E_BASE_URL
 #   --target bundle       nothing but the browser application's release archive
 # Build with `python -m agui_dev.images build --target app` (buildah, no daemon) or `docker build --target app .`.
 # The tests run first: an image whose tests fail is never made. Packages come from hash-checked lists, bytecode is
@@ -220,5 +220,5 @@ LABEL org.opencontainers.image.title="AG-UI concierge, browser flows" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.created="${CREATED}"
-# `npx playwright test`, without a shell and without npm between the signal and the runner
-CMD ["node", "node_modules/@playwright/test/cli.js", "test", "--output=/tmp/e2e-results"]
+# `npx playwright test`, without a shell and without npm between the signal and the runner; results go to /tmp
+CMD ["node", "node_modules/@playwright/test/cli.js", "test", "-c", "e2e/smoke.config.ts"]

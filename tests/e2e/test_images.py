@@ -6,11 +6,13 @@ image too, and adds the builds that take minutes.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
+import tarfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -111,10 +113,10 @@ def database(postgres_server: PostgresForTests, images: Images) -> Iterator[str]
     """A database that the migrations image brought to its head, twice: a job may be repeated."""
     url = postgres_server.create_database()
     with container(images.store, images.of["migrations"].name) as made:
-        for expected in ("migrated", "migrated"):
-            done = made.run(env={"DATABASE_URL": url})
+        for command in (made.command, (*made.command, "--seeds")):
+            done = made.run(command, {"DATABASE_URL": url})
             assert done.returncode == 0, done.stdout + done.stderr
-            assert json_lines(done.stdout)[-1]["event"] == expected
+            assert json_lines(done.stdout)[-1]["event"] == "migrated"
         lines = json_lines(done.stdout)
         assert lines[-1]["from"] == lines[-1]["to"] is not None
     yield url
@@ -231,3 +233,58 @@ def test_the_same_sources_give_the_same_layers(images: Images, target: str, tmp_
     finally:
         if images.store.has(name):
             images.store.read("rmi", "--force", name)
+
+
+@pytest.fixture
+def page(images: Images, tmp_path: Path) -> Path:
+    """The page as it is in the bundle's image."""
+    if not ALL_OF_IT:
+        pytest.skip("Chromium's image takes minutes to build; AGUI_IMAGES=1 builds it.")
+    name = tagged("bundle")
+    try:
+        build(images.store, "bundle", context=images.context, sources=SOURCES, tag=name, base_image=images.base)
+        with container(images.store, name) as made:
+            packed = made.read(f"/concierge-{SOURCES.version}.tar.gz")
+    finally:
+        if images.store.has(name):
+            images.store.read("rmi", "--force", name)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(tmp_path / "page", filter="data")
+    manifest = json.loads((tmp_path / "page/manifest.json").read_text())
+    assert (manifest["version"], manifest["revision"]) == (SOURCES.version, SOURCES.revision)
+    return tmp_path / "page"
+
+
+def test_the_browser_image_checks_a_deployed_page(images: Images, page: Path, database: str, tmp_path: Path) -> None:
+    """Application, page and browser each from its image; only what stands between them is Vite's."""
+    vite = ROOT / "frontend/node_modules/.bin/vite"
+    if not vite.exists():
+        pytest.skip("frontend/node_modules is not installed.")
+    backend, front, log = free_port(), free_port(), tmp_path / "app.log"
+    settings = {"DATABASE_URL": database, "PORT": str(backend), "HOST": "127.0.0.1"}
+    name = tagged("e2e")
+    build(images.store, "e2e", context=images.context, sources=SOURCES, tag=name, base_image=images.base)
+    try:
+        with (
+            container(images.store, images.of["app"].name) as app,
+            container(images.store, name) as browser,
+            app.running(log, settings) as child,
+        ):
+            wait_for(f"http://127.0.0.1:{backend}/readyz", child, log)
+            argv = [vite, "preview", "--outDir", page, "--host", "127.0.0.1", "--strictPort", "--port", str(front)]
+            env = {**os.environ, "AGUI_BACKEND": f"http://127.0.0.1:{backend}"}
+            with (tmp_path / "vite.log").open("wb") as out:
+                server = subprocess.Popen(argv, cwd=ROOT / "frontend", env=env, stdout=out, stderr=out)
+            try:
+                wait_for(f"http://127.0.0.1:{front}/", server, tmp_path / "vite.log")
+                assert browser.user == "10001:10001"
+                done = browser.run(env={"E2E_BASE_URL": f"http://127.0.0.1:{front}"}, timeout_s=240)
+                assert done.returncode == 0, done.stdout + done.stderr
+                assert re.search(r"[1-9]\d* passed", done.stdout), done.stdout
+                nowhere = browser.run(env={"E2E_BASE_URL": f"http://127.0.0.1:{free_port()}"}, timeout_s=240)
+                assert nowhere.returncode != 0
+            finally:
+                server.terminate()
+                server.wait(20)
+    finally:
+        images.store.read("rmi", "--force", name)
