@@ -343,6 +343,18 @@ def test_parallel_clouds_with_the_same_state_path_do_not_collide(tmp_path: Path)
         second.close()
 
 
+def test_where_no_address_is_free_only_connectors_are_refused(
+    server: Server, api: SqlApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("localgcp.backends.sql_tls._bound", lambda address: None)
+    api.create("third")
+    assert api.call("/instances/third")["ipAddresses"] == [{"type": "PRIMARY", "ipAddress": "127.0.0.1"}]
+    with pytest.raises(ApiRefusal, match="no free loopback address") as refused:
+        api.connect_settings("third")
+    assert refused.value.code == 503
+    api.done("/instances/third", method="DELETE")
+
+
 def test_no_log_line_holds_a_password_or_a_key(
     server: Server, api: SqlApi, key: ClientKey, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -355,6 +367,9 @@ def test_no_log_line_holds_a_password_or_a_key(
         asyncio.run(once())
         with contextlib.suppress(ssl.SSLError, ConnectionError):
             tls_answer(key.context(api, None), api.address())
+        deadline = time.monotonic() + 10
+        while "refused a connection" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.02)
     ledger = (server.cloud.settings.state_dir / "ledger.jsonl").read_text()
     ours = " ".join(record.getMessage() for record in caplog.records if record.name.startswith("localgcp"))
     assert "refused a connection" in ours

@@ -126,7 +126,10 @@ class SqlTls:
     async def open(self) -> None:
         """Listens again where an earlier localgcp did: clients come back to the address that they know."""
         for directory in self._root.glob("*/*/address"):
-            await self.listen(directory.parent.parent.name, directory.parent.name)
+            try:
+                await self.listen(directory.parent.parent.name, directory.parent.name)
+            except OSError as error:  # connectors will be told when they ask; nobody else needs the port
+                _log.warning("%s: %s", directory.parent.name, error)
 
     async def close(self) -> None:
         await asyncio.gather(*(listener.close() for listener in self._listeners.values()))

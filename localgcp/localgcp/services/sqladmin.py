@@ -216,7 +216,10 @@ class Instances:
 
     def _shown(self, request: web.Request, record: Json) -> Json:
         link = f"{api_base(request)}/projects/{record['project']}/instances/{record['name']}"
-        address = self._cloud.sql_tls.address(record["project"], record["name"])
+        try:
+            address = self._cloud.sql_tls.address(record["project"], record["name"])
+        except OSError:  # no address for connectors here: everything else about the instance holds
+            address = "127.0.0.1"
         return {**record, "selfLink": link, "ipAddresses": [{"type": "PRIMARY", "ipAddress": address}]}
 
     async def _create(self, project: str, instance: str, context: Json, call: Call) -> None:

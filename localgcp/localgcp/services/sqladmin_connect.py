@@ -37,7 +37,10 @@ class Connect:
         """connect.get: addresses, CA and version of an instance, whether it runs or not."""
         record = self._records.of(request)
         project, name = record["project"], record["name"]
-        await self._tls.listen(project, name)
+        try:
+            await self._tls.listen(project, name)
+        except OSError as error:
+            raise from_http(503, str(error), "backendError") from error
         dns_name = self._tls.dns_name(project, name)
         return {
             "kind": "sql#connectSettings",
