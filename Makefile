@@ -43,8 +43,8 @@ bundle: $(READY) $(NPM) ## the browser application as a release bundle: build/bu
 	@$(PY) -m agui_dev.bundle
 
 .PHONY: bench
-bench: $(READY) $(NPM) controlplane ## measure speed and size; writes build/bench.json
-	@$(PY) -m agui_dev.bench
+bench: $(READY) $(NPM) controlplane ## measure speed and size (GROUPS="app frontend": some of it); writes build/bench.json
+	@$(PY) -m agui_dev.bench $(GROUPS)
 
 # --- prove ---------------------------------------------------------------------------------------------------------
 
@@ -52,7 +52,7 @@ bench: $(READY) $(NPM) controlplane ## measure speed and size; writes build/benc
 test: $(READY) $(NPM) controlplane ## checks and all tests, with coverage; the last line counts them
 	@$(PY) -m agui_dev.suite
 
-.PHONY: test-unit test-properties test-contract test-frontend test-integration test-faults test-e2e
+.PHONY: test-unit test-properties test-contract test-app test-frontend test-integration test-faults test-e2e
 test-unit: $(READY) ## pure functions and single modules: seconds
 	@$(PY) -m agui_dev.suite unit
 test-properties: $(READY) ## promises over every world and generated input
@@ -63,6 +63,8 @@ test-integration: $(READY) controlplane ## on a real API server
 	@$(PY) -m agui_dev.suite integration
 test-faults: $(READY) controlplane ## kill points and injected faults
 	@$(PY) -m agui_dev.suite faults
+test-app: $(READY) ## the application: real processes on a real PostgreSQL, killed, cut off and attacked
+	@$(PY) -m agui_dev.suite app
 test-frontend: $(READY) $(NPM) ## the browser application: components, and flows in Chromium
 	@$(PY) -m agui_dev.suite frontend
 test-e2e: $(READY) $(NPM) controlplane ## the whole system, real processes

@@ -31,8 +31,8 @@ CHECKS: dict[str, tuple[str, ...]] = {
 }
 # Folders of tests, and the browser application, whose runners are its own. Parts whose tests start one big thing a
 # session run in one process; the others share the cores.
-PARTS = ("unit", "properties", "contract", "frontend", "integration", "faults", "e2e")
-SHARED_CORES = frozenset({"unit", "properties", "contract"})
+PARTS = ("unit", "properties", "contract", "frontend", "app", "integration", "faults", "e2e")
+SHARED_CORES = frozenset({"unit", "properties", "contract", "app"})
 # pytest's exit code for "some tests failed" (https://docs.pytest.org/en/stable/reference/exit-codes.html).
 SOME_FAILED = 1
 
