@@ -44,7 +44,9 @@ def _sbom(arguments: argparse.Namespace) -> int:
 
 
 def _prune(_: argparse.Namespace) -> int:
-    removed = open_store().read("rmi", "--prune", "--force", timeout_s=600).splitlines()
+    store = open_store()
+    store.read("rm", "--all", timeout_s=600)  # what a build that was killed left
+    removed = store.read("rmi", "--prune", "--force", timeout_s=600).splitlines()
     print(f"{len(removed)} images removed: intermediate steps that no name refers to")
     return 0
 

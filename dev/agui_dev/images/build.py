@@ -111,7 +111,15 @@ def build(
     again = cached and store.has(_marker(target))
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="agui-images-") as scratch:
-        options = ["--isolation", "chroot", "--network", "host", "--layers", *([] if cached else ["--no-cache"])]
+        options = [
+            "--isolation",
+            "chroot",
+            "--network",
+            "host",
+            "--layers",
+            "--force-rm",
+            *([] if cached else ["--no-cache"]),
+        ]
         options += [*known.arguments(), *bases, *network.build_options(Path(scratch))]
         options += ["--target", target, "--tag", name, "--file", str(context / "Dockerfile")]
         estimate = TARGETS[target][1 if again else 0]
