@@ -42,6 +42,10 @@ demo: $(READY) controlplane ## play the whole story on this machine; EXIT=1: sto
 bundle: $(READY) $(NPM) ## the browser application as a release bundle: build/bundles/
 	@$(PY) -m agui_dev.bundle
 
+.PHONY: images
+images: $(READY) ## the container images, with buildah and as root; no daemon (docs/images.md)
+	@$(PY) -m agui_dev.images build
+
 .PHONY: bench
 bench: $(READY) $(NPM) controlplane ## measure speed and size (GROUPS="app frontend": some of it); writes build/bench.json
 	@$(PY) -m agui_dev.bench $(GROUPS)
