@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from statistics import median
-
 import psycopg
 import pytest
 from sqlalchemy import event
@@ -20,28 +17,20 @@ TURNS = 40
 
 @pytest.fixture(scope="module")
 def conversation(app_instances):
-    """40 turns as a browser has them, each with the whole history, on two instances in turn; seconds a turn."""
+    """40 turns as a browser has them, each with the whole history, on two instances in turn."""
     history: list[dict] = []
-    seconds = []
     for number in range(TURNS):
         app = app_instances[number % 2]
         body = said("long", f"where is order {50 + number}")
         body["messages"] = [*history, *body["messages"]]
-        began = time.perf_counter()
         events = app.run(body)
-        seconds.append(time.perf_counter() - began)
         assert text_of(events).startswith(f"Order {50 + number}:"), events
         (snapshot,) = [e["messages"] for e in events if e["type"] == "MESSAGES_SNAPSHOT"]
         history = snapshot
-    return seconds
 
 
-def test_the_last_turns_take_about_as_long_as_the_first(conversation):
-    # the budget of 1.5 is measured by the bench; a machine that others use too gets some room here
-    assert median(conversation[-10:]) < 2.5 * median(conversation[:10])
-
-
-async def test_a_turn_reads_what_is_new_and_not_the_conversation(conversation, app_database):
+@pytest.mark.usefixtures("conversation")
+async def test_a_turn_reads_what_is_new_and_not_the_conversation(app_database):
     """However long it is: each look of a process that knows the thread costs one statement and no event."""
     engine = create_engine(Connector(database_settings({"DATABASE_URL": app_database})))
     store = SessionStore(engine)
@@ -61,7 +50,8 @@ async def test_a_turn_reads_what_is_new_and_not_the_conversation(conversation, a
         await engine.dispose()
 
 
-def test_an_approval_can_be_asked_and_given_after_forty_turns(conversation, app_instances, app_database):
+@pytest.mark.usefixtures("conversation")
+def test_an_approval_can_be_asked_and_given_after_forty_turns(app_instances, app_database):
     first, second = app_instances
     asked = first.say("long", "refund order 42 for 80")
     replay = second.run({"threadId": "long", "runId": "c"}, path="/copilotkit/agent/default/connect")
