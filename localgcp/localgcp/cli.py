@@ -54,6 +54,7 @@ def main() -> None:
 @click.option(
     "--sql-certificate-seconds", default=3600.0, show_default=True, help="Of Cloud SQL's client certificates."
 )
+@click.option("--metadata-email", default="", help="Service account of the metadata server [runtime@<project>...].")
 @click.option("--engine", type=click.Choice(["process"]), default="process", show_default=True)
 def serve(**options: Any) -> None:
     """Serve a local cloud until SIGTERM or Ctrl-C; prints one JSON line when ready."""

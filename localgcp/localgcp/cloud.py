@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PARTS: dict[str, str] = {
     "metrics": "localgcp.services.monitoring:create_metrics",  # ports.MetricSink
     "postgres": "localgcp.backends.postgres:create_postgres",  # socket_dir(project, instance), address(...)
+    "access_tokens": "localgcp.backends.access_tokens:create_access_tokens",  # what the metadata server gave out
     "sql_tls": "localgcp.backends.sql_tls:create_sql_tls",  # port 3307 of each Cloud SQL instance
     "secrets": "localgcp.services.secretmanager:create_secrets",  # payload(project, secret, version) -> bytes
     "buckets": "localgcp.services.storage:create_buckets",  # ports.Buckets
@@ -41,6 +42,7 @@ class Cloud:
 
     metrics: MetricSink
     postgres: Any
+    access_tokens: Any
     sql_tls: Any
     secrets: Any
     buckets: Buckets

@@ -30,6 +30,7 @@ class Settings:
     idle_seconds: float = 60.0  # until an instance without traffic is stopped (Google: 15 minutes)
     max_instances: int = 4  # the most instances of one revision that this machine runs
     sql_certificate_seconds: float = 3600.0  # how long a client certificate of Cloud SQL is valid (Google: an hour)
+    metadata_email: str = ""  # the metadata server's default account; empty: runtime@<project>.iam.gserviceaccount.com
     ledger_memory: int = field(default=200_000)  # entries kept in memory; the file keeps all
 
     def __post_init__(self) -> None:

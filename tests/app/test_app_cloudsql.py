@@ -67,6 +67,31 @@ def test_a_rotated_password_is_read_again(cloud_sql, start_app, fresh_cloud):
     assert ROTATED not in app.log_path.read_text()
 
 
+def test_it_logs_in_as_the_iam_user_that_it_runs_as(cloud_sql, start_app):
+    api, env = cloud_sql
+    api.done(
+        "/instances/main",
+        {"settings": {"databaseFlags": [{"name": "cloudsql.iam_authentication", "value": "on"}]}},
+        "PATCH",
+    )
+    role = {"name": "runtime@demo.iam", "type": "CLOUD_IAM_SERVICE_ACCOUNT", "databaseRoles": ["cloudsqlsuperuser"]}
+    api.done("/instances/main/users", role)
+    api.done("/instances/main/users", role | {"name": "job@demo.iam"})
+    host = api.endpoint.removeprefix("http://")
+    env = env | {"DB_PASSWORD": "", "DB_IAM_AUTH": "true", "DB_USER": role["name"]}
+    env |= {"GCE_METADATA_HOST": host, "GCE_METADATA_IP": host}
+    done = migrate("", "upgrade", "head", "--seeds", "--verify", "schema", **env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    app = start_app("", **env)
+    app.wait("/readyz")
+    assert text_of(app.say("t", "where is order 42")).startswith("Order 42")
+    assert app.stop() == 0
+    assert "ya29." not in app.log_path.read_text() + done.stdout + done.stderr
+    refused = migrate("", "current", **env | {"DB_USER": "job@demo.iam"})
+    assert refused.returncode == 1
+    assert "IAM service account authentication failed" in refused.stdout
+
+
 def add_version(cloud, value: str) -> None:
     data = base64.b64encode(value.encode()).decode()
     cloud.call("/v1/projects/demo/secrets/concierge-db:addVersion", "POST", {"payload": {"data": data}})

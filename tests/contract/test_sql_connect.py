@@ -228,7 +228,7 @@ def _until_done(step: Any, plain: socket.socket, incoming: ssl.MemoryBIO, outgoi
         ({"public_key": "GOOD", "validDuration": "86401s"}, "validDuration"),
         ({"public_key": "GOOD", "validDuration": "a day"}, "validDuration"),
         ({"publicKey": "GOOD"}, "publicKey"),
-        ({"public_key": "GOOD", "access_token": "ya29.x"}, "can't check IAM tokens"),
+        ({"public_key": "GOOD", "access_token": "ya29.x"}, "invalid or has expired"),
     ],
 )
 def test_a_bad_request_is_told_what_is_wrong(api: SqlApi, key: ClientKey, body: dict[str, Any], message: str) -> None:

@@ -31,6 +31,8 @@ def localgcp_thread(
     modules = {path.partition(":")[0] for path in (*services, *routes)}
     if "localgcp.services.sqladmin" in modules:
         modules |= {"localgcp.backends.postgres", "localgcp.backends.sql_tls"}
+    if modules & {"localgcp.services.sqladmin", "localgcp.services.metadata"}:
+        modules.add("localgcp.backends.access_tokens")
     absent = {name: Absent() for name, path in PARTS.items() if path.partition(":")[0] not in modules}
     with listen("127.0.0.1", 0) as listener:
         settings = Settings(state_dir=state_dir, port=listener.getsockname()[1], **{"lro_seconds": 0.0, **options})

@@ -148,13 +148,16 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_proxy(program: Path, endpoint: str, *options: str) -> Iterator[None]:
-    """The Auth Proxy with a local cloud's admin API, ready for new connections; ended by its process id."""
+def running_proxy(program: Path, endpoint: str, *options: str, machine: str = "") -> Iterator[None]:
+    """The Auth Proxy with a local cloud's admin API, as anybody or as the identity of a `machine` (host:port of its
+    metadata server), ready for new connections; ended by its process id."""
     with tempfile.TemporaryFile() as log:
         health = free_port()
-        command = [str(program), f"--sqladmin-api-endpoint={endpoint}", "--token=anybody", "--health-check"]
-        command += [f"--http-port={health}", *options]
+        command = [str(program), f"--sqladmin-api-endpoint={endpoint}", "--health-check", f"--http-port={health}"]
+        command += [*([] if machine else ["--token=anybody"]), *options]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("CSQL_PROXY")}
+        if machine:
+            environment["GCE_METADATA_HOST"] = machine
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         try:
             _wait_until_started(child, health, log)

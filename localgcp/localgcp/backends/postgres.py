@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import hmac
 import json
 import logging
 import os
@@ -105,6 +106,7 @@ class _Server:
 
     async def _started(self, port: int) -> bool:
         self.sockets.mkdir(parents=True, exist_ok=True)
+        pg.write_access_rules(self.data)
         pg.own(self.sockets)
         found = pg.installation()
         settings = _SETTINGS | self.settings()["flags"]
@@ -254,6 +256,15 @@ class Postgres:
     def address(self, project: str, instance: str) -> tuple[str, int]:
         """Host and TCP port. Raises KeyError; the port is 0 before the first start."""
         return _HOST, int(self._existing(project, instance).settings()["port"])
+
+    def flags(self, project: str, instance: str) -> dict[str, str]:
+        """The database flags in force."""
+        return dict(self._existing(project, instance).settings()["flags"])
+
+    def iam_password(self, project: str, instance: str, role: str) -> str:
+        """The password of an IAM user's role. It follows from the admin's, so that it goes with a clone or a backup."""
+        key = (self._existing(project, instance).directory / pg.PASSWORD_FILE).read_bytes()
+        return hmac.new(key, b"iam:" + role.encode(), hashlib.sha256).hexdigest()
 
     def version(self) -> str:
         """What really runs, in Cloud SQL's spelling: POSTGRES_18_6."""

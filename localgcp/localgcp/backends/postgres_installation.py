@@ -30,7 +30,12 @@ PASSWORD_FILE = "admin.password"  # noqa: S105 - a file name
 _TEMPLATE_FORMAT = 1  # goes up when what `_build_template` makes changes
 _SYSTEM_DIRECTORIES = "/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin"
 _CAPABILITIES = "+dac_override,+dac_read_search"
-_HBA = """\
+# Cloud SQL's groups of IAM users: https://cloud.google.com/sql/docs/postgres/iam-logins
+IAM_GROUPS = {"CLOUD_IAM_USER": "cloudsqliamuser", "CLOUD_IAM_SERVICE_ACCOUNT": "cloudsqliamserviceaccount"}
+_HBA = f"""\
+# IAM users log in with a token on port 3307, where localgcp answers this request with a password that only it knows.
+local all         {",".join(f"+{group}" for group in IAM_GROUPS.values())} password
+host  all         {",".join(f"+{group}" for group in IAM_GROUPS.values())} 127.0.0.1/32 password
 # Every connection proves who it is, as on Cloud SQL; the socket is no exception.
 local all         all                 scram-sha-256
 local replication cloudsqladmin       scram-sha-256
@@ -183,6 +188,11 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
+def write_access_rules(data: Path) -> None:
+    """Who may log in how. Written before each start, so that clusters of an earlier localgcp have them too."""
+    (data / "pg_hba.conf").write_text(_HBA)
+
+
 async def _template() -> Path:
     runs_as, found = account(), installation()
     user = runs_as.uid if runs_as else os.geteuid()
@@ -212,7 +222,7 @@ async def _build_template(directory: Path, found: Installation) -> None:
     prefix = command_prefix()
     options = ["-D", str(data), "-U", ADMIN, f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8"]
     await run([*prefix, found.program("initdb"), *options, *locale, "--no-sync", "--wal-segsize=1"])
-    (data / "pg_hba.conf").write_text(_HBA)
+    write_access_rules(data)
     single = [*prefix, found.program("postgres"), "--single", "-j", "-D", str(data), "-c", "fsync=off", "postgres"]
     # With -j a statement ends at a semicolon followed by an empty line.
     script = "".join(f"{statement};\n\n" for statement in _TEMPLATE_SQL.splitlines())

@@ -15,12 +15,14 @@ import logging
 import shutil
 import socket
 import ssl
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localgcp.backends.sql_tls_certificates import Authority, Issued
 from localgcp.backends.sql_tls_channel import CHUNK, TlsChannel
+from localgcp.backends.sql_tls_login import IamAccess, Login
 from localgcp.errors import ApiError
 
 if TYPE_CHECKING:
@@ -94,6 +96,8 @@ class _Listener:
         sockets = await self._cloud.postgres.socket_dir(self._project, self._instance)
         reader, writer = await asyncio.open_unix_connection(sockets / ".s.PGSQL.5432")
         try:
+            if not await Login(channel, reader, writer, self._iam_access()).admit():
+                return
             async with asyncio.TaskGroup() as both:
                 both.create_task(_outwards(channel, writer))
                 both.create_task(_inwards(reader, channel))
@@ -101,6 +105,25 @@ class _Listener:
             _log.debug("%s:%s lost a connection: %s", self._project, self._instance, errors.exceptions[0])
         finally:
             writer.transport.abort()
+
+    def _iam_access(self) -> IamAccess:
+        postgres, tokens = self._cloud.postgres, self._cloud.access_tokens
+        of = (self._project, self._instance)
+
+        def principal(token: str) -> str | None:
+            grant = tokens.find(token)
+            return grant.email if grant is not None else None
+
+        return IamAccess(
+            enabled=lambda: iam_enabled(postgres.flags(*of)),
+            principal=principal,
+            password=lambda role: str(postgres.iam_password(*of, role)),
+        )
+
+
+def iam_enabled(flags: Mapping[str, str]) -> bool:
+    """Whether an instance with these database flags lets IAM users in."""
+    return flags.get("cloudsql.iam_authentication") == "on"
 
 
 async def _outwards(channel: TlsChannel, writer: asyncio.StreamWriter) -> None:

@@ -23,4 +23,5 @@ REST_SERVICES: tuple[str, ...] = (
     "localgcp.services.storage",
     "localgcp.services.compute",
     "localgcp.services.sqladmin",
+    "localgcp.services.metadata",
 )

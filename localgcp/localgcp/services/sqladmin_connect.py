@@ -6,19 +6,23 @@ Source: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/connect
 from __future__ import annotations
 
 import re
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from localgcp.backends.sql_tls import SqlTls
+from localgcp.backends.access_tokens import AccessTokens, database_role
+from localgcp.backends.postgres import Postgres
+from localgcp.backends.sql_tls import SqlTls, iam_enabled
 from localgcp.backends.sql_tls_certificates import BadPublicKey, fingerprint
 from localgcp.call import Call
 from localgcp.errors import from_http
 from localgcp.rest import json_body
 from localgcp.services.rest_schema import checked, without_nulls
+from localgcp.services.sqladmin_databases import is_iam_user
 from localgcp.services.sqladmin_operations import Json, timestamp
-from localgcp.services.sqladmin_records import Instances
+from localgcp.services.sqladmin_records import Instances, flags_of
 
 if TYPE_CHECKING:
     from localgcp.cloud import Cloud
@@ -32,6 +36,8 @@ class Connect:
         self._records = records
         self._lifetime = timedelta(seconds=cloud.settings.sql_certificate_seconds)
         self._tls: SqlTls = cloud.sql_tls
+        self._tokens: AccessTokens = cloud.access_tokens
+        self._postgres: Postgres = cloud.postgres
 
     async def settings(self, request: web.Request, call: Call) -> Json:
         """connect.get: addresses, CA and version of an instance, whether it runs or not."""
@@ -59,14 +65,15 @@ class Connect:
         """connect.generateEphemeralCert: a client certificate for the caller's key."""
         body = without_nulls(checked("sqladmin", "GenerateEphemeralCertRequest", await json_body(request)))
         record = self._records.of(request, runnable=True)
-        if body.get("access_token"):
-            message = "This local Cloud SQL can't check IAM tokens: connect with a password."
-            raise from_http(400, message, "invalid", location="access_token")
         if not body.get("public_key"):
             raise from_http(400, "Missing parameter: public_key.", "required")
         lifetime = _lifetime(body["validDuration"]) if "validDuration" in body else self._lifetime
+        email = ""
+        if token := body.get("access_token"):
+            email, remaining = await self._principal(record, token)
+            lifetime = min(lifetime, remaining)
         try:
-            issued = self._tls.issue(record["project"], record["name"], body["public_key"], lifetime)
+            issued = self._tls.issue(record["project"], record["name"], body["public_key"], lifetime, email)
         except BadPublicKey as error:
             raise from_http(400, f"Invalid value for public_key: {error}.", "invalid", location="public_key") from error
         await self._tls.listen(record["project"], record["name"])
@@ -82,6 +89,19 @@ class Connect:
                 "sha1Fingerprint": issued.fingerprint,
             }
         }
+
+    async def _principal(self, record: Json, token: str) -> tuple[str, timedelta]:
+        """Whose a token is and how long it lasts. Raises ApiError 400, or 403 for who is no user of the instance."""
+        grant = self._tokens.find(token)
+        if grant is None:
+            raise from_http(400, "The access token is invalid or has expired.", "invalid", location="access_token")
+        if not iam_enabled(flags_of(record)):
+            message = "IAM authentication is not enabled for the instance: set the flag cloudsql.iam_authentication."
+            raise from_http(400, message, "invalid")
+        if not await is_iam_user(self._postgres, record["project"], record["name"], database_role(grant.email)):
+            message = "The client is not authorized to make this request: no IAM user of this instance."
+            raise from_http(403, message, "notAuthorized")
+        return grant.email, timedelta(seconds=max(1.0, grant.expires - time.time()))
 
     def _server_ca(self, project: str, instance: str) -> Json:
         certificate = self._tls.authority(project, instance).certificate
