@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agui_dev.bench.figures import BUDGETS, Figure, document, percentile, table, uncovered, write
+from agui_dev.bench.figures import BUDGETS, Figure, document, merged, percentile, read, table, uncovered, write
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,19 @@ def test_the_report_has_every_figure_under_its_key_and_says_what_is_over(tmp_pat
     assert set(BUDGETS) <= set(report)
     assert [key for key, detail in report["details"].items() if not detail["within"]] == [figures[0].key]
     assert table(figures).row_count == len(figures)
+
+
+def test_a_run_of_some_figures_keeps_the_others_and_replaces_its_own(tmp_path: Path) -> None:
+    report = tmp_path / "bench.json"
+    first, second = list(BUDGETS)[:2]
+    write(report, [Figure(first, 1.0, 3, "once"), Figure(second, 2.0, 3)], {})
+    both = merged(read(report), [Figure(second, 5.0, 4)])
+    assert both == [Figure(first, 1.0, 3, "once"), Figure(second, 5.0, 4)]
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "{}", '{"details": {"a.figure_of_old": {"n": 1}}}'])
+def test_no_earlier_report_is_no_figures(tmp_path: Path, content: str | None) -> None:
+    report = tmp_path / "bench.json"
+    if content is not None:
+        report.write_text(content)
+    assert read(report) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def test_files_have_the_same_time_whatever_the_commit(tmp_path: Path) -> None:
         build.read_sources(tmp_path, {"SOURCE_DATE_EPOCH": epoch}).arguments()[:2] for epoch in ("1", "2000000000")
     ]
     assert given == [["--timestamp", str(build.FILE_TIME)]] * 2
+
+
+def test_a_cached_label_can_not_be_that_of_another_commit() -> None:
+    """The words of the instructions differ wherever the values do, and a builder's cache goes by the words."""
+    first = build.Sources("1.0", "a" * 40, "https://example.com/agui", 1)
+    given = "ARG BASE=slim\nFROM ${BASE}\nARG REVISION=unknown\nARG CREATED=never\nLABEL r=${REVISION}\n"
+    written = first.written_into(given)
+    assert written == given.replace("unknown", "a" * 40).replace("never", "1970-01-01T00:00:01Z")
+    assert replace(first, revision="b" * 40).written_into(given) != written
 
 
 @pytest.mark.parametrize("epoch", ["yesterday", "-1", "1.5", "1" * 12])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from agui_operator.checks.synthetic import SyntheticConversations
@@ -48,6 +49,9 @@ class Desk:
     tasks: dict[tuple[str, str, str], asyncio.Task[None]] = field(default_factory=dict)
     fault: FaultSeen | None = None
     failures: int = 0
+    tidying: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    tidy_due: float | None = None  # monotonic time of the next look for what may be deleted
+    unneeded: dict[str, datetime] = field(default_factory=dict)  # releases and folders, since when
     synthetic: SyntheticConversations | None = None
     drift: str | None = None
     drift_due: float = 0.0
@@ -89,13 +93,14 @@ class Desk:
         self.fresh -= {BACKUP, ASSETS}
         self.born = None
 
-    def begin(self, release: str) -> None:
+    def begin(self, release: str, *, published: bool) -> None:
         """The release got its id just now: nothing under that id can be in the cloud, so nothing has to be looked up
-        before it is made. Forgotten after any fault and any restart; creating is idempotent by name all the same."""
+        before it is made. Forgotten after any fault and any restart; creating is idempotent by name all the same.
+        `published`: its bundle is that of an earlier release, so its files may be there."""
         self.born = release
         self.backup, self.assets = None, False
-        self.fresh |= {BACKUP, ASSETS}
+        self.fresh |= {BACKUP} if published else {BACKUP, ASSETS}
 
     def close(self) -> None:
-        for task in (*self.pending.values(), *self.tasks.values()):
+        for task in (*self.pending.values(), *self.tasks.values(), *self.tidying.values()):
             task.cancel()

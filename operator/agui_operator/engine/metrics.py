@@ -29,6 +29,7 @@ RESTORE_SECONDS = Histogram(
     registry=REGISTRY,
 )
 STATUS_WRITES = Counter("agui_status_writes", "Patches of .status.", registry=REGISTRY)
+COLLECTED = Counter("agui_collected", "Deleted remains of earlier releases.", ["kind"], registry=REGISTRY)
 
 LABELS = {
     metric._name: metric._labelnames
@@ -42,6 +43,7 @@ LABELS = {
         PHASE,
         ROLLOUT_SECONDS,
         RESTORE_SECONDS,
+        COLLECTED,
     )
 }
 

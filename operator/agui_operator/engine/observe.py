@@ -125,7 +125,8 @@ class Observer:
             return replace(seen, migration=await self._job(subject, plan.migration.job))
         if phase is Phase.PUBLISHING and plan.bundle is not None and plan.release.frontend is not None:
             if not desk.is_known(ASSETS):
-                desk.assets = await release_assets.observe(self._cloud, plan.assets_bucket, plan.release.frontend)
+                where = plan.assets_bucket, plan.release.frontend
+                desk.assets = await release_assets.observe(self._cloud, *where, subject.names.uid)
                 desk.keep(ASSETS)
             return replace(seen, assets_complete=desk.assets)
         return seen

@@ -47,6 +47,7 @@ from agui_operator.engine.kube import Kube
 from agui_operator.engine.observe import Observer, Subject
 from agui_operator.engine.records import Recorder
 from agui_operator.engine.settings import Settings
+from agui_operator.engine.tidy import Tidier
 
 logger = logging.getLogger(__name__)
 _CHAIN = 25  # events read in one go; more would be a loop in the table
@@ -96,10 +97,11 @@ class Engine:
         recorder: Recorder,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         feed: Feed = SILENT,
+        tidier: Tidier | None = None,
     ) -> None:
         self._settings, self._kube, self._directory = settings, kube, directory
         self._observer, self._executor, self._recorder = observer, executor, recorder
-        self._clock, self._feed = clock, feed
+        self._clock, self._feed, self._tidier = clock, feed, tidier
         self._desks: dict[str, Desk] = {}
 
     def desk(self, uid: str) -> Desk:
@@ -159,6 +161,8 @@ class Engine:
             await self._write(desk, view, subject.plan, seen)
             await self._acknowledge(desk, view)
             if not actions:
+                if self._tidier is not None:
+                    self._tidier.consider(subject)
                 return self._delay(desk, turn, subject.plan)
             await self._act(desk, names, place, turn, actions, alert_actions)
         raise IllegalTransition(f"more than {_CHAIN} events in one turn, last phase {desk.memory.phase}")
@@ -241,7 +245,8 @@ class Engine:
         if turn.memory.phase is Phase.RESOLVING:
             desk.start_over()
         if before.phase is Phase.RESOLVING and turn.memory.candidate is not None:
-            desk.begin(turn.memory.candidate.id)
+            earlier = {e.release.frontend for e in turn.memory.history}
+            desk.begin(turn.memory.candidate.id, published=turn.memory.candidate.frontend in earlier)
         if turn.memory.phase is Phase.BAKING or turn.memory.phase is Phase.ROLLING_BACK:
             desk.keep(ALERTS, fresh=False)
         if turn.memory.phase is Phase.ROLLING_BACK and desk.failed_at is None:

@@ -17,6 +17,7 @@ class Settings:
 
     endpoint: str | None = None  # None: real Google Cloud, with Application Default Credentials
     resync: float = 300.0  # how often a resting object is looked at for drift
+    retention: float = 3600.0  # how often a resting object is looked at for what earlier releases left behind
     lease_name: str = "agui-operator"
     lease_namespace: str = "agui-system"
     lease_seconds: float = 15.0
@@ -40,14 +41,16 @@ _YEAR = 366 * 86400.0
 
 
 def from_environment(env: Mapping[str, str] | None = None) -> Settings:
-    """Reads AGUI_GCP_ENDPOINT, AGUI_RESYNC_SECONDS, AGUI_LEASE_NAME, AGUI_LEASE_NAMESPACE, AGUI_LEASE_SECONDS,
-    AGUI_IDENTITY, AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT, AGUI_NAMESPACES (comma separated),
-    AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST and AGUI_DASHBOARD_NAMES (comma separated). Raises SettingInvalid."""
+    """Reads AGUI_GCP_ENDPOINT, AGUI_RESYNC_SECONDS, AGUI_RETENTION_SECONDS, AGUI_LEASE_NAME, AGUI_LEASE_NAMESPACE,
+    AGUI_LEASE_SECONDS, AGUI_IDENTITY, AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT, AGUI_NAMESPACES (comma
+    separated), AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST and AGUI_DASHBOARD_NAMES (comma separated). Raises
+    SettingInvalid."""
     env = os.environ if env is None else env
     base = Settings()
     return Settings(
         endpoint=_endpoint(env.get("AGUI_GCP_ENDPOINT") or None),
         resync=_number(env, "RESYNC_SECONDS", base.resync),
+        retention=_number(env, "RETENTION_SECONDS", base.retention),
         lease_name=env.get("AGUI_LEASE_NAME", base.lease_name),
         lease_namespace=env.get("AGUI_LEASE_NAMESPACE", base.lease_namespace),
         lease_seconds=_number(env, "LEASE_SECONDS", base.lease_seconds),

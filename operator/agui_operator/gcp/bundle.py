@@ -22,6 +22,7 @@ from agui_operator.core.errors import UserError
 
 MANIFEST, ENTRYPOINT = "manifest.json", "index.html"
 POOL = "assets/"
+TIDYING = f"{POOL}.tidying"  # exists while old files are deleted; in the pool, so that listing the pool shows it
 _TYPES: Mapping[str, tuple[str, ...]] = {
     "html": ("text/html",),
     "js": ("text/javascript", "application/javascript"),
@@ -141,6 +142,8 @@ def _checked_path(member: tarfile.TarInfo, limits: Limits) -> str | None:
         raise BundleRefused(f"{shown} is a link or a device; bundles hold plain files only")
     if name.startswith("/") or "\\" in name or ".." in name.split("/"):
         raise BundleRefused(f"{shown} leaves the bundle; paths must be relative, without `..`")
+    if name == TIDYING:
+        raise BundleRefused(f"{shown} is a name that the operator keeps for itself; rename the file")
     if len(name) > limits.path or not _PATH.fullmatch(name):
         raise BundleRefused(f"{shown} is no usable path; allowed are letters, digits and . _ ~ @ + - between slashes")
     if member.size > limits.file:

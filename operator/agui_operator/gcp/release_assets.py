@@ -1,27 +1,27 @@
 """The frontend of a release: hashed files into the pool that all releases share, the rest into a folder of its own.
 
 Publishing adds and never changes: every object is created under the condition that it does not exist, and the page is
-written last, so that a folder with an index.html is complete. Taking a release back copies and deletes nothing.
+written last, so that a folder with an index.html is complete. Taking a release back copies and deletes nothing. Before
+anything is written, or found to be there already, the folder gets the deployment's claim: see core/retention.py.
 Source: https://cloud.google.com/storage/docs/json_api/v1/objects
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
-import json
-import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from agui_operator.core.actions import AssetsPublished, Bundle
 from agui_operator.core.errors import CloudError, UserError
+from agui_operator.gcp import objects
 from agui_operator.gcp.bundle import (
     ENTRYPOINT,
     MANIFEST,
     POOL,
+    TIDYING,
     BundleContents,
     BundleRefused,
     Limits,
@@ -29,6 +29,7 @@ from agui_operator.gcp.bundle import (
     read_bundle,
 )
 from agui_operator.gcp.clients import Cloud, path_part
+from agui_operator.gcp.objects import Listed, Upload
 from agui_operator.gcp.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -38,29 +39,20 @@ FOREVER = "public, max-age=31536000, immutable"
 NEVER = "no-cache, max-age=0, must-revalidate"
 _AT_ONCE = 8
 _CHUNK = 256 * 1024
-_DOWNLOAD_SECONDS, _UPLOAD_SECONDS = 120.0, 60.0
+_DOWNLOAD_SECONDS = 120.0
+CLAIMS = ".claims/"  # in a release folder: one empty object for each deployment that published it
+TIDIED_WITHIN = timedelta(minutes=2)  # an older one is left over from a process that died
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """One object that is to exist."""
-
-    name: str
-    data: bytes
-    content_type: str
-    cache_control: str
-    md5: str  # base64, as Cloud Storage tells it
-
-
-def _upload(name: str, data: bytes, content_type: str, cache_control: str) -> Upload:
-    md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-    return Upload(name, data, content_type, cache_control, md5)
 
 
 def folder(frontend: str) -> str:
     """The release's folder in the assets bucket, with a slash at its end."""
     return f"releases/{frontend}/"
+
+
+def claim(frontend: str, owner: str) -> Upload:
+    """What says that a deployment (its uid) needs a release folder and all that its manifest names."""
+    return Upload.of(f"{folder(frontend)}{CLAIMS}{owner}", b"", "text/plain", NEVER)
 
 
 def uploads(contents: BundleContents, frontend: str) -> tuple[tuple[Upload, ...], ...]:
@@ -70,26 +62,31 @@ def uploads(contents: BundleContents, frontend: str) -> tuple[tuple[Upload, ...]
     pages: list[Upload] = []
     for file in contents.files:
         name = file.path if file.pooled else folder(frontend) + file.path
-        upload = _upload(name, file.data, file.content_type, FOREVER if file.pooled else NEVER)
+        upload = Upload.of(name, file.data, file.content_type, FOREVER if file.pooled else NEVER)
         (pages if file.path.endswith(".html") else files).append(upload)
     pages.sort(key=lambda page: page.name == folder(frontend) + ENTRYPOINT)  # the entry point is the very last
-    manifest = _upload(folder(frontend) + MANIFEST, contents.manifest, "application/json", NEVER)
+    manifest = Upload.of(folder(frontend) + MANIFEST, contents.manifest, "application/json", NEVER)
     return tuple(files), (manifest,), tuple(pages[:-1]), tuple(pages[-1:])
 
 
-async def observe(cloud: Cloud, bucket: str, frontend: str) -> bool:
-    """One call: True if the release's folder is complete."""
-    found = await _list(cloud, bucket, folder(frontend))
-    return {folder(frontend) + ENTRYPOINT, folder(frontend) + MANIFEST} <= found.keys()
+async def observe(cloud: Cloud, bucket: str, frontend: str, owner: str | None = None) -> bool:
+    """One call: True if the release's folder is complete, and claimed by the owner where one is given."""
+    found = await objects.list_objects(cloud, bucket, folder(frontend))
+    wanted = {folder(frontend) + ENTRYPOINT, folder(frontend) + MANIFEST}
+    wanted |= {claim(frontend, owner).name} if owner else set()
+    return wanted <= found.keys()
 
 
-async def apply(cloud: Cloud, action: AssetsPublished, progress: Progress | None = None) -> Outcome:
-    """Downloads, validates, and only then uploads what is missing. Raises BundleRefused, UserError, CloudError."""
+async def apply(cloud: Cloud, action: AssetsPublished, owner: str, progress: Progress | None = None) -> Outcome:
+    """Downloads, validates, and only then claims the folder and uploads what is missing. Raises BundleRefused,
+    UserError, CloudError."""
     data = await _download(cloud, action.bundle)
     contents = await asyncio.to_thread(read_bundle, data)
     check_runtime_url(contents, action.runtime_url)
     waves = await asyncio.to_thread(uploads, contents, action.frontend)
-    pool = await _list(cloud, action.bucket, POOL)  # the folder is new, or its few files answer 412
+    await objects.create(cloud, action.bucket, claim(action.frontend, owner))
+    pool = await objects.list_objects(cloud, action.bucket, POOL)  # the folder is new, or its few files answer 412
+    _check_not_tidied(pool, datetime.now(UTC))
     total = sum(len(wave) for wave in waves)
     done = 0
     for wave in waves:
@@ -122,77 +119,28 @@ async def _upload_all(
 
 
 async def _create(cloud: Cloud, bucket: str, upload: Upload) -> None:
-    """Creates one object and checks what has arrived by the checksum in the reply."""
-    boundary = uuid.uuid4().hex
-    metadata = {
-        "name": upload.name,
-        "contentType": upload.content_type,
-        "cacheControl": upload.cache_control,
-        "md5Hash": upload.md5,
-    }
-    body = b"".join(
-        (
-            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
-            json.dumps(metadata).encode(),
-            f"\r\n--{boundary}\r\nContent-Type: {upload.content_type}\r\n\r\n".encode(),
-            upload.data,
-            f"\r\n--{boundary}--\r\n".encode(),
-        )
-    )
-    path = f"/upload/storage/v1/b/{path_part(bucket)}/o"
-    resource = f"gs://{bucket}/{upload.name}"
-    try:
-        made = await cloud.rest(
-            "storage.objects.insert",
-            path + "?uploadType=multipart&ifGenerationMatch=0&fields=name,md5Hash",
-            project=bucket,
-            resource=resource,
-            verb="POST",
-            data=body,
-            headers={"Content-Type": f"multipart/related; boundary={boundary}"},
-            write=True,
-            timeout=_UPLOAD_SECONDS,
-        )
-    except CloudError as error:
-        if error.code != 412:
-            raise
-        await _check_existing(cloud, bucket, upload)
-        return
-    if made.get("md5Hash") != upload.md5:
-        raise CloudError(503, "the stored object has another checksum", resource=resource, status="DATA_LOSS")
+    """Creates one object. Somebody was faster: the same bytes are as good as ours, others are never overwritten."""
+    if await objects.create(cloud, bucket, upload) is None:
+        found = await objects.list_objects(cloud, bucket, upload.name)
+        if not _is_there(upload, found):
+            raise CloudError(503, "the object vanished between two looks", resource=f"gs://{bucket}/{upload.name}")
 
 
-async def _check_existing(cloud: Cloud, bucket: str, upload: Upload) -> None:
-    """Somebody was faster. The same bytes are as good as ours; others are never overwritten."""
-    found = await _list(cloud, bucket, upload.name)
-    if not _is_there(upload, found):
-        raise CloudError(503, "the object vanished between two looks", resource=f"gs://{bucket}/{upload.name}")
-
-
-def _is_there(upload: Upload, have: dict[str, str]) -> bool:
+def _is_there(upload: Upload, have: Mapping[str, Listed]) -> bool:
     """True if the object exists as wanted. Raises BundleRefused if other bytes are under its name."""
-    md5 = have.get(upload.name)
-    if md5 is None:
+    found = have.get(upload.name)
+    if found is None:
         return False
-    if md5 and md5 != upload.md5:
+    if found.md5 and found.md5 != upload.md5:
         raise BundleRefused(f"{upload.name} is published with another content; its name must carry a hash of it")
     return True
 
 
-async def _list(cloud: Cloud, bucket: str, prefix: str) -> dict[str, str]:
-    """Objects below a prefix: name -> MD5. One call for each 1000."""
-    found: dict[str, str] = {}
-    token = ""
-    while True:
-        path = f"/storage/v1/b/{path_part(bucket)}/o"
-        query = f"?prefix={path_part(prefix)}&maxResults=1000&fields=items(name,md5Hash),nextPageToken"
-        query += f"&pageToken={path_part(token)}" if token else ""
-        resource = f"gs://{bucket}/{prefix}"
-        page = await cloud.rest("storage.objects.list", path + query, project=bucket, resource=resource)
-        found |= {item["name"]: item.get("md5Hash", "") for item in page.get("items") or ()}
-        token = str(page.get("nextPageToken") or "")
-        if not token:
-            return found
+def _check_not_tidied(pool: Mapping[str, Listed], now: datetime) -> None:
+    """What the list shows may be about to go while somebody tidies; whoever tidies afterwards sees our claim."""
+    lock = pool.get(TIDYING)
+    if lock is not None and lock.created > now - TIDIED_WITHIN:
+        raise CloudError(503, "old files are being deleted from the bucket; this waits for the end", retry_after=2.0)
 
 
 async def _download(cloud: Cloud, bundle: Bundle, limits: Limits | None = None) -> bytes:

@@ -19,6 +19,7 @@ from agui_operator.engine.reconcile import Engine
 from agui_operator.engine.records import Recorder
 from agui_operator.engine.settings import Settings
 from agui_operator.engine.survey import Surveyor
+from agui_operator.engine.tidy import Tidier
 from agui_operator.engine.wakeups import Wakeups
 from agui_operator.gcp.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.identity import IdTokens
@@ -88,6 +89,7 @@ async def build(
         directory=directory,
         recorder=Recorder(kube, feed=feed),
         feed=feed,
+        tidier=Tidier(cloud, settings.retention, lambda: datetime.now(UTC)),
     )
     return Runtime(
         settings=settings,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from agui_operator.api.strategy import AnalysisStep, CanaryStep, Pause
-from agui_operator.core.actions import JobDeleted, PointerSet, RevisionStaged, TrafficSplit
+from agui_operator.core.actions import CHANGED_BY_HAND, JobDeleted, Pointer, PointerSet, RevisionStaged, TrafficSplit
 from agui_operator.core.blueprint import Analysis, Blueprint
-from agui_operator.core.events import read_event
+from agui_operator.core.events import read_event, showing
 from agui_operator.core.forecast import assume, forecast
 from agui_operator.core.memory import HistoryEntry, Memory
 from agui_operator.core.merge import merge_patch
@@ -251,3 +251,12 @@ def test_the_history_keeps_the_last_try_and_the_stable_release(limit: int) -> No
     assert turn.memory.phase is Phase.ROLLED_BACK
     assert (turn.memory.history[0].release.id, turn.memory.history[-1].release.id) == ("bbbb", "aaaa")
     assert len(turn.memory.history) == max(2, limit)
+
+
+def test_rules_that_somebody_changed_are_not_taken_for_a_page_that_users_should_keep() -> None:
+    """A first release has no stable one to fall back on: what the map says is kept, unless it says no release."""
+    first = replace(FLYING, stable=None)
+    ours = replace(SEEN, pointer=Pointer("f-before", "before"))
+    by_hand = replace(SEEN, pointer=Pointer(CHANGED_BY_HAND, "before"))
+    assert showing(first, ours, PLAN) == PointerSet(Pointer("f-before", "before"), PLAN.pointer)
+    assert showing(first, by_hand, PLAN) == PointerSet(None, PLAN.pointer)

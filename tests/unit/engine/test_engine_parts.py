@@ -142,7 +142,9 @@ async def test_a_new_rollout_finds_nothing_of_the_last_one() -> None:
 
 def test_what_a_release_born_just_now_can_not_have_is_not_looked_up() -> None:
     desk = Desk("uid")
-    desk.begin("r1")
+    desk.begin("r1", published=True)
+    assert not desk.is_known(ASSETS), "the files of an earlier release with the same bundle may be there"
+    desk.begin("r1", published=False)
     assert desk.is_known(BACKUP)
     assert desk.is_known(ASSETS)
     assert (desk.backup, desk.assets, desk.born) == (None, False, "r1")

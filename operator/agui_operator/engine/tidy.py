@@ -1,0 +1,128 @@
+"""Deletes what is left of earlier releases, beside the loop: of a deployment at rest, once an hour, a bounded go at a
+time.
+
+It is no part of a turn because it is no part of a release's way: it must neither delay one nor fail it. What stays is
+decided from the status alone (core/retention.py), and asked again before each deletion.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from agui_operator.core.errors import CloudError, LeaseLost
+from agui_operator.core.names import Names
+from agui_operator.core.retention import Kept, Made, collect_run, due, kept_by, unneeded_since
+from agui_operator.core.rollout import Phase
+from agui_operator.engine import metrics
+from agui_operator.engine.desk import Desk
+from agui_operator.engine.observe import Subject
+from agui_operator.gcp import collect_assets
+from agui_operator.gcp import collect_run as run
+from agui_operator.gcp.clients import Cloud
+
+logger = logging.getLogger(__name__)
+_MOST = 20  # revisions and jobs deleted in one go
+Delete = Callable[[Cloud, Names, Made], Awaitable[bool]]
+_REST = (Phase.HEALTHY, Phase.ROLLED_BACK)
+
+
+class Tidier:
+    """One per process. `interval` in seconds between two looks at one deployment."""
+
+    def __init__(self, cloud: Cloud, interval: float, clock: Callable[[], datetime]) -> None:
+        self._cloud, self._interval, self._clock = cloud, interval, clock
+        self._jobs, self._manifests = run.Jobs(cloud), collect_assets.Manifests()
+
+    def consider(self, subject: Subject) -> None:
+        """Begins a go if the deployment rests and one is due. The first looks of a fleet are spread over the
+        interval."""
+        desk, memory, spec = subject.desk, subject.desk.memory, subject.spec
+        if spec is None or memory is None or memory.phase not in _REST or memory.stable is None:
+            return
+        now = time.monotonic()
+        if desk.tidy_due is None:
+            share = int.from_bytes(sha256(desk.uid.encode()).digest()[:2]) / 0xFFFF
+            desk.tidy_due = now + self._interval * share
+        if now < desk.tidy_due:
+            return
+        desk.tidy_due = now + self._interval
+        desk.spawn(desk.tidying, desk.uid, self._go(subject, spec.rollback.window, _skew_of(subject)))
+
+    async def _go(self, subject: Subject, rollback: timedelta, skew: timedelta | None) -> None:
+        try:
+            await self._run(subject, rollback)
+            if skew is not None:
+                await self._assets(subject, max(rollback, skew))
+        except (CloudError, LeaseLost, TimeoutError, ConnectionError) as error:
+            logger.warning("old releases could not be tidied away, they are looked at again later: %s", error)
+        except Exception:
+            logger.exception("internal error while old releases were tidied away")
+
+    async def _run(self, subject: Subject, window: timedelta) -> None:
+        desk, names = subject.desk, subject.names
+        made = await run.revisions(self._cloud, names)
+        jobs = await self._jobs.of(names, self._interval / 2)
+        kept, now = kept_of(desk), self._clock()
+        if kept is None:
+            return
+        dropped = {one.release for one in (*made, *jobs) if one.release not in kept.releases}
+        self._remember(desk, "release", dropped, now)
+        since = since_of(desk, "release")
+        going = collect_run(made, kept, since, now - window, desk.service) if desk.service is not None else ()
+        for one in going[:_MOST]:
+            await self._delete(desk, names, one, run.delete_revision, "revision")
+        for one in collect_run(jobs, kept, since, now - window, None)[:_MOST]:
+            await self._delete(desk, names, one, run.delete_job, "job")
+
+    async def _delete(self, desk: Desk, names: Names, one: Made, delete: Delete, kind: str) -> None:
+        kept = kept_of(desk)
+        if kept is not None and one.release not in kept.releases and await delete(self._cloud, names, one):
+            logger.info("%s %s of a forgotten release deleted", kind, one.name)
+            metrics.COLLECTED.labels(kind).inc()
+
+    async def _assets(self, subject: Subject, window: timedelta) -> None:
+        desk, owner, bucket = subject.desk, subject.names.uid, subject.place.assets_bucket
+        folders = await collect_assets.observe(self._cloud, bucket)
+        kept, now = kept_of(desk), self._clock()
+        if kept is None:
+            return
+        dropped = {f.frontend for f in folders if owner in f.claims and f.frontend not in kept.frontends}
+        self._remember(desk, "folder", dropped, now)
+        since = since_of(desk, "folder")
+        if not due(folders, owner, kept, since, now - window):
+            return
+        gone = await collect_assets.collect(
+            self._cloud, bucket, owner, lambda: kept_of(desk), since, now, window, self._manifests
+        )
+        metrics.COLLECTED.labels("object").inc(gone)
+
+    def _remember(self, desk: Desk, kind: str, dropped: set[str], now: datetime) -> None:
+        assert desk.memory is not None
+        found = unneeded_since(dropped, since_of(desk, kind), desk.memory, now)
+        others = {key: at for key, at in desk.unneeded.items() if not key.startswith(f"{kind}/")}
+        desk.unneeded = others | {f"{kind}/{key}": at for key, at in found.items()}
+
+
+def kept_of(desk: Desk) -> Kept | None:
+    """What must stay at this moment; None while a release is on its way."""
+    memory = desk.memory
+    if memory is None or memory.phase not in _REST or memory.stable is None:
+        return None
+    return kept_by(memory, [p.frontend for p in (desk.pointer, desk.shown) if p is not None])
+
+
+def since_of(desk: Desk, kind: str) -> dict[str, datetime]:
+    return {key.removeprefix(f"{kind}/"): at for key, at in desk.unneeded.items() if key.startswith(f"{kind}/")}
+
+
+def _skew_of(subject: Subject) -> timedelta | None:
+    """None: no bucket to look at. A deployment that had a page once keeps its window."""
+    spec, memory = subject.spec, subject.desk.memory
+    if spec is not None and spec.frontend is not None:
+        return spec.frontend.skew_window
+    had = memory is not None and any(entry.release.frontend for entry in memory.history)
+    return timedelta(hours=24) if had else None

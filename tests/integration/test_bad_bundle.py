@@ -1,0 +1,145 @@
+"""A bundle that is not exactly what it says it is: refused before anything is uploaded, with the file named, and the
+stable release stays as it was."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kube_api import condition
+from operator_process import System
+from releases import ARTIFACTS, AT_ONCE, NAME, bundle, full_release
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.usefixtures("operator")]
+
+Json = dict[str, Any]
+Files = dict[str, bytes]
+SCRIPT = "assets/late.js"
+
+
+def unpacked(archive: bytes) -> tuple[Files, Json]:
+    """A bundle's files and its manifest."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        files = {entry.name: part.read() for entry in tar if (part := tar.extractfile(entry)) is not None}
+    return files, json.loads(files.pop("manifest.json"))
+
+
+def packed(files: Files, manifest: Json, *more: tarfile.TarInfo) -> bytes:
+    """An archive of the files, the manifest and further entries."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        for name, data in {**files, "manifest.json": json.dumps(manifest).encode()}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+        for entry in more:
+            tar.addfile(entry, io.BytesIO(bytes(entry.size)))
+    return gzip.compress(raw.getvalue(), mtime=0)
+
+
+def listed(path: str, data: bytes, content_type: str) -> Json:
+    digest = base64.b64encode(hashlib.sha384(data).digest()).decode()
+    return {"path": path, "sha384": digest, "size": len(data), "contentType": content_type}
+
+
+def a_missing_file(files: Files, manifest: Json) -> bytes:
+    manifest["files"].append(listed(SCRIPT, b"late", "text/javascript"))
+    return packed(files, manifest)
+
+
+def a_changed_file(files: Files, manifest: Json) -> bytes:
+    manifest["files"].append(listed(SCRIPT, b"late", "text/javascript"))
+    return packed({**files, SCRIPT: b"liar"}, manifest)
+
+
+def a_file_of_another_type(files: Files, manifest: Json) -> bytes:
+    manifest["files"].append(listed(SCRIPT, b"late", "text/html"))
+    return packed({**files, SCRIPT: b"late"}, manifest)
+
+
+def an_absolute_path(files: Files, manifest: Json) -> bytes:
+    return packed(files, manifest, tarfile.TarInfo("/etc/cron.d/late"))
+
+
+def a_way_out(files: Files, manifest: Json) -> bytes:
+    return packed(files, manifest, tarfile.TarInfo("assets/../../late.js"))
+
+
+def a_link(files: Files, manifest: Json) -> bytes:
+    link = tarfile.TarInfo(SCRIPT)
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    return packed(files, manifest, link)
+
+
+def a_huge_file(files: Files, manifest: Json) -> bytes:
+    huge = tarfile.TarInfo(SCRIPT)
+    huge.size = 64 * 1024 * 1024
+    return packed(files, manifest, huge)
+
+
+def another_runtime_url(files: Files, manifest: Json) -> bytes:
+    manifest["runtimeUrl"] = "https://staging.example.com/copilotkit"
+    return packed(files, manifest)
+
+
+@pytest.fixture(scope="module")
+def place(system: System) -> str:
+    """Where a release is stable, with its page."""
+    place = system.case()
+    system.api.apply(full_release(place, "v1", "v1", migrations=None, strategy=AT_ONCE))
+    return place
+
+
+def publish(system: System, name: str, data: bytes) -> Json:
+    """Puts an archive where releases name it; its reference."""
+    path = f"/upload/storage/v1/b/{ARTIFACTS}/o?uploadType=media&name={urllib.parse.quote(name, safe='')}"
+    request = urllib.request.Request(system.endpoint + path, data, {"Content-Type": "application/gzip"}, method="POST")
+    with urllib.request.urlopen(request, timeout=30):
+        return {"object": name, "sha256": hashlib.sha256(data).hexdigest()}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        pytest.param(a_missing_file, SCRIPT, id="missing"),
+        pytest.param(a_changed_file, SCRIPT, id="changed"),
+        pytest.param(a_file_of_another_type, SCRIPT, id="wrong type"),
+        pytest.param(an_absolute_path, "/etc/cron.d/late", id="absolute path"),
+        pytest.param(a_way_out, "assets/../../late.js", id="way out"),
+        pytest.param(a_link, SCRIPT, id="symlink"),
+        pytest.param(a_huge_file, SCRIPT, id="huge"),
+        pytest.param(another_runtime_url, "https://staging.example.com/copilotkit", id="wrong runtime URL"),
+    ],
+)
+def test_it_is_refused_by_name_before_anything_is_uploaded(
+    system: System, place: str, spoil: Callable[[Files, Json], bytes], named: str
+) -> None:
+    stable = system.api.until(place, NAME, lambda d: (d.get("status") or {}).get("stable"), "v1 stable")["status"][
+        "stable"
+    ]
+    page = system.get(place, "/")
+    archive = spoil(*unpacked(bundle("v2")[0]))
+    reference = publish(system, f"bundles/{place}-{spoil.__name__}.tar.gz", archive)
+    since = system.position
+    parts = {"migrations": None, "strategy": AT_ONCE, "frontend": {"bundle": reference}}
+    system.api.apply(full_release(place, "v1", version=spoil.__name__, **parts))
+    found = system.api.until(
+        place,
+        NAME,
+        lambda d: named in condition(d, "Ready")["message"] and d["spec"]["frontend"]["bundle"] == reference,
+        f"Ready=False that names {named}",
+    )
+    assert (condition(found, "Ready")["status"], condition(found, "Ready")["reason"]) == ("False", "BundleRefused")
+    assert [c["method"] for c in system.calls(since) if c["method"].startswith("storage.objects")] == []
+    assert found["status"]["stable"] == stable
+    assert system.get(place, "/") == page
