@@ -93,6 +93,22 @@ def document(figures: Sequence[Figure], machine: dict[str, Any]) -> dict[str, An
     return values | {"details": details, "machine": machine}
 
 
+def read(path: Path) -> list[Figure]:
+    """The figures of an earlier run; none where there was none, without those that have no budget any more."""
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+    details = {key: entry for key, entry in kept.get("details", {}).items() if key in BUDGETS}
+    return [Figure(key, kept[key], entry["n"], entry["measured"]) for key, entry in details.items()]
+
+
+def merged(before: Sequence[Figure], after: Sequence[Figure]) -> list[Figure]:
+    """Every figure once, in the order of the budgets; what was measured last counts."""
+    latest = {figure.key: figure for figure in (*before, *after)}
+    return [latest[key] for key in BUDGETS if key in latest]
+
+
 def write(path: Path, figures: Sequence[Figure], machine: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document(figures, machine), indent=2) + "\n")
