@@ -46,10 +46,19 @@ class Sources:
 
     def arguments(self) -> list[str]:
         """As options of a build."""
-        created = datetime.fromtimestamp(self.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        values = {"VERSION": self.version, "REVISION": self.revision, "SOURCE": self.address, "CREATED": created}
-        pairs = [part for name, value in values.items() for part in ("--build-arg", f"{name}={value}")]
+        pairs = [part for name, value in self._values().items() for part in ("--build-arg", f"{name}={value}")]
         return ["--timestamp", str(FILE_TIME), *pairs]
+
+    def written_into(self, dockerfile: str) -> str:
+        """The Dockerfile with these values in the place of its variables. buildah's cache goes by the words of an
+        instruction: it would take the labels of an earlier commit for those of this one."""
+        for name, value in self._values().items():
+            dockerfile = dockerfile.replace(f"${{{name}}}", value)
+        return dockerfile
+
+    def _values(self) -> dict[str, str]:
+        created = datetime.fromtimestamp(self.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {"VERSION": self.version, "REVISION": self.revision, "SOURCE": self.address, "CREATED": created}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +130,9 @@ def build(
             *([] if cached else ["--no-cache"]),
         ]
         options += [*known.arguments(), *bases, *network.build_options(Path(scratch))]
-        options += ["--target", target, "--tag", name, "--file", str(context / "Dockerfile")]
+        written = Path(scratch) / "Dockerfile"
+        written.write_text(known.written_into((context / "Dockerfile").read_text()))
+        options += ["--target", target, "--tag", name, "--file", str(written)]
         estimate = TARGETS[target][1 if again else 0]
         store.step(f"building {name}", "build", *options, str(context), estimate_s=estimate)
     store.read("tag", name, _marker(target))
