@@ -31,6 +31,8 @@ BUDGETS = {
     "frontend.entry_gzip_kb": 380.0,
     "frontend.first_load_s": 1.5,
     "frontend.build_s": 15.0,
+    "frontend.republish_uploads": 0.0,
+    "frontend.flip_writes": 1.0,
     "dashboard.list_200_ms": 300.0,
     "dashboard.update_ms": 100.0,
 }
