@@ -230,6 +230,10 @@ def test_a_history_without_a_promotion_proves_nothing() -> None:
     assert forgotten_since(Memory(phase=Phase.HEALTHY, stable=FIRST, history=(entry(SECOND, "Failed", 90),))) is None
 
 
+def test_without_a_stable_release_nothing_is_proven() -> None:
+    assert forgotten_since(Memory(phase=Phase.FAILED, history=(entry(SECOND, "Promoted", 90),))) is None
+
+
 def test_what_is_dropped_is_remembered_until_it_is_needed_again() -> None:
     memory = Memory(phase=Phase.HEALTHY, stable=FIRST)
     earlier = NOW - timedelta(hours=3)
@@ -263,3 +267,8 @@ def test_which_revisions_and_jobs_go(made: Made, goes: bool) -> None:
     since = {"gone": NOW - timedelta(hours=30), "aaaa": OLD}
     assert (made in collect_run([made], kept, since, NOW - WINDOW, service)) is goes
     assert collect_run([made], kept, {"gone": NOW}, NOW - WINDOW, service) == ()
+
+
+def test_jobs_are_told_without_a_service() -> None:
+    jobs = [Made("newest", "gone", OLD), Made("kept", "aaaa", OLD)]
+    assert collect_run(jobs, Kept(frozenset({"aaaa"}), frozenset()), {"gone": OLD}, NOW - WINDOW, None) == (jobs[0],)

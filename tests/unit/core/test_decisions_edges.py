@@ -260,3 +260,13 @@ def test_rules_that_somebody_changed_are_not_taken_for_a_page_that_users_should_
     by_hand = replace(SEEN, pointer=Pointer(CHANGED_BY_HAND, "before"))
     assert showing(first, ours, PLAN) == PointerSet(Pointer("f-before", "before"), PLAN.pointer)
     assert showing(first, by_hand, PLAN) == PointerSet(None, PLAN.pointer)
+
+
+def test_what_has_no_page_is_not_shown_to_anybody() -> None:
+    assert showing(FLYING, SEEN, replace(PLAN, pointer=None)) is None
+    assert showing(FLYING, SEEN, replace(PLAN, pointer=Pointer(None, "bbbb"))) is None
+
+
+def test_a_page_that_users_meet_already_needs_no_rule_of_its_own() -> None:
+    same = replace(PLAN, pointer=Pointer(FIRST.frontend, SECOND.id))
+    assert showing(FLYING, SEEN, same) is None
