@@ -24,40 +24,55 @@ class Port:
         self._listener, self._http, self._grpc_path = listener, http, grpc_path
         self._tasks: set[asyncio.Task[None]] = set()
         self._pipes: set[_Pipe] = set()
-        self._accepting: asyncio.Task[None] | None = None
+        self._undecided: set[socket.socket] = set()  # accepted, and in nobody else's hands yet
+        self._closed = False
 
     def open(self) -> None:
         self._listener.setblocking(False)
-        self._accepting = asyncio.create_task(self._accept(), name="accept")
+        self._listen()
 
     async def close(self) -> None:
-        tasks = [*self._tasks, *([self._accepting] if self._accepting else [])]
+        self._closed = True
+        asyncio.get_running_loop().remove_reader(self._listener)
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in self._undecided:  # a task that was cancelled before its first step closes nothing
+            connection.close()
+        self._undecided.clear()
         self._listener.close()
         for pipe in list(self._pipes):
             pipe.abort()
 
-    async def _accept(self) -> None:
+    def _listen(self) -> None:
+        if not self._closed:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        """Takes one connection. No task waits for it, so that none can be cancelled with a connection in its hands."""
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(self._listener)
-            except OSError:  # out of file descriptors: the peer retries, we go on
-                await asyncio.sleep(0.05)
-                continue
-            connection.setblocking(False)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            task = asyncio.create_task(self._dispatch(connection))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError:  # out of file descriptors: the peer retries, we go on
+            loop.remove_reader(self._listener)
+            loop.call_later(0.05, self._listen)
+            return
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._undecided.add(connection)
+        task = loop.create_task(self._dispatch(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _dispatch(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_FIRST_BYTES_SECONDS):
                 is_http2 = await _begins_http2(connection)
+            self._undecided.discard(connection)
             if is_http2 is None:
                 connection.close()
             elif is_http2:
@@ -69,8 +84,10 @@ class Port:
             else:
                 await loop.connect_accepted_socket(self._http, connection)
         except (OSError, TimeoutError):
+            self._undecided.discard(connection)
             connection.close()
         except asyncio.CancelledError:
+            self._undecided.discard(connection)
             connection.close()
             raise
 
