@@ -51,7 +51,8 @@ class Desk:
     failures: int = 0
     tidying: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     tidy_due: float | None = None  # monotonic time of the next look for what may be deleted
-    unneeded: dict[str, datetime] = field(default_factory=dict)  # releases and folders, since when
+    unneeded_releases: dict[str, datetime] = field(default_factory=dict)  # since when nobody needs them
+    unneeded_folders: dict[str, datetime] = field(default_factory=dict)
     synthetic: SyntheticConversations | None = None
     drift: str | None = None
     drift_due: float = 0.0

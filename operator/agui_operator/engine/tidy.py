@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
 
+from agui_operator.api.deployment import Frontend
 from agui_operator.core.errors import CloudError, LeaseLost
 from agui_operator.core.names import Names
 from agui_operator.core.retention import Kept, Made, collect_run, due, kept_by, unneeded_since
@@ -67,11 +68,10 @@ class Tidier:
         made = await run.revisions(self._cloud, names)
         jobs = await self._jobs.of(names, self._interval / 2)
         kept, now = kept_of(desk), self._clock()
-        if kept is None:
+        if kept is None or desk.memory is None:
             return
         dropped = {one.release for one in (*made, *jobs) if one.release not in kept.releases}
-        self._remember(desk, "release", dropped, now)
-        since = since_of(desk, "release")
+        since = desk.unneeded_releases = unneeded_since(dropped, desk.unneeded_releases, desk.memory, now)
         going = collect_run(made, kept, since, now - window, desk.service) if desk.service is not None else ()
         for one in going[:_MOST]:
             await self._delete(desk, names, one, run.delete_revision, "revision")
@@ -88,23 +88,16 @@ class Tidier:
         desk, owner, bucket = subject.desk, subject.names.uid, subject.place.assets_bucket
         folders = await collect_assets.observe(self._cloud, bucket)
         kept, now = kept_of(desk), self._clock()
-        if kept is None:
+        if kept is None or desk.memory is None:
             return
         dropped = {f.frontend for f in folders if owner in f.claims and f.frontend not in kept.frontends}
-        self._remember(desk, "folder", dropped, now)
-        since = since_of(desk, "folder")
+        since = desk.unneeded_folders = unneeded_since(dropped, desk.unneeded_folders, desk.memory, now)
         if not due(folders, owner, kept, since, now - window):
             return
         gone = await collect_assets.collect(
             self._cloud, bucket, owner, lambda: kept_of(desk), since, now, window, self._manifests
         )
         metrics.COLLECTED.labels("object").inc(gone)
-
-    def _remember(self, desk: Desk, kind: str, dropped: set[str], now: datetime) -> None:
-        assert desk.memory is not None
-        found = unneeded_since(dropped, since_of(desk, kind), desk.memory, now)
-        others = {key: at for key, at in desk.unneeded.items() if not key.startswith(f"{kind}/")}
-        desk.unneeded = others | {f"{kind}/{key}": at for key, at in found.items()}
 
 
 def kept_of(desk: Desk) -> Kept | None:
@@ -115,14 +108,11 @@ def kept_of(desk: Desk) -> Kept | None:
     return kept_by(memory, [p.frontend for p in (desk.pointer, desk.shown) if p is not None])
 
 
-def since_of(desk: Desk, kind: str) -> dict[str, datetime]:
-    return {key.removeprefix(f"{kind}/"): at for key, at in desk.unneeded.items() if key.startswith(f"{kind}/")}
-
-
 def _skew_of(subject: Subject) -> timedelta | None:
     """None: no bucket to look at. A deployment that had a page once keeps its window."""
     spec, memory = subject.spec, subject.desk.memory
     if spec is not None and spec.frontend is not None:
         return spec.frontend.skew_window
     had = memory is not None and any(entry.release.frontend for entry in memory.history)
-    return timedelta(hours=24) if had else None
+    default: timedelta = Frontend.model_fields["skew_window"].default
+    return default if had else None

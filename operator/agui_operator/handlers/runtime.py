@@ -51,6 +51,10 @@ class Runtime:
         await self.kube.close()
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 async def build(
     settings: Settings, connection: Connection, on_lost: Callable[[], None] = lambda: None, feed: Feed = SILENT
 ) -> Runtime:
@@ -72,15 +76,7 @@ async def build(
     token = None if settings.local else IdTokens().token
     guard = Guard(allow_loopback=settings.local, token=token)
     directory = WatchedDirectory()
-    observer = Observer(
-        cloud,
-        guard,
-        wakeups,
-        lambda: datetime.now(UTC),
-        resync=settings.resync,
-        local=settings.local,
-        feed=feed,
-    )
+    observer = Observer(cloud, guard, wakeups, _now, resync=settings.resync, local=settings.local, feed=feed)
     engine = Engine(
         settings=settings,
         kube=kube,
@@ -89,7 +85,7 @@ async def build(
         directory=directory,
         recorder=Recorder(kube, feed=feed),
         feed=feed,
-        tidier=Tidier(cloud, settings.retention, lambda: datetime.now(UTC)),
+        tidier=Tidier(cloud, settings.retention, _now),
     )
     return Runtime(
         settings=settings,
