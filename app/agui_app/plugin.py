@@ -53,8 +53,9 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
             for answer in answers:
                 if finding := check_input(self._rules, json.dumps(answer.result, default=str)):
                     break
-        if finding is None:
+        if finding is None and not current_run().history_passed:  # it does not change while a run goes on
             finding = self._check_history(callback_context.session)
+            current_run().history_passed = finding is None
         if finding is None:
             finding = check_turns(self._rules, _user_turns(callback_context.session))
         if finding is None:

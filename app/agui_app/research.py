@@ -41,16 +41,14 @@ def research_pipeline(engine: AsyncEngine) -> Workflow:
         return {"brief": brief, "topic": topic}
 
     async def catalogue(node_input: dict[str, Any]) -> dict[str, Any]:
-        words = [word for word in node_input["topic"].split() if len(word) > 2]
         async with engine.connect() as connection:
-            rows = (await connection.execute(_CATALOGUE, {"words": words})).mappings().all()
+            rows = (await connection.execute(_CATALOGUE, {"words": _words(node_input)})).mappings().all()
         items = [{"item": r["item"], "from": f"{r['low']:.2f}", "to": f"{r['high']:.2f}"} for r in rows]
         return node_input | {"source": "catalogue", "items": items}
 
     async def purchases(node_input: dict[str, Any]) -> dict[str, Any]:
-        words = [word for word in node_input["topic"].split() if len(word) > 2]
         async with engine.connect() as connection:
-            row = (await connection.execute(_PURCHASES, {"words": words})).mappings().one()
+            row = (await connection.execute(_PURCHASES, {"words": _words(node_input)})).mappings().one()
         return node_input | {"source": "purchases", "sold": row["sold"], "refunded": row["refunded"]}
 
     async def write_brief(node_input: dict[str, Any]) -> dict[str, Any]:
@@ -79,6 +77,11 @@ def research_pipeline(engine: AsyncEngine) -> Workflow:
         input_schema=Topic,
         edges=[(START, opening), (opening, items, join), (opening, sales, join), (join, writing)],
     )
+
+
+def _words(node_input: dict[str, Any]) -> list[str]:
+    """What of a topic is searched for."""
+    return [word for word in node_input["topic"].split() if len(word) > 2]
 
 
 def _count(number: int, what: str) -> str:

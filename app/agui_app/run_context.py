@@ -25,6 +25,7 @@ class RunContext:
     blocks: int = 0
     guarded: bool = False  # guardrails have looked at this run
     guard_failed: bool = False  # ... and one of them could not do its work
+    history_passed: bool = False  # what the client brought along as the thread's past has been looked at
     execution: Any = None  # ag-ui-adk's background task that does this run's work
     pipelines: dict[str, Any] = field(default_factory=dict)  # their progress, by tool call; see progress.py
 
