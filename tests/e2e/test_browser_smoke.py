@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import hashlib
-import io
-import json
 import re
-import tarfile
 
 import pytest
 import yaml
 
 from agui_dev.demo.world import NAME, NAMESPACE
+from bundle_archives import listed, packed, sha384, unpacked
 from demo_stage import DemoStage, missing_browser
 from kube_api import condition
 
@@ -74,9 +70,7 @@ def test_a_page_that_does_not_start_never_becomes_public(demo_stage: DemoStage) 
 
 def with_broken_script(archive: bytes) -> bytes:
     """The same bundle, but its entry throws; everything that can be checked without running it is right."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        files = {m.name: part.read() for m in tar if (part := tar.extractfile(m)) is not None}
-    manifest = json.loads(files.pop("manifest.json"))
+    files, manifest = unpacked(archive)
     html = files["index.html"].decode()
     found = re.search(r'<script[^>]*src="/(assets/[^"]+)"[^>]*integrity="(sha384-[^"]+)"', html)
     assert found is not None
@@ -86,19 +80,5 @@ def with_broken_script(archive: bytes) -> bytes:
     html = html.replace(found[1], name).replace(found[2], f"sha384-{sha384(data)}")
     files["index.html"] = html.encode()
     types = {entry["path"]: entry["contentType"] for entry in manifest["files"]} | {name: "text/javascript"}
-    manifest["files"] = [
-        {"path": path, "sha384": sha384(content), "size": len(content), "contentType": types[path]}
-        for path, content in sorted(files.items())
-    ]
-    files["manifest.json"] = json.dumps(manifest).encode()
-    packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream, tarfile.open(fileobj=stream, mode="w") as tar:
-        for path, content in sorted(files.items()):
-            entry = tarfile.TarInfo(path)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return packed.getvalue()
-
-
-def sha384(data: bytes) -> str:
-    return base64.b64encode(hashlib.sha384(data).digest()).decode()
+    manifest["files"] = [listed(path, content, types[path]) for path, content in sorted(files.items())]
+    return packed(files, manifest)

@@ -3,53 +3,22 @@ stable release stays as it was."""
 
 from __future__ import annotations
 
-import base64
-import gzip
 import hashlib
-import io
-import json
 import tarfile
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
+from bundle_archives import Files, Json, listed, packed, unpacked
 from kube_api import condition
 from operator_process import System
 from releases import ARTIFACTS, AT_ONCE, NAME, bundle, full_release
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.usefixtures("operator")]
 
-Json = dict[str, Any]
-Files = dict[str, bytes]
 SCRIPT = "assets/late.js"
-
-
-def unpacked(archive: bytes) -> tuple[Files, Json]:
-    """A bundle's files and its manifest."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        files = {entry.name: part.read() for entry in tar if (part := tar.extractfile(entry)) is not None}
-    return files, json.loads(files.pop("manifest.json"))
-
-
-def packed(files: Files, manifest: Json, *more: tarfile.TarInfo) -> bytes:
-    """An archive of the files, the manifest and further entries."""
-    raw = io.BytesIO()
-    with tarfile.open(fileobj=raw, mode="w") as tar:
-        for name, data in {**files, "manifest.json": json.dumps(manifest).encode()}.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-        for entry in more:
-            tar.addfile(entry, io.BytesIO(bytes(entry.size)))
-    return gzip.compress(raw.getvalue(), mtime=0)
-
-
-def listed(path: str, data: bytes, content_type: str) -> Json:
-    digest = base64.b64encode(hashlib.sha384(data).digest()).decode()
-    return {"path": path, "sha384": digest, "size": len(data), "contentType": content_type}
 
 
 def a_missing_file(files: Files, manifest: Json) -> bytes:
