@@ -29,10 +29,10 @@ def run(log_level: str, log_format: str) -> None:
 
     try:
         settings = from_environment()
+        log.configure(log_level, human=log_format == "text")
+        serve(settings)
     except SettingInvalid as exc:
         raise click.ClickException(str(exc)) from exc
-    log.configure(log_level, human=log_format == "text")
-    serve(settings)
 
 
 @main.command()
