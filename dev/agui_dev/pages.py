@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agui_operator.core import diagram
-from agui_operator.engine import metrics
+from agui_operator.engine.cluster import metrics
 
 
 def render_metrics() -> str:

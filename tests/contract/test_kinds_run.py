@@ -25,9 +25,11 @@ from agui_operator.core.errors import CloudError, NotOwned, UserError
 from agui_operator.core.names import Names
 from agui_operator.core.snapshot import ServiceView
 from agui_operator.core.traffic import Target, split
-from agui_operator.gcp import operations, run_job, run_service
-from agui_operator.gcp.clients import Cloud, CloudSettings, connect
-from agui_operator.gcp.outcome import Outcome
+from agui_operator.gcp.kinds.run import job as run_job
+from agui_operator.gcp.kinds.run import service as run_service
+from agui_operator.gcp.transport import operations
+from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
+from agui_operator.gcp.transport.outcome import Outcome
 from localgcp_fixture import LocalCloud
 
 pytestmark = pytest.mark.contract

@@ -12,7 +12,7 @@ from agui_dev.paths import ROOT
 from agui_dev.screenshots.browser import Page, browser, find_chromium
 from agui_operator.core.analysis import Limit, Sample, Window
 from agui_operator.dashboard.board import Board
-from agui_operator.dashboard.pages import Standing
+from agui_operator.dashboard.pages import Presence
 from agui_operator.dashboard.site import Site
 from dashboard_objects import NOW, body, status
 
@@ -46,7 +46,7 @@ class Open:
 @pytest.fixture
 async def opened() -> AsyncIterator[Open]:
     board = Board()
-    site = Site(board, lambda: Standing.ACTIVE)
+    site = Site(board, lambda: Presence.ACTIVE)
     port = await site.start("127.0.0.1", 0)
     try:
         async with browser() as page:

@@ -49,8 +49,8 @@ def check(world: World) -> None:
     assert public <= world.verified, f"an unverified revision met users: {public - world.verified}"
     if cloud.pointer is not None:
         assert cloud.pointer.frontend in cloud.published, "the release pointer names an incomplete release"
-    if cloud.shown is not None:
-        assert cloud.shown.frontend in cloud.published, "a candidate without its files is shown"
+    if cloud.candidate_pointer is not None:
+        assert cloud.candidate_pointer.frontend in cloud.published, "a candidate without its files is shown"
     for target in cloud.traffic:
         release = target.revision.removeprefix(f"{NAMES.service}-")
         old = release == "aaaa"
@@ -92,7 +92,7 @@ def test_a_rested_world_is_what_its_phase_says(start: str) -> None:
         assert share(world.cloud.traffic, NAMES.revision(stable.id)) == 100
         assert world.cloud.pointer is not None
         assert world.cloud.pointer.frontend == stable.frontend
-        assert world.cloud.shown is None, "a candidate is shown for ever"
+        assert world.cloud.candidate_pointer is None, "a candidate is shown for ever"
     assert rested > 5
 
 
@@ -104,7 +104,7 @@ def test_a_candidate_is_checked_only_where_it_can_be_met_by_its_name(start: str)
         if memory.phase is not Phase.SMOKING or memory.candidate is None:
             continue
         met += 1
-        assert world.cloud.shown == Pointer(memory.candidate.frontend, memory.candidate.id)
+        assert world.cloud.candidate_pointer == Pointer(memory.candidate.frontend, memory.candidate.id)
         assert world.cloud.pointer == (Pointer(stable.frontend, stable.id) if stable else None)
     assert met > 5
 
@@ -114,7 +114,7 @@ def test_a_failed_first_release_is_met_by_nobody(start: str) -> None:
     for world in closure(start).worlds:
         turn, _ = step(world, Luck())
         if world.memory.phase is Phase.FAILED and not turn.actions and turn.event is None:
-            assert (world.cloud.pointer, world.cloud.shown) == (None, None)
+            assert (world.cloud.pointer, world.cloud.candidate_pointer) == (None, None)
 
 
 def lucky(world: World) -> World:

@@ -18,7 +18,7 @@ from agui_operator.checks.json_path import JsonPathInvalid, parse_json_path, val
 from agui_operator.checks.page import read_page
 from agui_operator.checks.run_order import name_of
 from agui_operator.checks.sse import EventReader, ServerSentEvent
-from agui_operator.checks.target import NotMet
+from agui_operator.checks.target import Failed
 
 lines = st.lists(
     st.one_of(
@@ -163,7 +163,7 @@ def taken(run: Run, data: str) -> str:
     """What was wrong with an event; empty if nothing."""
     try:
         run.take(data)
-    except NotMet as wrong:
+    except Failed as wrong:
         return str(wrong)
     return ""
 

@@ -15,19 +15,19 @@ from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.parse import parse_environment, parse_policy
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.actions import Action, AssetsPublished
+from agui_operator.core.decide import stage_of
 from agui_operator.core.environment import Place
 from agui_operator.core.forecast import assume
 from agui_operator.core.names import Names
 from agui_operator.core.release import Resolved, make_release
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import CheckResult, Finding, Snapshot, Verdict
-from agui_operator.core.turn import stage_of
-from agui_operator.engine.desk import Desk
-from agui_operator.engine.execute import Executor
-from agui_operator.engine.kube import Kube, KubeError
-from agui_operator.engine.observe import Observer, Subject
-from agui_operator.engine.reconcile import Engine
-from agui_operator.engine.records import Recorder
+from agui_operator.engine.cluster.kube import Kube, KubeError
+from agui_operator.engine.cluster.records import Recorder
+from agui_operator.engine.deployment.cache import ObjectCache
+from agui_operator.engine.deployment.execute import Executor
+from agui_operator.engine.deployment.observe import Observer, Scope
+from agui_operator.engine.deployment.reconcile import Engine
 from agui_operator.engine.settings import Settings
 
 Json = dict[str, Any]
@@ -162,34 +162,32 @@ class FakeCloud:
         self.actions: list[Action] = []
         self.urgent: list[bool] = []
 
-    def mistrust(self, names: Names) -> None:
+    def invalidate(self, names: Names) -> None:
         pass
 
-    async def look(self, subject: Subject, basic: Snapshot, *, drift: bool) -> tuple[Snapshot, tuple[Action, ...]]:
+    async def look(self, scope: Scope, basic: Snapshot, *, drift: bool) -> tuple[Snapshot, tuple[Action, ...]]:
         self.looks += 1
         self.drift_looks += drift
         if self.down is not None:
             raise self.down
-        memory, plan = subject.memory, subject.plan
+        memory, plan = scope.memory, scope.plan
         seen = replace(
             basic,
             alerts_converged=True,
-            analysis=Finding(Verdict.PASSED, "fine") if _analysed(subject) else None,
+            analysis=Finding(Verdict.PASSED, "fine") if _analysed(scope) else None,
         )
         if memory.phase is Phase.RESOLVING:
-            return (self._resolved(subject, seen) if subject.spec is not None else seen), ()
+            return (self._resolved(scope, seen) if scope.spec is not None else seen), ()
         if memory.phase not in (Phase.HEALTHY, Phase.ROLLED_BACK, Phase.FAILED) or drift:
             world = self.world
             seen = replace(seen, service=world.service, service_known=True, pointer=world.pointer, pointer_known=True)
-            seen = replace(seen, shown=world.shown)
+            seen = replace(seen, candidate_pointer=world.candidate_pointer)
         if plan is None:
             return seen, ()
         seen = replace(seen, assets_complete=plan.release.frontend in self.published)
         if self.world.backup is not None and self.world.backup.name.endswith(f" {plan.release.id}"):
             seen = replace(seen, backup=self.world.backup)
-        if self.world.migration is not None and self.world.migration.name == subject.names.migration_job(
-            plan.release.id
-        ):
+        if self.world.migration is not None and self.world.migration.name == scope.names.migration_job(plan.release.id):
             seen = replace(seen, migration=self.world.migration)
         stage = stage_of(memory)
         if stage is not None:
@@ -197,14 +195,16 @@ class FakeCloud:
             seen = replace(seen, checks=found)
         return seen, ()
 
-    def _resolved(self, subject: Subject, seen: Snapshot) -> Snapshot:
-        spec = subject.spec
+    def _resolved(self, scope: Scope, seen: Snapshot) -> Snapshot:
+        spec = scope.spec
         assert spec is not None
         image = f"{spec.backend.image}@sha256:1"
         resolved = Resolved(image, image, {s.env: "3" for s in spec.backend.secrets}, "ab" * 32)
         return replace(seen, resolved=make_release(spec, resolved))
 
-    async def execute(self, desk: Desk, names: Names, place: Place, actions: Sequence[Action], *, urgent: bool) -> None:
+    async def execute(
+        self, cache: ObjectCache, names: Names, place: Place, actions: Sequence[Action], *, urgent: bool
+    ) -> None:
         self.urgent.append(urgent)
         for action in actions:
             fault = self.act_faults.pop(0) if self.act_faults else None
@@ -217,8 +217,8 @@ class FakeCloud:
             self.log.append(type(action).__name__)
 
 
-def _analysed(subject: Subject) -> bool:
-    memory, plan = subject.memory, subject.plan
+def _analysed(scope: Scope) -> bool:
+    memory, plan = scope.memory, scope.plan
     if plan is None or memory.phase is not Phase.PROGRESSING or memory.step >= len(plan.steps):
         return False
     return plan.steps[memory.step].analysis is not None
@@ -265,8 +265,8 @@ class Bench:
         )
 
     @property
-    def desk(self) -> Desk:
-        return self.engine.desk("uid-1")
+    def cache(self) -> ObjectCache:
+        return self.engine.cache("uid-1")
 
     async def turn(self) -> float | None:
         return await self.engine.turn(self.kube.body)

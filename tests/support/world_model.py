@@ -24,6 +24,7 @@ from agui_operator.core.actions import (
     TrafficSplit,
 )
 from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Analysis, Blueprint
+from agui_operator.core.decide import Decision, decide, stage_of
 from agui_operator.core.memory import Cause, HistoryEntry, Memory
 from agui_operator.core.names import Names
 from agui_operator.core.release import Release
@@ -42,7 +43,6 @@ from agui_operator.core.snapshot import (
     Verdict,
 )
 from agui_operator.core.traffic import Target
-from agui_operator.core.turn import Turn, stage_of, take_turn
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATE = NOW + timedelta(days=2)
@@ -69,7 +69,7 @@ class Cloud:
     template: str = ""
     traffic: tuple[Target, ...] = ()
     pointer: Pointer | None = None
-    shown: Pointer | None = None  # the candidate that is met by its name
+    candidate_pointer: Pointer | None = None  # the candidate that is met by its name
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def look(world: World, luck: Luck) -> Snapshot:
         migration=_job(cloud, job, luck),
         assets_complete=bool(release and release.frontend in cloud.published),
         pointer=cloud.pointer,
-        shown=cloud.shown,
+        candidate_pointer=cloud.candidate_pointer,
         pointer_known=True,
         checks={"smoke": CheckResult("smoke", luck.checks)} if stage else {},
         analysis=finding if memory.phase in (Phase.PROGRESSING, Phase.PAUSED) else None,
@@ -215,7 +215,7 @@ def after(cloud: Cloud, action: Action) -> Cloud:
         case TrafficSplit():
             return replace(cloud, traffic=action.traffic)
         case PointerSet():
-            return replace(cloud, pointer=action.pointer, shown=action.candidate)
+            return replace(cloud, pointer=action.pointer, candidate_pointer=action.candidate)
         case _:
             raise AssertionError(f"the model has no {type(action).__name__}")
 
@@ -256,10 +256,10 @@ def normal(memory: Memory) -> Memory:
     )
 
 
-def step(world: World, luck: Luck) -> tuple[Turn, Snapshot]:
+def step(world: World, luck: Luck) -> tuple[Decision, Snapshot]:
     seen = look(world, luck)
     plan = blueprint(world.memory, world.fingerprint)
-    return take_turn(world.memory, seen, plan, NAMES, luck.now), seen
+    return decide(world.memory, seen, plan, NAMES, luck.now), seen
 
 
 def lucks(world: World) -> Iterator[Luck]:

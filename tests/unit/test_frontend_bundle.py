@@ -13,7 +13,7 @@ from agui_dev.bundle import Bundle, build, kept
 from agui_dev.bundle.__main__ import main
 from agui_dev.setup import node
 from agui_dev.steps import StepFailed
-from agui_operator.gcp.bundle import BundleContents, BundleRefused, check_runtime_url, read_bundle
+from agui_operator.gcp.kinds.storage.bundle import BundleContents, BundleRefused, check_runtime_url, read_bundle
 
 FRONTEND = Path(__file__).resolve().parents[2] / "frontend"
 VERSION, REVISION = "0.0.0-test", "0123456789abcdef0123456789abcdef01234567"

@@ -18,7 +18,7 @@ from agui_operator.checks.conversation import Conversation
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.json_path import within
 from agui_operator.checks.pattern import PatternInvalid, found
-from agui_operator.checks.target import CheckTarget, Met, NotMet
+from agui_operator.checks.target import CheckTarget, Failed, Passed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ def turns_of(check: AgentCheck) -> tuple[Turn, ...]:
     return (*turns, *(Turn(message, None, ()) for message in messages))
 
 
-async def check_agent(check: AgentCheck, target: CheckTarget, guard: Guard, seconds: float) -> Met:
-    """Holds the conversation within `seconds`. Raises NotMet, TooLarge, Refused. The latency is the time
+async def check_agent(check: AgentCheck, target: CheckTarget, guard: Guard, seconds: float) -> Passed:
+    """Holds the conversation within `seconds`. Raises Failed, TooLarge, Refused. The latency is the time
     to the first token."""
     thread = Thread(f"smoke-{target.release}-{uuid.uuid4().hex[:12]}")
     limit = check.first_token_within
@@ -74,17 +74,17 @@ async def check_agent(check: AgentCheck, target: CheckTarget, guard: Guard, seco
         for turn in turns:
             run = await _take(talk, turn, run)
             await _hold_against(run, turn.expect)
-    except NotMet as failed:
-        raise NotMet(str(failed), talk.code, talk.first_token_ms) from failed
+    except Failed as failed:
+        raise Failed(str(failed), talk.code, talk.first_token_ms) from failed
     runs = f"{len(turns)} runs" if len(turns) > 1 else "1 run"
-    return Met(f"the conversation went as expected in {runs}", talk.code, talk.first_token_ms)
+    return Passed(f"the conversation went as expected in {runs}", talk.code, talk.first_token_ms)
 
 
 async def _take(talk: Conversation, turn: Turn, before: Run | None) -> Run:
     if turn.say is not None:
         return await talk.say(turn.say)
     if before is None or not before.interrupts:
-        raise NotMet(f"expected an interrupt to resume; {before.outcome() if before else 'nothing was said'}")
+        raise Failed(f"expected an interrupt to resume; {before.outcome() if before else 'nothing was said'}")
     return await talk.resume(before.interrupts, turn.resume)
 
 
@@ -92,34 +92,34 @@ async def _hold_against(run: Run, expect: Sequence[Expectation]) -> None:
     tools = iter(run.tools)
     for wanted in expect:
         if wanted.tool is not None and wanted.tool not in tools:  # `in` on an iterator goes on after the last one found
-            raise NotMet(f"expected tool {wanted.tool}; {run.outcome()}")
+            raise Failed(f"expected tool {wanted.tool}; {run.outcome()}")
         if wanted.interrupt is not None and wanted.interrupt not in (i.reason for i in run.interrupts):
-            raise NotMet(f"expected interrupt {wanted.interrupt}; {run.outcome()}")
+            raise Failed(f"expected interrupt {wanted.interrupt}; {run.outcome()}")
         if wanted.blocked is not None and wanted.blocked not in run.blocked:
-            raise NotMet(f"expected blocked by {wanted.blocked}; {_blocks(run)}")
+            raise Failed(f"expected blocked by {wanted.blocked}; {_blocks(run)}")
         if wanted.text is not None and not await _said(wanted.text, run.text):
-            raise NotMet(f"expected text /{wanted.text}/; {_texts(run)}")
+            raise Failed(f"expected text /{wanted.text}/; {_texts(run)}")
         if wanted.state is not None:
             _expect_state(wanted.state, run)
         if wanted.finished and (run.interrupts or run.order.ended != "RUN_FINISHED"):
-            raise NotMet(f"expected finished; {run.outcome()}")
+            raise Failed(f"expected finished; {run.outcome()}")
     if run.order.ended == "RUN_ERROR":
-        raise NotMet(f"expected RUN_FINISHED; {run.outcome()}")
+        raise Failed(f"expected RUN_FINISHED; {run.outcome()}")
 
 
 async def _said(pattern: str, text: str) -> bool:
     try:
         return await found(pattern, text)
     except PatternInvalid as wrong:
-        raise NotMet(f"expected text /{pattern}/; {wrong}") from wrong
+        raise Failed(f"expected text /{pattern}/; {wrong}") from wrong
 
 
 def _expect_state(wanted: Any, run: Run) -> None:
     if run.thread.state_fault:
-        raise NotMet(f"expected a state; {run.thread.state_fault}")
+        raise Failed(f"expected a state; {run.thread.state_fault}")
     if not within(wanted, run.thread.state):
         names = ", ".join(sorted(wanted)) if isinstance(wanted, dict) else "the whole state"
-        raise NotMet(f"expected state with {names}; the values differ when {run.outcome()}")
+        raise Failed(f"expected state with {names}; the values differ when {run.outcome()}")
 
 
 def _blocks(run: Run) -> str:

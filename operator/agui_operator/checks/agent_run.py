@@ -15,7 +15,7 @@ from typing import Any
 import jsonpatch
 
 from agui_operator.checks.run_order import RunOrder, name_of
-from agui_operator.checks.target import NotMet
+from agui_operator.checks.target import Failed
 
 GUARDRAIL_BLOCK = "guardrail.block"  # name of the CUSTOM event by which the application marks a block
 _TOKENS = frozenset({"TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_CHUNK", "TOOL_CALL_START", "TOOL_CALL_CHUNK"})
@@ -70,16 +70,16 @@ class Run:
         return f"the run ended with {self.order.ended}" + (f" (code {self.error_code})" if self.error_code else "")
 
     def take(self, data: str) -> None:
-        """Takes the data of one server-sent event. Raises NotMet if it is no event or is illegal at this place."""
+        """Takes the data of one server-sent event. Raises Failed if it is no event or is illegal at this place."""
         try:
             event = json.loads(data)
         except (ValueError, RecursionError):
             event = None
         if not isinstance(event, dict):
-            raise NotMet(f"expected AG-UI events; after {self.last} came data that is not a JSON object")
+            raise Failed(f"expected AG-UI events; after {self.last} came data that is not a JSON object")
         wrong = self.order.see(event)
         if wrong is not None:
-            raise NotMet(f"expected a legal order of events; {wrong}")
+            raise Failed(f"expected a legal order of events; {wrong}")
         kind = str(event["type"])
         self.last = name_of(kind)
         self.has_spoken = self.has_spoken or kind in _TOKENS

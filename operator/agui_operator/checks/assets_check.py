@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from agui_operator.api.smoke import AssetsCheck
 from agui_operator.checks.guard import Guard, Stream, TooLarge, Unreachable
 from agui_operator.checks.page import ALGORITHMS, Loads, Page, Reference, has_directive, integrity_of, read_page
-from agui_operator.checks.target import CheckTarget, Met, NotMet
+from agui_operator.checks.target import CheckTarget, Failed, Passed
 
 PAGE_LIMIT = 256 * 1024  # html and manifest
 FILE_LIMIT = 16 * 1024 * 1024
@@ -29,35 +29,35 @@ _TYPES = {
 }
 
 
-async def check_assets(check: AssetsCheck, target: CheckTarget, guard: Guard, seconds: float) -> Met:
+async def check_assets(check: AssetsCheck, target: CheckTarget, guard: Guard, seconds: float) -> Passed:
     """The release folder's page, and the one at `/`: after promotion as everybody meets it, before as a request meets
-    it that names the candidate. Raises NotMet, Unreachable, TooLarge, Refused. The latency is the time to the page."""
+    it that names the candidate. Raises Failed, Unreachable, TooLarge, Refused. The latency is the time to the page."""
     if target.frontend is None:
-        raise NotMet("expected a frontend; the release has none")
+        raise Failed("expected a frontend; the release has none")
     site = _Site(target, guard, asyncio.get_running_loop().time() + seconds)
     folder = f"/releases/{target.frontend}"
     html, latency = await site.page(f"{folder}/index.html")
     if target.public:
         shown, latency = await site.page("/")
         if shown != html:
-            raise NotMet(f"expected release folder {target.frontend} at /; another page is served", 200, latency)
+            raise Failed(f"expected release folder {target.frontend} at /; another page is served", 200, latency)
     elif target.by_name is not None:
         latency = await site.shows(html)
     page = read_page(html, "/" if target.public or target.by_name else f"{folder}/index.html")
     try:
         await _check_page(check, page, site, folder)
-    except NotMet as failed:
-        raise NotMet(str(failed), failed.code or 200, latency) from failed
-    return Met(f"the page and its {len(page.references)} files are as published", 200, latency)
+    except Failed as failed:
+        raise Failed(str(failed), failed.code or 200, latency) from failed
+    return Passed(f"the page and its {len(page.references)} files are as published", 200, latency)
 
 
 async def _check_page(check: AssetsCheck, page: Page, site: _Site, folder: str) -> None:
     if page.has_base:
-        raise NotMet("expected a page without <base>; it has one")
+        raise Failed("expected a page without <base>; it has one")
     if not page.references:
-        raise NotMet("expected a page that loads a script or stylesheet; it loads none")
+        raise Failed("expected a page that loads a script or stylesheet; it loads none")
     if len(page.references) > FILES_LIMIT:
-        raise NotMet(f"expected at most {FILES_LIMIT} files; the page loads {len(page.references)}")
+        raise Failed(f"expected at most {FILES_LIMIT} files; the page loads {len(page.references)}")
     wanted = check.integrity
     gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -67,7 +67,7 @@ async def _check_page(check: AssetsCheck, page: Page, site: _Site, folder: str) 
 
     for fault in await asyncio.gather(*(one(reference) for reference in page.references)):
         if fault is not None:
-            raise NotMet(fault)
+            raise Failed(fault)
     if check.runtime_url:
         await _check_runtime_url(page, site, folder)
 
@@ -77,9 +77,9 @@ async def _check_runtime_url(page: Page, site: _Site, folder: str) -> None:
     if have is None:
         have, where = await site.manifest_runtime_url(f"{folder}/manifest.json"), "manifest.json"
     if have is None:
-        raise NotMet("expected the runtime URL in the page or manifest.json; it is in neither")
+        raise Failed("expected the runtime URL in the page or manifest.json; it is in neither")
     if have != site.target.runtime_url:
-        raise NotMet(
+        raise Failed(
             f"expected the runtime URL of this environment; {where} has another: the bundle was built for another one"
         )
 
@@ -99,29 +99,29 @@ class _Site:
         """The html at a path and the milliseconds it took."""
         reply = await self._guard.request(self.target.call(path, deadline=self._left()), limit=PAGE_LIMIT)
         if reply.code != 200:
-            raise NotMet(f"expected the page at {path}; the server answered {reply.code}", reply.code, reply.latency_ms)
+            raise Failed(f"expected the page at {path}; the server answered {reply.code}", reply.code, reply.latency_ms)
         if _type(reply.headers) != "text/html":
-            raise NotMet(f"expected text/html at {path}; it has another type", reply.code, reply.latency_ms)
+            raise Failed(f"expected text/html at {path}; it has another type", reply.code, reply.latency_ms)
         if not has_directive(reply.headers.get("cache-control", ""), ("no-cache", "no-store", "max-age=0")):
-            raise NotMet(f"expected cache-control no-cache at {path}; it may be cached", reply.code, reply.latency_ms)
+            raise Failed(f"expected cache-control no-cache at {path}; it may be cached", reply.code, reply.latency_ms)
         if reply.truncated:
-            raise NotMet(f"expected a page of at most {PAGE_LIMIT // 1024} kB at {path}; it is longer", reply.code)
+            raise Failed(f"expected a page of at most {PAGE_LIMIT // 1024} kB at {path}; it is longer", reply.code)
         return reply.body, reply.latency_ms
 
     async def shows(self, html: bytes) -> float:
         """Asks for `/` until it is the candidate's page: a load balancer's edges learn a new rule one after the other.
         Returns the milliseconds of the answer that was right."""
         while True:
-            fault: NotMet | None = None
+            fault: Failed | None = None
             try:
                 shown, latency = await self.page("/")
                 if shown == html:
                     return latency
-            except NotMet as failed:
+            except Failed as failed:
                 fault = failed
             if self._left() <= _ASK_AGAIN:
                 told = f"expected release folder {self.target.frontend} at / for requests that name the release"
-                raise NotMet(f"{told}; {fault or 'another page is served'}", fault.code if fault else 200)
+                raise Failed(f"{told}; {fault or 'another page is served'}", fault.code if fault else 200)
             await asyncio.sleep(_ASK_AGAIN)
 
     async def manifest_runtime_url(self, path: str) -> str | None:

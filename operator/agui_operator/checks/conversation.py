@@ -13,7 +13,7 @@ from typing import Any
 from agui_operator.checks.agent_run import Interrupt, Run, Thread
 from agui_operator.checks.guard import STREAM_LIMIT, Guard, Stream, Unreachable
 from agui_operator.checks.sse import EventReader
-from agui_operator.checks.target import SYNTHETIC, CheckTarget, NotMet
+from agui_operator.checks.target import SYNTHETIC, CheckTarget, Failed
 
 
 class Conversation:
@@ -44,7 +44,7 @@ class Conversation:
         self._ends_at = asyncio.get_running_loop().time() + seconds
 
     async def say(self, text: str) -> Run:
-        """One user message and the run that answers it. Raises NotMet, TooLarge, Refused."""
+        """One user message and the run that answers it. Raises Failed, TooLarge, Refused."""
         message = {"id": f"{self._thread.id}-user-{self._runs}", "role": "user", "content": text}
         self._thread.messages.append(message)
         return await self._run({})
@@ -71,12 +71,12 @@ class Conversation:
             async with asyncio.timeout(self._token_within) as first_token:
                 await self._exchange(body, run, first_token)
         except TimeoutError as late:
-            raise NotMet(
+            raise Failed(
                 f"expected a first token within {self._token_within:g} s; by then the last event was {run.last}",
                 self.code,
             ) from late
         except Unreachable as failed:
-            raise NotMet(f"{failed}; the last event was {run.last}", self.code) from failed
+            raise Failed(f"{failed}; the last event was {run.last}", self.code) from failed
         self._remember(run)
         return run
 
@@ -98,14 +98,14 @@ class Conversation:
                         self.first_token_ms = (loop.time() - started) * 1000
             self._bytes_left -= stream.read
         if run.order.ended is None:
-            raise NotMet(f"expected RUN_FINISHED; {run.outcome()}", self.code)
+            raise Failed(f"expected RUN_FINISHED; {run.outcome()}", self.code)
 
     def _expect_events(self, stream: Stream) -> None:
         self.code = stream.code
         if stream.code != 200:
-            raise NotMet(f"expected an AG-UI event stream; the server answered {stream.code}", stream.code)
+            raise Failed(f"expected an AG-UI event stream; the server answered {stream.code}", stream.code)
         if stream.headers.get("content-type", "").partition(";")[0].strip().lower() != "text/event-stream":
-            raise NotMet("expected an AG-UI event stream; the answer's type is not text/event-stream", stream.code)
+            raise Failed("expected an AG-UI event stream; the answer's type is not text/event-stream", stream.code)
 
     def _remember(self, run: Run) -> None:
         """Adds what the agent said to the thread, unless a MESSAGES_SNAPSHOT already did."""

@@ -8,19 +8,19 @@ from typing import Any
 from agui_operator.api.smoke import HttpCheck
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.json_path import JsonPathInvalid, parse_json_path, same, value_at
-from agui_operator.checks.target import CheckTarget, Met, NotMet
+from agui_operator.checks.target import CheckTarget, Failed, Passed
 
 
-async def check_http(check: HttpCheck, target: CheckTarget, guard: Guard, seconds: float) -> Met:
-    """Raises NotMet, Unreachable, Refused. A redirect is an answer like any other, and is not followed."""
+async def check_http(check: HttpCheck, target: CheckTarget, guard: Guard, seconds: float) -> Passed:
+    """Raises Failed, Unreachable, Refused. A redirect is an answer like any other, and is not followed."""
     reply = await guard.request(target.call(check.path, method=check.method, body=check.body, deadline=seconds))
     if reply.code != check.status:
-        raise NotMet(f"expected status {check.status}; the server answered {reply.code}", reply.code, reply.latency_ms)
+        raise Failed(f"expected status {check.status}; the server answered {reply.code}", reply.code, reply.latency_ms)
     if check.json_path is not None:
         wrong = _compare(check.json_path, check.equals, reply.body, reply.truncated)
         if wrong is not None:
-            raise NotMet(wrong, reply.code, reply.latency_ms)
-    return Met(f"answered {reply.code}", reply.code, reply.latency_ms)
+            raise Failed(wrong, reply.code, reply.latency_ms)
+    return Passed(f"answered {reply.code}", reply.code, reply.latency_ms)
 
 
 def _compare(expression: str, want: Any, body: bytes, truncated: bool) -> str | None:

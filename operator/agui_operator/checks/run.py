@@ -18,7 +18,7 @@ from agui_operator.checks.agent_check import check_agent
 from agui_operator.checks.assets_check import check_assets
 from agui_operator.checks.guard import Call, Guard, TooLarge, Unreachable
 from agui_operator.checks.http_check import check_http
-from agui_operator.checks.target import CheckTarget, Met, NotMet
+from agui_operator.checks.target import CheckTarget, Failed, Passed
 from agui_operator.checks.websocket_check import check_websocket
 from agui_operator.core.snapshot import CheckResult
 
@@ -49,7 +49,7 @@ async def _attempt(check: SmokeCheck, target: CheckTarget, guard: Guard) -> tupl
     try:
         met = await _ask(check, target, guard, check.timeout.total_seconds())
         return CheckResult(name, True, met.message, _rounded(met.latency_ms), met.code), True
-    except NotMet as failed:
+    except Failed as failed:
         return CheckResult(name, False, str(failed), _rounded(failed.latency_ms), failed.code), False
     except Refused as refused:
         return CheckResult(name, False, f"refused: {refused}"), True
@@ -60,7 +60,7 @@ async def _attempt(check: SmokeCheck, target: CheckTarget, guard: Guard) -> tupl
         return CheckResult(name, False, f"the check itself failed ({type(unexpected).__name__})"), False
 
 
-async def _ask(check: SmokeCheck, target: CheckTarget, guard: Guard, seconds: float) -> Met:
+async def _ask(check: SmokeCheck, target: CheckTarget, guard: Guard, seconds: float) -> Passed:
     if check.http is not None:
         return await check_http(check.http, target, guard, seconds)
     if check.websocket is not None:
@@ -69,7 +69,7 @@ async def _ask(check: SmokeCheck, target: CheckTarget, guard: Guard, seconds: fl
         return await check_agent(check.agent, target, guard, seconds)
     if check.assets is not None:
         return await check_assets(check.assets, target, guard, seconds)
-    raise NotMet("expected a check of kind http, websocket, agent or assets; other kinds run as jobs")
+    raise Failed("expected a check of kind http, websocket, agent or assets; other kinds run as jobs")
 
 
 async def reported_schema(guard: Guard, origin: str, *, audience: str | None = None) -> str | None:

@@ -20,7 +20,7 @@ from agui_operator.checks.agent_check import said
 from agui_operator.checks.agent_run import Thread
 from agui_operator.checks.conversation import Conversation
 from agui_operator.checks.guard import Guard, TooLarge, Unreachable
-from agui_operator.checks.target import CheckTarget, NotMet
+from agui_operator.checks.target import CheckTarget, Failed
 
 LABEL = "canary"  # value of the header that marks these conversations
 _AT_ONCE = 8  # per target: a release that hangs must not collect conversations without bound
@@ -93,7 +93,7 @@ class SyntheticConversations:
         try:
             run = await talk.say(said(check)[0])
             sent.failed += run.order.ended != "RUN_FINISHED"
-        except (NotMet, Unreachable, TooLarge, Refused):
+        except (Failed, Unreachable, TooLarge, Refused):
             sent.failed += 1
         except Exception:
             sent.failed += 1

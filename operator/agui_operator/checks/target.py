@@ -43,7 +43,7 @@ class CheckTarget:
         return Call(self.origin, path, method, body, merged, deadline, self.audience)
 
 
-class NotMet(Exception):
+class Failed(Exception):
     """The release does not do what the check expects. The message names the expectation and what came instead,
     without a word of the answer's body; `code` is the HTTP status if one was seen."""
 
@@ -54,7 +54,7 @@ class NotMet(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
+class Passed:
     """The release does what the check expects."""
 
     message: str

@@ -15,13 +15,13 @@ import aiohttp
 from agui_operator.api.smoke import WebSocketCheck
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.json_path import within
-from agui_operator.checks.target import CheckTarget, Met, NotMet
+from agui_operator.checks.target import CheckTarget, Failed, Passed
 
 _GONE = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED)
 
 
-async def check_websocket(check: WebSocketCheck, target: CheckTarget, guard: Guard, seconds: float) -> Met:
-    """Opens and receives the first frame within `seconds`, then holds. Raises NotMet, Unreachable, Refused. The
+async def check_websocket(check: WebSocketCheck, target: CheckTarget, guard: Guard, seconds: float) -> Passed:
+    """Opens and receives the first frame within `seconds`, then holds. Raises Failed, Unreachable, Refused. The
     latency is the time to the open connection."""
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -32,7 +32,7 @@ async def check_websocket(check: WebSocketCheck, target: CheckTarget, guard: Gua
         if check.first_frame is not None:
             await _expect_first(check.first_frame, opened, started + seconds - loop.time(), latency)
         await _hold(opened, hold, latency)
-    return Met(f"stayed open for {hold:g} s", 101, latency)
+    return Passed(f"stayed open for {hold:g} s", 101, latency)
 
 
 async def _expect_first(want: Any, opened: aiohttp.ClientWebSocketResponse, seconds: float, latency: float) -> None:
@@ -40,12 +40,12 @@ async def _expect_first(want: Any, opened: aiohttp.ClientWebSocketResponse, seco
         async with asyncio.timeout(seconds):
             frame = await opened.receive()
     except TimeoutError as late:
-        raise NotMet("expected a first frame; none came in time", 101, latency) from late
+        raise Failed("expected a first frame; none came in time", 101, latency) from late
     if frame.type is not aiohttp.WSMsgType.TEXT:
         what = "a binary frame came" if frame.type is aiohttp.WSMsgType.BINARY else _closed(opened)
-        raise NotMet(f"expected a first frame of text; {what}", 101, latency)
+        raise Failed(f"expected a first frame of text; {what}", 101, latency)
     if not _matches(want, str(frame.data)):
-        raise NotMet("expected the wanted first frame; another came", 101, latency)
+        raise Failed("expected the wanted first frame; another came", 101, latency)
 
 
 def _matches(want: Any, text: str) -> bool:
@@ -67,7 +67,7 @@ async def _hold(opened: aiohttp.ClientWebSocketResponse, seconds: float, latency
                 frame = await opened.receive()
                 if frame.type in _GONE or frame.type is aiohttp.WSMsgType.ERROR:
                     after = loop.time() - began
-                    raise NotMet(
+                    raise Failed(
                         f"expected it open for {seconds:g} s; {_closed(opened)} after {after:.1f} s", 101, latency
                     )
     except TimeoutError:

@@ -63,7 +63,7 @@ class Blueprint:
         return tuple(c for c in self.smoke if stage in c.at)
 
 
-def draw(spec: AgUiDeploymentSpec, names: Names, place: Place, release: Release) -> Blueprint:
+def build_blueprint(spec: AgUiDeploymentSpec, names: Names, place: Place, release: Release) -> Blueprint:
     """The blueprint of one release of this spec."""
     canary = spec.strategy.canary if spec.strategy else None
     return Blueprint(

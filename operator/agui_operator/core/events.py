@@ -147,8 +147,8 @@ def _staging(memory: Memory, seen: Snapshot, plan: Blueprint, now: datetime) -> 
         return None
     tagged = any(t.revision == revision and t.tag for t in service.traffic)
     if service.latest_ready == revision and tagged:
-        wanted = showing(memory, seen, plan)
-        visible = wanted is None or (seen.pointer_known and seen.shown == wanted.candidate)
+        wanted = candidate_routing(memory, seen, plan)
+        visible = wanted is None or (seen.pointer_known and seen.candidate_pointer == wanted.candidate)
         return (Event.SUCCEEDED, None) if visible else None
     if service.ready is False:
         return _fail(memory, "RevisionFailed", f'Revision "{revision}" did not become ready: {service.message}', now)
@@ -270,15 +270,15 @@ def points_at(seen: Snapshot, frontend: str | None) -> bool:
 
 def serves_only(seen: Snapshot, frontend: str | None) -> bool:
     """True if it serves this release folder, and no candidate beside it."""
-    return points_at(seen, frontend) and seen.shown is None
+    return points_at(seen, frontend) and seen.candidate_pointer is None
 
 
 def is_routed(seen: Snapshot) -> bool:
     """True if the URL map has anything of this deployment."""
-    return seen.pointer is not None or seen.shown is not None
+    return seen.pointer is not None or seen.candidate_pointer is not None
 
 
-def showing(memory: Memory, seen: Snapshot, plan: Blueprint) -> PointerSet | None:
+def candidate_routing(memory: Memory, seen: Snapshot, plan: Blueprint) -> PointerSet | None:
     """What the URL map has to say while the candidate is checked: users meet what they met before, requests that name
     the candidate meet its page. None: there is no page, or users meet the same one already."""
     candidate, stable = plan.pointer, memory.stable

@@ -1,7 +1,7 @@
 """What a rollout would do, told before it is done: the same turns and the same actions, against a world in which
 everything goes well.
 
-Dry run is not a mode: `take_turn` does not know that nobody carries its actions out.
+Dry run is not a mode: `decide` does not know that nobody carries its actions out.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from agui_operator.core.actions import (
     TrafficSplit,
 )
 from agui_operator.core.blueprint import Blueprint
+from agui_operator.core.decide import decide, stage_of
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
 from agui_operator.core.rollout import RESTING, Phase
@@ -35,7 +36,6 @@ from agui_operator.core.snapshot import (
     Verdict,
 )
 from agui_operator.core.traffic import Target
-from agui_operator.core.turn import stage_of, take_turn
 
 _TURNS = 300  # more than any spec within its bounds needs
 
@@ -66,7 +66,7 @@ def forecast(
     moved = False
     for _ in range(_TURNS):
         plan = draw(memory)
-        turn = take_turn(memory, _lucky(memory, seen, plan), plan, names, now)
+        turn = decide(memory, _lucky(memory, seen, plan), plan, names, now)
         memory = turn.memory
         if turn.event is not None:
             moved = True
@@ -102,7 +102,7 @@ def assume(seen: Snapshot, action: Action, names: Names) -> Snapshot:
             before = seen.service.template_revision if seen.service else ""
             return replace(seen, service=_service(before, action.traffic, names))
         case PointerSet():
-            return replace(seen, pointer=action.pointer, shown=action.candidate, pointer_known=True)
+            return replace(seen, pointer=action.pointer, candidate_pointer=action.candidate, pointer_known=True)
         case _:
             return seen
 

@@ -138,7 +138,7 @@ class Snapshot:
     check_jobs: Mapping[str, JobView | None] = field(default_factory=dict)
     assets_complete: bool | None = None
     pointer: Pointer | None = None
-    shown: Pointer | None = None  # the candidate that the URL map shows to requests that name it
+    candidate_pointer: Pointer | None = None  # the candidate that the URL map shows to requests that name it
     pointer_known: bool = False  # True: the two above were read; None then means that there is none
     checks: Mapping[str, CheckResult] = field(default_factory=dict)
     analysis: Finding | None = None

@@ -11,8 +11,8 @@ from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.dashboard.board import Entry
 from agui_operator.dashboard.chart import charts
 from agui_operator.dashboard.facts import items, mapping, moment, number, text
-from agui_operator.dashboard.journey import commands, way
 from agui_operator.dashboard.rows import row_of
+from agui_operator.dashboard.timeline import commands, way
 
 _CHECK_KINDS = ("http", "websocket", "agent", "assets", "sql", "job")
 
@@ -64,7 +64,7 @@ def parts_of(entry: Entry) -> dict[str, dict[str, Any]]:
     return {
         "headline": {"row": row, "url": _link(text(status, "url")), "wait": wait, "generation": entry.generation},
         "traffic": {"row": row, "stable": text(status, "stable", "version")},
-        "way": {"stations": way(entry)},
+        "way": {"stages": way(entry)},
         "analysis": _analysis(entry),
         "checks": {"checks": _checks(entry)},
         "releases": {"releases": _releases(status)},

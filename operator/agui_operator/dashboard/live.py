@@ -106,14 +106,14 @@ def since(board: Board, known: str) -> int | None:
 
 async def stream(response: web.StreamResponse, board: Board, pages: Pages, source: Source, site: Site) -> None:
     """Sends changes until the reader goes, is too slow, or the site closes. `response` is prepared."""
-    standing = None
+    presence = None
     loop = asyncio.get_running_loop()
     with board.listen() as bell:
         while not site.closing:
             bell.clear()
-            if standing is not (now := site.standing()):
-                standing = now
-                await _send(response, _event("standing", {"standing": pages.standing(now)}))
+            if presence is not (now := site.presence()):
+                presence = now
+                await _send(response, _event("presence", {"presence": pages.presence(now)}))
             began, worked = loop.time(), time.thread_time()
             change = source.changes()
             worked = time.thread_time() - worked
@@ -133,7 +133,7 @@ class Site(Protocol):
     @property
     def closing(self) -> bool: ...
 
-    def standing(self) -> Any: ...
+    def presence(self) -> Any: ...
 
 
 def _event(name: str, content: Mapping[str, Any], state: str = "") -> bytes:

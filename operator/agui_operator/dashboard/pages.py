@@ -28,7 +28,7 @@ _WORDS = {
 }
 
 
-class Standing(StrEnum):
+class Presence(StrEnum):
     """What this process may do at the moment."""
 
     ACTIVE = "active"  # it works on rollouts
@@ -75,7 +75,7 @@ class Pages:
         rows = [row for row in self._arranged if wanted.lets(row)]
         return Listed(tuple(rows[:ROWS]), max(0, len(rows) - ROWS))
 
-    def list_page(self, wanted: Filter, standing: Standing, mark: str, query: str) -> str:
+    def list_page(self, wanted: Filter, presence: Presence, mark: str, query: str) -> str:
         """The whole list. `mark` is the state that it shows; `query` the filter as it stands in the address."""
         listed = self.listed(wanted)
         return self._env.get_template("list.html").render(
@@ -86,7 +86,7 @@ class Pages:
             phases=[str(phase) for phase in Phase],
             namespaces=sorted({row.namespace for row in self._arranged}),
             summary=self._markup(self.summary()),
-            standing=standing,
+            presence=presence,
             live=f"/live?{query}" if query else "/live",
             mark=mark,
         )
@@ -129,12 +129,12 @@ class Pages:
 
     # --- one object ----------------------------------------------------------------------------------------------
 
-    def detail_page(self, entry: Entry, standing: Standing, mark: str) -> str:
+    def detail_page(self, entry: Entry, presence: Presence, mark: str) -> str:
         """The page of one object."""
         parts = {name: self._markup(html) for name, html in self.parts(entry).items()}
         row = row_of(entry)
         return self._env.get_template("detail.html").render(
-            parts=parts, row=row, standing=standing, live=f"{row.href}/live", mark=mark
+            parts=parts, row=row, presence=presence, live=f"{row.href}/live", mark=mark
         )
 
     def parts(self, entry: Entry) -> dict[str, str]:
@@ -143,12 +143,12 @@ class Pages:
             name: self._env.get_template(f"parts/{name}.html").render(given) for name, given in parts_of(entry).items()
         }
 
-    def missing_page(self, namespace: str, name: str, standing: Standing) -> str:
-        return self._env.get_template("missing.html").render(namespace=namespace, name=name, standing=standing)
+    def missing_page(self, namespace: str, name: str, presence: Presence) -> str:
+        return self._env.get_template("missing.html").render(namespace=namespace, name=name, presence=presence)
 
-    def standing(self, standing: Standing) -> str:
+    def presence(self, presence: Presence) -> str:
         """The sentence about this process, empty while all is as it should be."""
-        return self._env.get_template("standing.html").render(standing=standing)
+        return self._env.get_template("presence.html").render(presence=presence)
 
     def _markup(self, html: str) -> Markup:
         return Markup(html)  # noqa: S704 - rendered by a template of ours, with everything in it escaped

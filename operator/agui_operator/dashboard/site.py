@@ -18,7 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from agui_operator.dashboard.board import Board
 from agui_operator.dashboard.live import DetailSource, ListSource, Source, mark, since, stream
-from agui_operator.dashboard.pages import Pages, Standing
+from agui_operator.dashboard.pages import Pages, Presence
 from agui_operator.dashboard.rows import Filter
 
 logger = logging.getLogger(__name__)
@@ -51,12 +51,12 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Site:
-    """Serves a board between `start` and `stop`. `standing` says what this process may do; `names` are host names that
+    """Serves a board between `start` and `stop`. `presence` says what this process may do; `names` are host names that
     it answers to beside those of the loopback address."""
 
-    def __init__(self, board: Board, standing: Callable[[], Standing], names: tuple[str, ...] = ()) -> None:
+    def __init__(self, board: Board, presence: Callable[[], Presence], names: tuple[str, ...] = ()) -> None:
         self._board, self._pages, self._names = board, Pages(board), frozenset(names)
-        self.standing, self.closing = standing, False
+        self.presence, self.closing = presence, False
         self._open = 0
         self._runner: web.AppRunner | None = None
         folder = files("agui_operator.dashboard").joinpath("static")
@@ -122,17 +122,17 @@ class Site:
         wanted = _filter(request)
         asked = {"q": wanted.words, "phase": wanted.phase, "namespace": wanted.namespace}
         query = urlencode({name: value for name, value in asked.items() if value})
-        page = self._pages.list_page(wanted, self.standing(), mark(self._board), query)
+        page = self._pages.list_page(wanted, self.presence(), mark(self._board), query)
         return web.Response(text=page, content_type="text/html")
 
     async def _detail(self, request: web.Request) -> web.Response:
         namespace, name = request.match_info["namespace"], request.match_info["name"]
         entry = self._board.find(namespace, name)
         if entry is None:
-            page = self._pages.missing_page(namespace[:63], name[:253], self.standing())
+            page = self._pages.missing_page(namespace[:63], name[:253], self.presence())
             return web.Response(status=404, text=page, content_type="text/html")
         state = f"{self._board.epoch}-{entry.revision}"
-        page = self._pages.detail_page(entry, self.standing(), state)
+        page = self._pages.detail_page(entry, self.presence(), state)
         return web.Response(text=page, content_type="text/html")
 
     async def _file(self, request: web.Request) -> web.Response:

@@ -15,8 +15,8 @@ from agui_operator.core.environment import Place
 from agui_operator.core.errors import CloudError, UserError
 from agui_operator.core.names import Names
 from agui_operator.core.release import Resolved
-from agui_operator.gcp.clients import Cloud
-from agui_operator.gcp.rest import read_headers
+from agui_operator.gcp.transport.clients import Cloud
+from agui_operator.gcp.transport.rest import read_headers
 
 _LATEST = "latest"
 _ENABLED = 1  # secretmanager SecretVersion.State

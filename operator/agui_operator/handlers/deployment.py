@@ -23,10 +23,10 @@ async def woke(uid: str, body: kopf.Body, memo: kopf.Memo, type: str, **_: Any) 
         runtime.feed.gone(uid)
     else:
         runtime.feed.seen(body)
-        runtime.wakeups.ring(uid, wish_of(body))
+        runtime.wakeups.ring(uid, wake_key(body))
 
 
-def wish_of(body: Mapping[str, Any]) -> object:
+def wake_key(body: Mapping[str, Any]) -> object:
     """What people can want of an object. The operator's own writes of the status change nothing of it, so they do not
     wake the loop that wrote them."""
     meta = body["metadata"]

@@ -7,9 +7,9 @@ import time
 
 from aiohttp import web
 
-from agui_operator.engine import metrics
-from agui_operator.engine.kube import Kube
-from agui_operator.engine.lease import Lease
+from agui_operator.engine.cluster import metrics
+from agui_operator.engine.cluster.kube import Kube
+from agui_operator.engine.cluster.lease import Lease
 
 _FRESH = 5.0  # seconds for which an answer about the API server is reused
 

@@ -8,10 +8,10 @@ from typing import Any
 import kopf
 
 from agui_operator.core.actions import describe
-from agui_operator.engine.kube import GROUP_VERSION, Kube
-from agui_operator.engine.preview import preview, sort
+from agui_operator.engine.cluster.kube import GROUP_VERSION, Kube
+from agui_operator.engine.deployment.preview import preview, sort
 from agui_operator.engine.settings import Settings
-from agui_operator.gcp.clients import CloudSettings, connect
+from agui_operator.gcp.transport.clients import CloudSettings, connect
 from agui_operator.handlers.startup import connection_of, log_in
 
 _PLURALS = ("aguienvironments", "aguipolicies")

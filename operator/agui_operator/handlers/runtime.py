@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agui_operator.checks.guard import Guard
-from agui_operator.engine import metrics
-from agui_operator.engine.deletion import Deleter
-from agui_operator.engine.execute import Executor
-from agui_operator.engine.feed import SILENT, Feed
-from agui_operator.engine.kube import Connection, Kube
-from agui_operator.engine.lease import Lease
-from agui_operator.engine.observe import Observer
-from agui_operator.engine.reconcile import Engine
-from agui_operator.engine.records import Recorder
+from agui_operator.engine.cluster import metrics
+from agui_operator.engine.cluster.feed import SILENT, Feed
+from agui_operator.engine.cluster.kube import Connection, Kube
+from agui_operator.engine.cluster.lease import Lease
+from agui_operator.engine.cluster.records import Recorder
+from agui_operator.engine.cluster.wakeups import Wakeups
+from agui_operator.engine.deployment.deletion import Deleter
+from agui_operator.engine.deployment.execute import Executor
+from agui_operator.engine.deployment.gc import GarbageCollector
+from agui_operator.engine.deployment.observe import Observer
+from agui_operator.engine.deployment.reconcile import Engine
+from agui_operator.engine.environment.observe import EnvironmentObserver
 from agui_operator.engine.settings import Settings
-from agui_operator.engine.survey import Surveyor
-from agui_operator.engine.tidy import Tidier
-from agui_operator.engine.wakeups import Wakeups
-from agui_operator.gcp.clients import Cloud, CloudSettings, connect
-from agui_operator.gcp.identity import IdTokens
+from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
+from agui_operator.gcp.transport.identity import IdTokens
 from agui_operator.handlers.directory import WatchedDirectory
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Runtime:
     guard: Guard
     engine: Engine
     deleter: Deleter
-    surveyor: Surveyor
+    environments: EnvironmentObserver
     directory: WatchedDirectory
     wakeups: Wakeups
     feed: Feed
@@ -85,7 +85,7 @@ async def build(
         directory=directory,
         recorder=Recorder(kube, feed=feed),
         feed=feed,
-        tidier=Tidier(cloud, settings.retention, _now),
+        collector=GarbageCollector(cloud, settings.retention, _now),
     )
     return Runtime(
         settings=settings,
@@ -95,7 +95,7 @@ async def build(
         guard=guard,
         engine=engine,
         deleter=Deleter(engine, cloud, directory),
-        surveyor=Surveyor(kube, cloud, directory),
+        environments=EnvironmentObserver(kube, cloud, directory),
         directory=directory,
         wakeups=wakeups,
         feed=feed,

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 import kopf
 
 from agui_operator.dashboard.board import Board
-from agui_operator.dashboard.pages import Standing
+from agui_operator.dashboard.pages import Presence
 from agui_operator.dashboard.site import Site
-from agui_operator.engine.feed import SILENT, Feed
+from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.settings import SettingInvalid, Settings
 from agui_operator.handlers import deployment, startup, surroundings  # noqa: F401 - registers the handlers
 from agui_operator.handlers.health import Health
@@ -60,17 +60,17 @@ async def _dashboard(settings: Settings, health: Health) -> tuple[Site | None, F
     if settings.dashboard_port is None:
         return None, SILENT
     board = Board()
-    site = Site(board, lambda: _standing(health), settings.dashboard_names)
+    site = Site(board, lambda: _presence(health), settings.dashboard_names)
     with _listening("DASHBOARD", settings.dashboard_host, settings.dashboard_port):
         port = await site.start(settings.dashboard_host, settings.dashboard_port)
     logger.info("dashboard on http://%s:%d", settings.dashboard_host, port)
     return site, board
 
 
-def _standing(health: Health) -> Standing:
+def _presence(health: Health) -> Presence:
     if not health.ready:
-        return Standing.STANDBY
-    return Standing.ACTIVE if health.lease is None or health.lease.held else Standing.ADRIFT
+        return Presence.STANDBY
+    return Presence.ACTIVE if health.lease is None or health.lease.held else Presence.ADRIFT
 
 
 def run(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import kopf
 
-from agui_operator.engine.kube import Connection
+from agui_operator.engine.cluster.kube import Connection
 from agui_operator.engine.settings import Settings
 from agui_operator.handlers import runtime as runtimes
 from agui_operator.handlers.health import Health

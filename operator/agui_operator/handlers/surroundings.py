@@ -43,7 +43,7 @@ async def environment_seen(
         runtime.directory.drop_environment(str(namespace), name)
         runtime.wakeups.ring_all()
     else:
-        await runtime.surveyor.survey(body)
+        await runtime.environments.survey(body)
 
 
 @kopf.on.event(*AGPOL)

@@ -160,7 +160,7 @@ def test_every_reason_that_is_written_is_in_the_enum() -> None:
     source = "\n".join(
         path.read_text()
         for folder in ("core", "gcp", "engine")
-        for path in (ROOT / "operator/agui_operator" / folder).glob("*.py")
+        for path in (ROOT / "operator/agui_operator" / folder).rglob("*.py")
     )
     named = re.findall(
         r'(?:_fail\(memory|_stalled\(|Blocker\([A-Za-z_.]+|Cause\(|reason:? ?(?:str ?)?=)[, (]*"([A-Z][a-z][A-Za-z]+)"',

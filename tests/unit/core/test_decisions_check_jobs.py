@@ -11,13 +11,13 @@ import yaml
 from agui_operator.api.parse import parse_deployment, parse_environment
 from agui_operator.core.actions import JobDefined
 from agui_operator.core.blockers import place_of
-from agui_operator.core.blueprint import CANDIDATE, PROMOTED, draw
+from agui_operator.core.blueprint import CANDIDATE, PROMOTED, build_blueprint
+from agui_operator.core.decide import actions_for
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
 from agui_operator.core.release import Resolved, make_release
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import ServiceView, Snapshot
-from agui_operator.core.turn import actions_for
 
 SAMPLES = Path(__file__).parents[3] / "manifests/samples"
 NAMES = Names("demo", "concierge", "uid-1", "demo", "us-central1")
@@ -32,7 +32,7 @@ def spec_of(name: str) -> dict[str, Any]:
 SPEC = parse_deployment(spec_of("release-v2.yaml") | {"smoke": CHECKS})
 PLACE = place_of(parse_environment(spec_of("environment.yaml")), SPEC)
 RELEASE = make_release(SPEC, Resolved("img@sha256:1", "img@sha256:1", {"DB_PASSWORD": "3"}, "ab" * 32))
-PLAN = draw(SPEC, NAMES, PLACE, RELEASE)
+PLAN = build_blueprint(SPEC, NAMES, PLACE, RELEASE)
 CANDIDATE_URL, SERVICE_URL = "https://r-1---svc.run.app", "https://svc.run.app"
 SERVICE = ServiceView(
     name=NAMES.service,
@@ -78,7 +78,7 @@ def test_after_promotion_it_is_where_users_are() -> None:
 
 def test_what_is_not_known_is_not_told() -> None:
     assert "AGUI_BACKEND_URL" not in defined(Phase.SMOKING, "browser", CANDIDATE, replace(SERVICE, tag_uris={}))
-    bare = draw(SPEC, NAMES, replace(PLACE, edge=None), replace(RELEASE, frontend=None))
+    bare = build_blueprint(SPEC, NAMES, replace(PLACE, edge=None), replace(RELEASE, frontend=None))
     env = bare.check_jobs[CANDIDATE, "browser"].container.env
     assert "AGUI_ORIGIN" not in env
     assert "AGUI_FRONTEND" not in env

@@ -11,7 +11,8 @@ import pytest
 from agui_operator.api.strategy import AnalysisStep, CanaryStep, Pause
 from agui_operator.core.actions import CHANGED_BY_HAND, JobDeleted, Pointer, PointerSet, RevisionStaged, TrafficSplit
 from agui_operator.core.blueprint import Analysis, Blueprint
-from agui_operator.core.events import read_event, showing
+from agui_operator.core.decide import actions_for, decide
+from agui_operator.core.events import candidate_routing, read_event
 from agui_operator.core.forecast import assume, forecast
 from agui_operator.core.memory import HistoryEntry, Memory
 from agui_operator.core.merge import merge_patch
@@ -20,7 +21,6 @@ from agui_operator.core.rollout import IN_FLIGHT, Event, Phase
 from agui_operator.core.snapshot import CheckResult, Finding, Request, RequestKind, Snapshot, Verdict
 from agui_operator.core.status import Inputs, summarize
 from agui_operator.core.traffic import Target
-from agui_operator.core.turn import actions_for, take_turn
 from world_model import FIRST, LATE, NAMES, NOW, SECOND, SUSPEND, Cloud, Luck, World, blueprint, look, start_second
 
 FLYING = Memory(phase=Phase.PROGRESSING, since=NOW, started=NOW, candidate=SECOND, stable=FIRST)
@@ -59,7 +59,7 @@ def test_an_analysis_step_without_an_analysis_passes() -> None:
 
 def test_a_timed_pause_passes_when_its_time_is_over_and_asks_to_be_looked_at_then() -> None:
     plan = replace(PLAN, steps=(CanaryStep(pause=Pause(duration=timedelta(minutes=5))),))
-    turn = take_turn(FLYING, replace(SEEN, analysis=None), plan, NAMES, NOW)
+    turn = decide(FLYING, replace(SEEN, analysis=None), plan, NAMES, NOW)
     assert (turn.event, turn.requeue_after) == (None, timedelta(minutes=5))
     assert event(FLYING, replace(SEEN, analysis=None), plan, NOW + timedelta(minutes=5)) is Event.STEP_PASSED
 
@@ -126,7 +126,7 @@ def test_drift_is_taken_back(cloud: Cloud, expected: list[type]) -> None:
 
 
 def test_the_schema_that_the_candidate_reported_is_remembered() -> None:
-    turn = take_turn(FLYING, replace(SEEN, schema="0002"), PLAN, NAMES, NOW)
+    turn = decide(FLYING, replace(SEEN, schema="0002"), PLAN, NAMES, NOW)
     assert turn.memory.candidate is not None
     assert turn.memory.candidate.schema == "0002"
 
@@ -227,7 +227,7 @@ def test_a_canary_that_fails_while_it_is_held_failed_when_that_was_seen() -> Non
 @pytest.mark.parametrize("value", ["false", "No", " 0 "])
 @pytest.mark.parametrize("kind", [RequestKind.ABORT, RequestKind.PAUSE, RequestKind.PROMOTE_FULL])
 def test_who_writes_false_asks_for_nothing_and_is_told_so(kind: RequestKind, value: str) -> None:
-    turn = take_turn(FLYING, replace(SEEN, request=Request(kind, value), analysis=None), PLAN, NAMES, NOW)
+    turn = decide(FLYING, replace(SEEN, request=Request(kind, value), analysis=None), PLAN, NAMES, NOW)
     assert turn.event in (None, Event.STEP_PASSED), "the step goes its own way"
     acknowledged = turn.memory.acknowledged
     assert acknowledged is not None
@@ -237,7 +237,7 @@ def test_who_writes_false_asks_for_nothing_and_is_told_so(kind: RequestKind, val
 
 def test_a_step_that_is_over_can_not_be_promoted_again() -> None:
     memory = replace(FLYING, phase=Phase.PAUSED, held_by="Policy", step=len(PLAN.steps))
-    turn = take_turn(memory, replace(SEEN, request=Request(RequestKind.PROMOTE, "true")), PLAN, NAMES, NOW)
+    turn = decide(memory, replace(SEEN, request=Request(RequestKind.PROMOTE, "true")), PLAN, NAMES, NOW)
     assert turn.memory.step == len(PLAN.steps)
 
 
@@ -247,7 +247,7 @@ def test_the_history_keeps_the_last_try_and_the_stable_release(limit: int) -> No
     old = tuple(HistoryEntry(replace(SECOND, id=f"old{n}"), "Failed", "", NOW, 1) for n in range(12))
     before = (*old, HistoryEntry(FIRST, "Promoted", "", NOW, 1))
     memory = replace(FLYING, phase=Phase.ROLLING_BACK, history=before)
-    turn = take_turn(memory, SEEN, None, NAMES, NOW, limit)
+    turn = decide(memory, SEEN, None, NAMES, NOW, limit)
     assert turn.memory.phase is Phase.ROLLED_BACK
     assert (turn.memory.history[0].release.id, turn.memory.history[-1].release.id) == ("bbbb", "aaaa")
     assert len(turn.memory.history) == max(2, limit)
@@ -258,15 +258,15 @@ def test_rules_that_somebody_changed_are_not_taken_for_a_page_that_users_should_
     first = replace(FLYING, stable=None)
     ours = replace(SEEN, pointer=Pointer("f-before", "before"))
     by_hand = replace(SEEN, pointer=Pointer(CHANGED_BY_HAND, "before"))
-    assert showing(first, ours, PLAN) == PointerSet(Pointer("f-before", "before"), PLAN.pointer)
-    assert showing(first, by_hand, PLAN) == PointerSet(None, PLAN.pointer)
+    assert candidate_routing(first, ours, PLAN) == PointerSet(Pointer("f-before", "before"), PLAN.pointer)
+    assert candidate_routing(first, by_hand, PLAN) == PointerSet(None, PLAN.pointer)
 
 
 def test_what_has_no_page_is_not_shown_to_anybody() -> None:
-    assert showing(FLYING, SEEN, replace(PLAN, pointer=None)) is None
-    assert showing(FLYING, SEEN, replace(PLAN, pointer=Pointer(None, "bbbb"))) is None
+    assert candidate_routing(FLYING, SEEN, replace(PLAN, pointer=None)) is None
+    assert candidate_routing(FLYING, SEEN, replace(PLAN, pointer=Pointer(None, "bbbb"))) is None
 
 
 def test_a_page_that_users_meet_already_needs_no_rule_of_its_own() -> None:
     same = replace(PLAN, pointer=Pointer(FIRST.frontend, SECOND.id))
-    assert showing(FLYING, SEEN, same) is None
+    assert candidate_routing(FLYING, SEEN, same) is None

@@ -26,7 +26,7 @@ from agui_operator.core.actions import (
     to_json,
 )
 from agui_operator.core.blockers import blockers, place_of
-from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Blueprint, draw
+from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Blueprint, build_blueprint
 from agui_operator.core.environment import Edge
 from agui_operator.core.errors import Fault
 from agui_operator.core.forecast import forecast
@@ -55,7 +55,7 @@ POLICY = parse_policy(sample("policy.yaml"))
 PLACE = place_of(ENVIRONMENT, SPEC)
 RESOLVED = Resolved("img@sha256:1", "img@sha256:1", {"DB_PASSWORD": "3"}, "ab" * 32)
 RELEASE = make_release(SPEC, RESOLVED)
-PLAN = draw(SPEC, NAMES, PLACE, RELEASE)
+PLAN = build_blueprint(SPEC, NAMES, PLACE, RELEASE)
 
 
 def edited(**changes: Any) -> Any:
@@ -101,7 +101,7 @@ def test_a_spec_without_parts_gives_a_blueprint_without_them() -> None:
     spec = spec.model_copy(update={"alerts": None})
     release = make_release(spec, replace(RESOLVED, bundle_sha256=None, migration_image=None))
     bare = replace(PLACE, edge=None, sql_instance=None)
-    plan = draw(spec, NAMES, bare, release)
+    plan = build_blueprint(spec, NAMES, bare, release)
     assert (plan.migration, plan.backup_instance, plan.bundle, plan.pointer, plan.analysis) == (None,) * 5
     assert plan.steps == ()
     assert set(plan.check_jobs) == {(CANDIDATE, "e2e"), (PROMOTED, "e2e")}
@@ -112,7 +112,7 @@ def test_a_spec_without_parts_gives_a_blueprint_without_them() -> None:
 def test_backups_and_arguments_can_be_chosen() -> None:
     migrations = {"backup": "Never", "args": ["stamp"], "command": ["x"]}
     spec = edited(migrations=migrations)
-    plan = draw(spec, NAMES, PLACE, make_release(spec, RESOLVED))
+    plan = build_blueprint(spec, NAMES, PLACE, make_release(spec, RESOLVED))
     assert plan.backup_instance is None
     assert plan.migration is not None
     assert plan.migration.container.args == ("stamp",)
@@ -121,7 +121,7 @@ def test_backups_and_arguments_can_be_chosen() -> None:
         "probes": {},
     }
     other = edited(backend=account)
-    revision = draw(other, NAMES, PLACE, make_release(other, RESOLVED)).revision
+    revision = build_blueprint(other, NAMES, PLACE, make_release(other, RESOLVED)).revision
     assert revision.container.service_account == "runtime@project.iam.gserviceaccount.com"
     assert revision.startup is None
 
@@ -316,7 +316,7 @@ def test_what_it_waits_for(status: dict[str, Any], ready: str, reason: str, wait
 
 def test_a_timed_pause_says_when_it_ends() -> None:
     spec = edited(strategy={"canary": {"steps": [{"setWeight": 5}, {"pause": {"duration": "5m"}}]}})
-    plan = draw(spec, NAMES, PLACE, RELEASE)
+    plan = build_blueprint(spec, NAMES, PLACE, RELEASE)
     status = status_of(replace(FULL, phase=Phase.PROGRESSING, step=1), plan=plan)
     assert status["waitingFor"]["until"] == "2026-01-01T12:05:00Z"
     assert status["rollout"]["progress"] == "1/2"
@@ -347,7 +347,11 @@ def test_drift_and_deletion_are_told() -> None:
 def told(memory: Memory, **seen: Any) -> Any:
     def blueprint(m: Memory) -> Blueprint | None:
         release = m.candidate if m.phase in IN_FLIGHT else m.stable
-        return draw(SPEC, NAMES, PLACE, release) if release and release.fingerprint == RELEASE.fingerprint else None
+        return (
+            build_blueprint(SPEC, NAMES, PLACE, release)
+            if release and release.fingerprint == RELEASE.fingerprint
+            else None
+        )
 
     base = Snapshot(fingerprint=RELEASE.fingerprint, resolved=RELEASE, service_known=True, has_edge=True)
     return forecast(memory, replace(base, pointer_known=True, assets_complete=False, **seen), blueprint, NAMES, NOW)

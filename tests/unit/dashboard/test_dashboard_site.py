@@ -17,7 +17,7 @@ from agui_operator.core.analysis import Limit, Sample, Window
 from agui_operator.dashboard import live
 from agui_operator.dashboard import site as sites
 from agui_operator.dashboard.board import Board
-from agui_operator.dashboard.pages import ROWS, Standing
+from agui_operator.dashboard.pages import ROWS, Presence
 from agui_operator.dashboard.site import HEADERS, Site
 from dashboard_objects import NOW, body, status
 
@@ -29,8 +29,8 @@ class Served:
     """A board, its site, and a client beside it."""
 
     def __init__(self, names: tuple[str, ...] = ()) -> None:
-        self.board, self.standing = Board(), Standing.ACTIVE
-        self.site = Site(self.board, lambda: self.standing, names)
+        self.board, self.presence = Board(), Presence.ACTIVE
+        self.site = Site(self.board, lambda: self.presence, names)
         self.port = 0
 
     async def get(self, path: str, **headers: str) -> tuple[int, str, Any]:
@@ -53,7 +53,7 @@ class Reader:
                 while (line := (await self.answer.content.readline()).decode().rstrip("\n")) != "":
                     name, _, value = line.partition(": ")
                     fields[name] = value
-                if fields.get("event") not in (None, "standing"):
+                if fields.get("event") not in (None, "presence"):
                     return fields["event"], json.loads(fields["data"]), fields.get("id", "")
 
     async def rest(self, seconds: float = 0.5) -> list[Any]:
@@ -249,11 +249,11 @@ async def test_a_stream_is_refused_to_another_site(served: Served) -> None:
 
 
 async def test_a_replica_that_stands_by_says_so(served: Served) -> None:
-    served.standing = Standing.STANDBY
+    served.presence = Presence.STANDBY
     assert "This replica stands by" in (await served.get("/"))[1]
-    served.standing = Standing.ADRIFT
+    served.presence = Presence.ADRIFT
     assert "The lease is not held" in (await served.get("/"))[1]
-    served.standing = Standing.ACTIVE
+    served.presence = Presence.ACTIVE
     assert 'role="alert"' not in (await served.get("/"))[1]
 
 
@@ -365,6 +365,6 @@ async def test_a_quiet_stream_is_kept_alive_and_says_when_the_lease_is_lost(
     async with reading(served, "/live") as reader, asyncio.timeout(3):
         while await reader.answer.content.readline() != b": still here\n":
             pass
-        served.standing = Standing.ADRIFT
+        served.presence = Presence.ADRIFT
         while b"The lease is not held" not in await reader.answer.content.readline():
             pass

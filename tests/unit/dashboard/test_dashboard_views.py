@@ -13,9 +13,9 @@ from agui_operator.dashboard.board import LINES, MEASUREMENTS, Board, Entry
 from agui_operator.dashboard.chart import HEIGHT, WIDTH, charts, show
 from agui_operator.dashboard.details import parts_of
 from agui_operator.dashboard.facts import items, mapping, moment, number, text
-from agui_operator.dashboard.journey import Mark, commands, way
 from agui_operator.dashboard.measurements import ceiling, measurement
 from agui_operator.dashboard.rows import Tone, arrange, asked_weight, row_of
+from agui_operator.dashboard.timeline import Mark, commands, way
 from dashboard_objects import NOW, body, status
 
 Json = dict[str, Any]
@@ -64,7 +64,7 @@ def test_every_phase_has_a_tone_and_a_page() -> None:
     for phase in Phase:
         shown = entry(str(phase))
         assert row_of(shown).phase == phase
-        assert parts_of(shown)["way"]["stations"]
+        assert parts_of(shown)["way"]["stages"]
 
 
 def test_equal_needs_are_in_the_order_of_their_names() -> None:
@@ -94,13 +94,13 @@ def test_the_weight_that_is_asked_for_follows_the_steps(phase: str, step: int, a
 
 
 def marks(shown: Entry) -> dict[str, Mark]:
-    return {station.name: station.mark for station in way(shown)}
+    return {stage.name: stage.mark for stage in way(shown)}
 
 
 def test_the_way_marks_what_is_done_and_what_is_ahead() -> None:
-    stations = way(entry("Progressing", rollout={"step": 1}))
-    assert [s.mark for s in stations] == [Mark.DONE] * 6 + [Mark.CURRENT] + [Mark.AHEAD] * 3
-    canary = stations[6].steps
+    stages = way(entry("Progressing", rollout={"step": 1}))
+    assert [s.mark for s in stages] == [Mark.DONE] * 6 + [Mark.CURRENT] + [Mark.AHEAD] * 3
+    canary = stages[6].steps
     assert [s.mark for s in canary] == [Mark.DONE, Mark.CURRENT, Mark.AHEAD, Mark.AHEAD]
     assert [s.what for s in canary] == [
         "10 % of the traffic",
@@ -112,18 +112,18 @@ def test_the_way_marks_what_is_done_and_what_is_ahead() -> None:
 
 def test_the_way_of_a_release_that_was_taken_back_ends_where_it_failed() -> None:
     cause = {"phase": "Smoking", "reason": "SmokeFailed", "message": "agent said no"}
-    stations = way(entry("RolledBack", rollout={"cause": cause}))
-    failed = [s for s in stations if s.mark is Mark.FAILED]
+    stages = way(entry("RolledBack", rollout={"cause": cause}))
+    failed = [s for s in stages if s.mark is Mark.FAILED]
     assert [(s.name, s.detail) for s in failed] == [("Smoking", "SmokeFailed: agent said no")]
-    assert [s.mark for s in stations[6:10]] == [Mark.SKIPPED] * 4
-    assert (stations[-1].name, stations[-1].mark) == ("RolledBack", Mark.DONE)
+    assert [s.mark for s in stages[6:10]] == [Mark.SKIPPED] * 4
+    assert (stages[-1].name, stages[-1].mark) == ("RolledBack", Mark.DONE)
 
 
 def test_a_canary_that_failed_shows_the_step() -> None:
     cause = {"phase": "Progressing", "reason": "AnalysisFailed", "message": "m"}
-    stations = way(entry("RollingBack", rollout={"cause": cause, "step": 2}))
-    assert [s.mark for s in stations[6].steps] == [Mark.DONE, Mark.DONE, Mark.FAILED, Mark.SKIPPED]
-    assert stations[-1].mark is Mark.CURRENT
+    stages = way(entry("RollingBack", rollout={"cause": cause, "step": 2}))
+    assert [s.mark for s in stages[6].steps] == [Mark.DONE, Mark.DONE, Mark.FAILED, Mark.SKIPPED]
+    assert stages[-1].mark is Mark.CURRENT
 
 
 def test_a_part_that_the_spec_leaves_out_is_not_called_done() -> None:

@@ -10,16 +10,16 @@ import pytest
 
 from agui_operator.core.analysis import Limit, Sample, Window
 from agui_operator.dashboard.board import Board
-from agui_operator.dashboard.pages import Standing
+from agui_operator.dashboard.pages import Presence
 from agui_operator.dashboard.rows import row_of
-from agui_operator.engine.execute import Executor
-from agui_operator.engine.feed import SILENT
-from agui_operator.engine.observe import Observer
-from agui_operator.engine.reconcile import Engine
-from agui_operator.engine.records import Recorder
+from agui_operator.engine.cluster.feed import SILENT
+from agui_operator.engine.cluster.records import Recorder
+from agui_operator.engine.deployment.execute import Executor
+from agui_operator.engine.deployment.observe import Observer
+from agui_operator.engine.deployment.reconcile import Engine
 from agui_operator.engine.settings import SettingInvalid, from_environment
 from agui_operator.handlers.health import Health
-from agui_operator.handlers.serve import _standing
+from agui_operator.handlers.serve import _presence
 from dashboard_objects import NOW, body, status
 from engine_fakes import Bench, FakeKube
 
@@ -56,19 +56,19 @@ async def test_what_becomes_an_event_becomes_a_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ready", "lease", "standing"),
+    ("ready", "lease", "presence"),
     [
-        (False, None, Standing.STANDBY),
-        (True, None, Standing.ACTIVE),
-        (True, True, Standing.ACTIVE),
-        (True, False, Standing.ADRIFT),
+        (False, None, Presence.STANDBY),
+        (True, None, Presence.ACTIVE),
+        (True, True, Presence.ACTIVE),
+        (True, False, Presence.ADRIFT),
     ],
 )
-def test_the_process_says_what_it_may_do(ready: bool, lease: bool | None, standing: Standing) -> None:
+def test_the_process_says_what_it_may_do(ready: bool, lease: bool | None, presence: Presence) -> None:
     health: Any = Health("127.0.0.1", 0)
     health.ready = ready
     health.lease = None if lease is None else SimpleNamespace(held=lease)
-    assert _standing(health) is standing
+    assert _presence(health) is presence
 
 
 def test_without_a_dashboard_nobody_listens() -> None:

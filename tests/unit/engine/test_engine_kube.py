@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from agui_operator.core.errors import LeaseLost
-from agui_operator.engine import kube as kube_module
-from agui_operator.engine.kube import Connection, Kube, KubeError
+from agui_operator.engine.cluster import kube as kube_module
+from agui_operator.engine.cluster.kube import Connection, Kube, KubeError
 
 
 @dataclass

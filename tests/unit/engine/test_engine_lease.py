@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from agui_operator.core.errors import LeaseLost
-from agui_operator.engine import lease as lease_module
-from agui_operator.engine.kube import KubeError
-from agui_operator.engine.lease import Lease
+from agui_operator.engine.cluster import lease as lease_module
+from agui_operator.engine.cluster.kube import KubeError
+from agui_operator.engine.cluster.lease import Lease
 from engine_fakes import FakeKube
 
 LENGTH = 15.0

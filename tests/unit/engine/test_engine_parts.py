@@ -1,4 +1,4 @@
-"""The small parts beside the loop: what wakes it, what it keeps on its desk, its settings and its log."""
+"""The small parts beside the loop: what wakes it, what it keeps on its cache, its settings and its log."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 
 from agui_operator.core.actions import Pointer
 from agui_operator.core.snapshot import BackupView, CheckResult
-from agui_operator.engine.desk import ASSETS, BACKUP, SERVICE, Desk
+from agui_operator.engine.cluster.wakeups import Wakeups
+from agui_operator.engine.deployment.cache import ASSETS, BACKUP, SERVICE, ObjectCache
 from agui_operator.engine.log import JsonFormatter, configure
 from agui_operator.engine.settings import SettingInvalid, Settings, from_environment
-from agui_operator.engine.wakeups import Wakeups
 
 # --- wakeups ---------------------------------------------------------------------------------------------------------
 
@@ -66,7 +66,7 @@ async def test_without_a_timeout_it_waits_for_as_long_as_it_takes() -> None:
     assert await waiting is True
 
 
-# --- desk ------------------------------------------------------------------------------------------------------------
+# --- cache ------------------------------------------------------------------------------------------------------------
 
 
 async def done() -> None:
@@ -74,7 +74,7 @@ async def done() -> None:
 
 
 async def test_work_is_started_once_per_key_and_leaves_when_it_ends() -> None:
-    desk = Desk("uid")
+    cache = ObjectCache("uid")
     gate = asyncio.Event()
     runs: list[str] = []
 
@@ -82,75 +82,81 @@ async def test_work_is_started_once_per_key_and_leaves_when_it_ends() -> None:
         runs.append(name)
         await gate.wait()
 
-    desk.spawn(desk.tasks, ("r", "candidate", "a"), work("first"))
-    desk.spawn(desk.tasks, ("r", "candidate", "a"), work("second"))
+    cache.spawn(cache.tasks, ("r", "candidate", "a"), work("first"))
+    cache.spawn(cache.tasks, ("r", "candidate", "a"), work("second"))
     await asyncio.sleep(0)
     assert runs == ["first"]
     gate.set()
-    await asyncio.gather(*desk.tasks.values())
+    await asyncio.gather(*cache.tasks.values())
     await asyncio.sleep(0)
-    assert desk.tasks == {}
+    assert cache.tasks == {}
 
 
 async def test_work_that_ended_does_not_take_its_successor_along() -> None:
     """A waiter takes itself off before it rings; by the time its task is over, the key may be another's."""
-    desk = Desk("uid")
+    cache = ObjectCache("uid")
     gate = asyncio.Event()
 
     async def successor() -> None:
         await gate.wait()
 
     async def waiter() -> None:
-        desk.pending.pop(SERVICE)
-        desk.spawn(desk.pending, SERVICE, successor())
+        cache.pending.pop(SERVICE)
+        cache.spawn(cache.pending, SERVICE, successor())
 
-    desk.spawn(desk.pending, SERVICE, waiter())
+    cache.spawn(cache.pending, SERVICE, waiter())
     for _ in range(3):
         await asyncio.sleep(0)
-    assert desk.is_known(SERVICE), "the operation under way was forgotten"
+    assert cache.is_known(SERVICE), "the operation under way was forgotten"
     gate.set()
-    await asyncio.gather(*desk.pending.values())
+    await asyncio.gather(*cache.pending.values())
 
 
 async def test_a_view_is_known_while_it_is_fresh_or_about_to_change() -> None:
-    desk = Desk("uid")
-    assert not desk.is_known(SERVICE)
-    desk.keep(SERVICE)
-    assert desk.is_known(SERVICE)
-    desk.keep(SERVICE, fresh=False)
-    assert not desk.is_known(SERVICE)
-    desk.spawn(desk.pending, SERVICE, done())
-    assert desk.is_known(SERVICE)
-    await asyncio.gather(*desk.pending.values())
+    cache = ObjectCache("uid")
+    assert not cache.is_known(SERVICE)
+    cache.keep(SERVICE)
+    assert cache.is_known(SERVICE)
+    cache.keep(SERVICE, fresh=False)
+    assert not cache.is_known(SERVICE)
+    cache.spawn(cache.pending, SERVICE, done())
+    assert cache.is_known(SERVICE)
+    await asyncio.gather(*cache.pending.values())
 
 
 async def test_a_new_rollout_finds_nothing_of_the_last_one() -> None:
-    desk = Desk("uid")
+    cache = ObjectCache("uid")
     check = asyncio.create_task(asyncio.Event().wait())
-    desk.tasks["r", "candidate", "a"] = check  # type: ignore[assignment]
-    desk.results["r", "candidate", "a"] = CheckResult("a", False)
-    desk.backup, desk.assets, desk.schema = BackupView("b", True), True, "0001"
-    desk.fresh |= {BACKUP, ASSETS, SERVICE}
-    desk.pointer = Pointer("f", "r")
-    desk.start_over()
+    cache.tasks["r", "candidate", "a"] = check  # type: ignore[assignment]
+    cache.results["r", "candidate", "a"] = CheckResult("a", False)
+    cache.backup, cache.assets, cache.schema = BackupView("b", True), True, "0001"
+    cache.fresh |= {BACKUP, ASSETS, SERVICE}
+    cache.pointer = Pointer("f", "r")
+    cache.reset()
     await asyncio.sleep(0)
     assert check.cancelled()
-    assert (desk.results, desk.backup, desk.assets, desk.schema, desk.born) == ({}, None, None, None, None)
-    assert desk.fresh == {SERVICE}, "the service and the pointer are the deployment's, not the release's"
-    assert desk.pointer is not None
+    assert (cache.results, cache.backup, cache.assets, cache.schema, cache.fresh_release) == (
+        {},
+        None,
+        None,
+        None,
+        None,
+    )
+    assert cache.fresh == {SERVICE}, "the service and the pointer are the deployment's, not the release's"
+    assert cache.pointer is not None
 
 
 def test_what_a_release_born_just_now_can_not_have_is_not_looked_up() -> None:
-    desk = Desk("uid")
-    desk.begin("r1", published=True)
-    assert not desk.is_known(ASSETS), "the files of an earlier release with the same bundle may be there"
-    desk.begin("r1", published=False)
-    assert desk.is_known(BACKUP)
-    assert desk.is_known(ASSETS)
-    assert (desk.backup, desk.assets, desk.born) == (None, False, "r1")
-    desk.forget_views()
-    assert not desk.is_known(BACKUP)
-    assert desk.born is None
+    cache = ObjectCache("uid")
+    cache.begin("r1", published=True)
+    assert not cache.is_known(ASSETS), "the files of an earlier release with the same bundle may be there"
+    cache.begin("r1", published=False)
+    assert cache.is_known(BACKUP)
+    assert cache.is_known(ASSETS)
+    assert (cache.backup, cache.assets, cache.fresh_release) == (None, False, "r1")
+    cache.forget_views()
+    assert not cache.is_known(BACKUP)
+    assert cache.fresh_release is None
 
 
 # --- settings --------------------------------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ import pytest
 from agui_operator.core.errors import LeaseLost
 from agui_operator.core.memory import Cause, HistoryEntry, Memory
 from agui_operator.core.rollout import TRANSITIONS, Event, Phase
-from agui_operator.engine import metrics
-from agui_operator.engine.kube import KubeError
-from agui_operator.engine.records import Recorder, sentence
+from agui_operator.engine.cluster import metrics
+from agui_operator.engine.cluster.kube import KubeError
+from agui_operator.engine.cluster.records import Recorder, sentence
 from engine_fakes import NOW, FakeKube
 from world_model import FIRST, SECOND
 

@@ -14,9 +14,9 @@ from agui_operator.core.actions import PointerSet, TrafficSplit
 from agui_operator.core.errors import CloudError, LeaseLost, NotOwned, UserError
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import BackupView
-from agui_operator.engine import metrics
-from agui_operator.engine.kube import KubeError
-from agui_operator.engine.reconcile import is_older
+from agui_operator.engine.cluster import metrics
+from agui_operator.engine.cluster.kube import KubeError
+from agui_operator.engine.deployment.reconcile import is_older
 from engine_fakes import NOW, Bench, FakeDirectory, FakeKube, sample
 
 SECOND = {"version": "2.0.0", "backend": {"image": "us-central1-docker.pkg.dev/demo/agui/concierge:v3"}}
@@ -79,9 +79,9 @@ async def test_no_patch_says_what_is_known_already(bench: Bench) -> None:
     await bench.settle()
     assert all(bench.kube.patches)
     assert len(bench.kube.patches) == len([e for e in bench.kube.log if e.startswith("status")])
-    desk = bench.desk
-    assert desk.status is not None
-    assert desk.status["phase"] == bench.kube.status["phase"] == "Healthy"
+    cache = bench.cache
+    assert cache.status is not None
+    assert cache.status["phase"] == bench.kube.status["phase"] == "Healthy"
 
 
 async def test_a_restart_of_an_idle_operator_writes_nothing(bench: Bench) -> None:
@@ -109,7 +109,7 @@ async def test_a_second_release_moves_traffic_step_by_step_and_a_failed_one_come
 async def test_drift_is_told_and_taken_back_when_it_is_due(bench: Bench) -> None:
     await healthy(bench)
     bench.cloud.world = replace(bench.cloud.world, pointer=None)
-    bench.desk.drift_due = 0.0
+    bench.cache.drift_due = 0.0
     await bench.turn()
     assert [type(a) for a in bench.cloud.actions[-1:]] == [PointerSet]
     told = [c for p in bench.kube.patches for c in p.get("conditions", ()) if c["type"] == "DriftFree"]
@@ -196,23 +196,23 @@ async def test_a_fault_becomes_a_condition_and_a_delay(
     assert message in ready["message"]
     assert "secret" not in ready["message"], "what a bug says may hold anything"
     assert message in bench.kube.status["waitingFor"]["what"]
-    assert bench.desk.failures == len(delays)
+    assert bench.cache.failures == len(delays)
     bench.cloud.down = None
     assert await bench.settle() == "Healthy"
-    assert (bench.desk.failures, bench.desk.fault) == (0, None)
+    assert (bench.cache.failures, bench.cache.fault) == (0, None)
 
 
 async def test_after_a_fault_nothing_that_was_seen_is_believed(bench: Bench) -> None:
-    bench.desk.fresh |= {"service", "pointer"}
-    bench.desk.born = "x"
+    bench.cache.fresh |= {"service", "pointer"}
+    bench.cache.fresh_release = "x"
     bench.cloud.down = CloudError(503, "away")
     await bench.turn()
-    assert (bench.desk.fresh, bench.desk.born) == (set(), None)
+    assert (bench.cache.fresh, bench.cache.fresh_release) == (set(), None)
 
 
 async def test_a_healthy_release_stays_known_while_the_cloud_is_away(bench: Bench) -> None:
     await healthy(bench)
-    bench.desk.drift_due = 0.0
+    bench.cache.drift_due = 0.0
     bench.cloud.down = CloudError(503, "away")
     await bench.turn()
     ready = bench.kube.condition("Ready")
@@ -254,14 +254,14 @@ async def test_a_lost_lease_ends_the_look_at_once(bench: Bench) -> None:
     bench.cloud.down = LeaseLost("gone")
     await bench.turn()
     assert bench.cloud.actions == []
-    assert bench.desk.fault is not None
-    assert bench.desk.fault.reason == "CloudUnavailable"
+    assert bench.cache.fault is not None
+    assert bench.cache.fault.reason == "CloudUnavailable"
 
 
 async def test_more_events_than_a_table_without_loops_can_have_are_a_bug(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("agui_operator.engine.reconcile._CHAIN", 2)
+    monkeypatch.setattr("agui_operator.engine.deployment.reconcile._CHAIN", 2)
     await bench.turn()
     assert bench.kube.condition("Ready")["reason"] == "InternalError"
     assert "more than 2 events" in caplog.text
@@ -291,7 +291,7 @@ async def test_without_an_environment_there_is_no_place_to_look_at() -> None:
 async def test_the_last_known_place_is_used_while_the_environment_is_gone(bench: Bench) -> None:
     await healthy(bench)
     bench.directory.spec = None
-    bench.desk.drift_due = 0.0
+    bench.cache.drift_due = 0.0
     looks = bench.cloud.looks
     await bench.turn()
     assert bench.cloud.looks == looks + 1
@@ -382,26 +382,26 @@ async def test_with_a_waiter_under_way_the_loop_looks_by_itself_rarely(
 ) -> None:
     waiter = asyncio.create_task(asyncio.Event().wait())
 
-    async def started(desk: Any, names: Any, place: Any, actions: Any, *, urgent: bool) -> None:
-        desk.pending["backup"] = waiter
+    async def started(cache: Any, names: Any, place: Any, actions: Any, *, urgent: bool) -> None:
+        cache.pending["backup"] = waiter
         bench.cloud.world = replace(bench.cloud.world, backup=BackupView(actions[0].description, None))
 
     monkeypatch.setattr(bench.cloud, "execute", started)
     assert await bench.turn() == 60, "a minute, or less when the phase's deadline is near"
     assert bench.kube.status["phase"] == "BackingUp"
     waiter.cancel()
-    bench.desk.pending.clear()
+    bench.cache.pending.clear()
     assert await bench.turn() == 5, "nobody rings, so it asks"
 
 
 async def test_a_forgotten_object_takes_its_waits_with_it(bench: Bench) -> None:
-    desk = bench.desk
+    cache = bench.cache
     task = asyncio.create_task(asyncio.Event().wait())
-    desk.pending["service"] = task  # type: ignore[assignment]
+    cache.pending["service"] = task  # type: ignore[assignment]
     bench.engine.forget("uid-1")
     await asyncio.sleep(0)
     assert task.cancelled()
-    assert bench.engine.desk("uid-1") is not desk
+    assert bench.engine.cache("uid-1") is not cache
     bench.engine.forget("unknown")
 
 

@@ -15,9 +15,9 @@ from agui_operator.core.actions import Action, AlertCreated, AlertDeleted, Alert
 from agui_operator.core.environment import Place
 from agui_operator.core.names import Names
 from agui_operator.core.snapshot import AlertView
-from agui_operator.gcp.alert_messages import from_message, to_message
-from agui_operator.gcp.alert_policy import desired, plan
-from agui_operator.gcp.metric_types import described_by_us
+from agui_operator.gcp.kinds.monitoring.alert_messages import from_message, to_message
+from agui_operator.gcp.kinds.monitoring.alert_policy import desired, plan
+from agui_operator.gcp.kinds.monitoring.metric_types import described_by_us
 
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
 PLACE = Place("demo", "us-central1", "assets", "artifacts", None, None, ("projects/demo/notificationChannels/1",))

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agui_operator.core.errors import UserError
-from agui_operator.gcp.bundle import BundleRefused, Limits, check_runtime_url, read_bundle
-from agui_operator.gcp.release_assets import FOREVER, NEVER, uploads
+from agui_operator.gcp.kinds.storage.bundle import BundleRefused, Limits, check_runtime_url, read_bundle
+from agui_operator.gcp.kinds.storage.release_assets import FOREVER, NEVER, uploads
 
 TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "txt": "text/plain"}
 FILES = {"index.html": b"<html>", "assets/a-1.js": b"let a", "assets/b-2.css": b"p{}", "robots.txt": b"User-agent: *"}

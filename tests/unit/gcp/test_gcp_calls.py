@@ -14,9 +14,9 @@ from google.auth.exceptions import RefreshError
 from google.rpc import error_details_pb2, status_pb2
 
 from agui_operator.core.errors import CloudError, LeaseLost, UserError
-from agui_operator.gcp.calls import Call, Caller
-from agui_operator.gcp.quota import UNLIMITED, Quota
-from agui_operator.gcp.translation import GRPC_CODES, from_google, from_reply, from_status
+from agui_operator.gcp.transport.calls import Call, Caller
+from agui_operator.gcp.transport.quota import UNLIMITED, Quota
+from agui_operator.gcp.transport.translation import GRPC_CODES, from_google, from_reply, from_status
 
 READ = Call("Services.GetService", "projects/p/x", "p", "r", timeout=5)
 WRITE = Call("Services.UpdateService", "projects/p/x", "p", "r", timeout=5, write=True)

@@ -10,8 +10,8 @@ from google.api import distribution_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agui_operator.gcp.distributions import Bucket, Histogram, merge, percentile, read_distribution
-from agui_operator.gcp.timeseries import Measured, sample_of
+from agui_operator.gcp.kinds.monitoring.distributions import Bucket, Histogram, merge, percentile, read_distribution
+from agui_operator.gcp.kinds.monitoring.timeseries import Measured, sample_of
 
 EDGES = [0.0, 1.0, 2.0, 4.0, 8.0, 100.0]
 

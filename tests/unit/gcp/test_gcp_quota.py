@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agui_operator.core.errors import CloudError
-from agui_operator.gcp.quota import Limits, Quota, Rate, rollback_lane
+from agui_operator.gcp.transport.quota import Limits, Quota, Rate, rollback_lane
 
 
 class Clock:

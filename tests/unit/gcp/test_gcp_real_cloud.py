@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth.credentials import Credentials
 
 from agui_operator.core.errors import CloudError, UserError
-from agui_operator.gcp.clients import Cloud, CloudSettings, connect
-from agui_operator.gcp.endpoints import SCOPES, Endpoints
-from agui_operator.gcp.rest import Rest, Token, read_json
+from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
+from agui_operator.gcp.transport.endpoints import SCOPES, Endpoints
+from agui_operator.gcp.transport.rest import Rest, Token, read_json
 
 _BLOCKED = """
 import socket, sys

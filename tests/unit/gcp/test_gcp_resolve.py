@@ -12,8 +12,9 @@ from google.longrunning import operations_pb2
 from google.rpc import status_pb2
 
 from agui_operator.core.snapshot import BackupView, ExecutionView, ServiceView
-from agui_operator.gcp import operations, sql_backup
+from agui_operator.gcp.kinds.sql import backup as sql_backup
 from agui_operator.gcp.resolve import split_image
+from agui_operator.gcp.transport import operations
 
 DIGEST = "sha256:" + "a" * 64
 

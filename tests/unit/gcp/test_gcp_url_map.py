@@ -15,7 +15,7 @@ from agui_operator.core.actions import Pointer
 from agui_operator.core.environment import Edge
 from agui_operator.core.errors import NotOwned
 from agui_operator.core.names import Names
-from agui_operator.gcp.url_map import CHANGED_BY_HAND, Routing, UrlMap, host_of, parse, patch, rules
+from agui_operator.gcp.kinds.edge.url_map import CHANGED_BY_HAND, Routing, UrlMap, host_of, parse, patch, rules
 
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
 EDGE = Edge("app.example", "site", "site-assets", "site-api", ("/copilotkit", "/api", "/ws"))

@@ -79,8 +79,8 @@ document.querySelector(".filter")?.addEventListener("change", (event) => {
 
 // what the server sends
 const receive = {
-  standing(content) {
-    swap(document.getElementById("standing"), content.standing, true);
+  presence(content) {
+    swap(document.getElementById("presence"), content.presence, true);
   },
   lines(content) {
     const body = document.getElementById("lines");

@@ -1,0 +1,179 @@
+"""Carries out actions: each goes to the kind that it belongs to, in order, and stops at the first fault.
+
+A long operation is started, not awaited: a waiter rings the object when it ends. A roll-back's actions go out together,
+because traffic and pointer belong to one unit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from agui_operator.core.actions import (
+    Action,
+    AlertCreated,
+    AlertDeleted,
+    AlertUpdated,
+    AssetsPublished,
+    BackupTaken,
+    ExecutionStarted,
+    JobDefined,
+    JobDeleted,
+    PointerSet,
+    RevisionStaged,
+    ServiceDeleted,
+    TrafficSplit,
+    describe,
+)
+from agui_operator.core.environment import Place
+from agui_operator.core.names import Names
+from agui_operator.core.snapshot import BackupView, ExecutionView, JobView, ServiceView
+from agui_operator.engine.cluster.wakeups import Wakeups
+from agui_operator.engine.deployment.cache import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, ObjectCache
+from agui_operator.gcp.kinds.edge import url_map
+from agui_operator.gcp.kinds.monitoring import alert_policy
+from agui_operator.gcp.kinds.run import job as run_job
+from agui_operator.gcp.kinds.run import service as run_service
+from agui_operator.gcp.kinds.sql import backup as sql_backup
+from agui_operator.gcp.kinds.storage import release_assets
+from agui_operator.gcp.transport import operations
+from agui_operator.gcp.transport.clients import Cloud
+from agui_operator.gcp.transport.outcome import Outcome
+from agui_operator.gcp.transport.quota import rollback_lane
+
+logger = logging.getLogger(__name__)
+_WAIT = 30.0  # seconds per WaitOperation call
+
+
+class Executor:
+    """Applies actions of one object at a time and keeps its cache true."""
+
+    def __init__(self, cloud: Cloud, wakeups: Wakeups) -> None:
+        self._cloud, self._wakeups = cloud, wakeups
+
+    async def execute(
+        self, cache: ObjectCache, names: Names, place: Place, actions: Sequence[Action], *, urgent: bool
+    ) -> None:
+        """Raises the first fault; everything before it has happened, everything after it has not been tried. `urgent`:
+        a roll-back, whose actions go out together and may use the reserved quota."""
+        if not urgent:
+            for action in actions:
+                await self._apply(cache, names, place, action)
+            return
+        with rollback_lane():
+            results = await asyncio.gather(
+                *(self._apply(cache, names, place, action) for action in actions), return_exceptions=True
+            )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _apply(self, cache: ObjectCache, names: Names, place: Place, action: Action) -> None:
+        began = time.monotonic()
+        view = view_of(action)
+        cache.keep(view, fresh=False)
+        outcome = await self._dispatch(cache, names, place, action)
+        milliseconds = (time.monotonic() - began) * 1000
+        logger.info(describe(action), extra={"action": type(action).__name__, "ms": round(milliseconds, 1)})
+        self._take(cache, view, action, outcome.view)
+        if outcome.operation is not None:
+            cache.spawn(cache.pending, view, self._await_operation(cache, view, action, outcome.operation))
+        else:
+            cache.keep(view)
+
+    async def _dispatch(self, cache: ObjectCache, names: Names, place: Place, action: Action) -> Outcome:
+        cloud = self._cloud
+        match action:
+            case RevisionStaged() | TrafficSplit() | ServiceDeleted():
+                return await run_service.apply(cloud, names, action, cache.service)
+            case JobDefined() | JobDeleted():
+                job = action.template.job if isinstance(action, JobDefined) else action.job
+                return await run_job.apply(cloud, names, action, cache.jobs.get(job))
+            case ExecutionStarted():
+                return await run_job.apply(cloud, names, action, cache.jobs.get(action.job))
+            case BackupTaken():
+                return await sql_backup.apply(cloud, names, action)
+            case AssetsPublished():
+                return await release_assets.apply(cloud, action, names.uid, _log_progress)
+            case PointerSet():
+                return await url_map.apply(cloud, names, place, action)
+            case AlertCreated() | AlertUpdated() | AlertDeleted():
+                return await alert_policy.apply(cloud, names, action)
+
+    async def _await_operation(self, cache: ObjectCache, view: str, action: Action, operation: str) -> None:
+        """Waits for a long operation; what it answers becomes the fresh view, an error makes the next turn look."""
+        try:
+            while not (result := await operations.wait(self._cloud, operation, _WAIT)).done:
+                pass
+            if result.error is None and result.view is not None:
+                self._take(cache, view, action, result.view)
+                cache.keep(view)
+            elif result.error is None and view == BACKUP:
+                cache.backup = BackupView(operation, True)
+                cache.keep(BACKUP)
+            elif result.error is None and view == POINTER:
+                cache.keep(POINTER)
+            if result.error is not None:
+                logger.warning("operation ended with an error: %s", result.error, extra={"operation": operation})
+        except Exception as exc:
+            logger.warning("waiting for an operation failed, its result will be looked up: %s", exc)
+            await asyncio.sleep(1)
+        finally:
+            cache.pending.pop(view, None)
+            self._wakeups.ring(cache.uid)
+
+    def _take(self, cache: ObjectCache, view: str, action: Action, seen: object) -> None:
+        """Puts a view that an answer brought onto the cache."""
+        match action:
+            case RevisionStaged() | TrafficSplit() | ServiceDeleted():
+                if isinstance(seen, ServiceView) or isinstance(action, ServiceDeleted):
+                    cache.service = seen if isinstance(seen, ServiceView) else None
+            case JobDefined() | ExecutionStarted():
+                job = action.template.job if isinstance(action, JobDefined) else action.job
+                self._take_job(cache, job, action, seen)
+            case JobDeleted():
+                cache.jobs.pop(action.job, None)
+            case PointerSet():
+                cache.pointer, cache.candidate_pointer = action.pointer, action.candidate
+            case AssetsPublished():
+                cache.assets = True
+            case BackupTaken():
+                cache.backup = BackupView(action.description, None)  # running, until its operation says more
+            case _:
+                pass
+
+    def _take_job(self, cache: ObjectCache, job: str, action: Action, seen: object) -> None:
+        have = cache.jobs.get(job)
+        if isinstance(seen, JobView):
+            cache.jobs[job] = seen
+        elif isinstance(seen, ExecutionView):
+            image = have.image if have else ""
+            cache.jobs[job] = JobView(job, image, True, seen, have.owner if have else "")
+        elif isinstance(action, JobDefined) and have is None:
+            cache.jobs[job] = JobView(job, action.template.container.image, False)
+
+
+def view_of(action: Action) -> str:
+    """Which view on the cache an action changes."""
+    match action:
+        case RevisionStaged() | TrafficSplit() | ServiceDeleted():
+            return SERVICE
+        case JobDefined():
+            return f"job/{action.template.job}"
+        case ExecutionStarted() | JobDeleted():
+            return f"job/{action.job}"
+        case BackupTaken():
+            return BACKUP
+        case AssetsPublished():
+            return ASSETS
+        case PointerSet():
+            return POINTER
+        case AlertCreated() | AlertUpdated() | AlertDeleted():
+            return ALERTS
+
+
+def _log_progress(done: int, total: int) -> None:
+    if done == total or done % 20 == 0:
+        logger.info("assets published: %d of %d files", done, total)

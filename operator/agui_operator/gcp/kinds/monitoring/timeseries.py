@@ -1,0 +1,111 @@
+"""What the canary analysis reads: requests, 5xx answers and latencies of revisions, from one query.
+
+The distribution of request latencies counts every request by the class of its answer, so it holds all four numbers.
+Source: https://cloud.google.com/monitoring/api/metrics_gcp_p_z (run.googleapis.com/request_latencies)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from agui_operator.core.analysis import Sample
+from agui_operator.core.names import Names
+from agui_operator.gcp.kinds.monitoring import metric_types
+from agui_operator.gcp.kinds.monitoring.distributions import Histogram, merge, percentile, read_distribution
+from agui_operator.gcp.kinds.monitoring.metric_types import one_of
+from agui_operator.gcp.transport.clients import Cloud
+
+_SECONDS = 30.0
+_SLACK = timedelta(milliseconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One point of the latency series: a revision, the class of the answers (`2xx`) and their latencies in ms."""
+
+    revision: str
+    response_class: str
+    latencies: Histogram
+
+
+async def read(
+    cloud: Cloud,
+    names: Names,
+    revisions: Sequence[str],
+    start: datetime,
+    end: datetime,
+    *,
+    guardrails: bool = False,
+) -> Mapping[str, Sample]:
+    """A Sample for every revision; one without data has no requests. One call, and a second one for guardrails."""
+    chosen = one_of("resource.labels.revision_name", revisions)
+    query = f"{metric_types.all_latencies(names)} AND {chosen}"
+    found = [
+        Measured(
+            revision=series.resource.labels["revision_name"],
+            response_class=series.metric.labels.get("response_code_class", ""),
+            latencies=read_distribution(point.value.distribution_value),
+        )
+        for series, point in await _points(cloud, names, query, start, end)
+    ]
+    samples = {revision: sample_of(m for m in found if m.revision == revision) for revision in revisions}
+    if not guardrails:
+        return samples
+    failures = await _guardrail_failures(cloud, names, revisions, start, end)
+    return {r: replace(s, guardrail_failures=failures.get(r, 0)) for r, s in samples.items()}
+
+
+def sample_of(measured: Iterable[Measured]) -> Sample:
+    """One revision's numbers. The duration of an upgraded connection (1xx: a WebSocket session) is no latency."""
+    points = list(measured)
+    timed = merge(m.latencies for m in points if m.response_class != "1xx")
+    return Sample(
+        requests=sum(m.latencies.count for m in points),
+        errors=sum(m.latencies.count for m in points if m.response_class == "5xx"),
+        latency_p50_ms=percentile(timed, 0.50),
+        latency_p95_ms=percentile(timed, 0.95),
+        latency_p99_ms=percentile(timed, 0.99),
+    )
+
+
+async def _guardrail_failures(
+    cloud: Cloud, names: Names, revisions: Sequence[str], start: datetime, end: datetime
+) -> dict[str, int]:
+    query = f"{metric_types.guardrail_failures(names)} AND {one_of('metric.labels.revision', revisions)}"
+    counts: dict[str, int] = {}
+    for series, point in await _points(cloud, names, query, start, end):
+        revision = series.metric.labels["revision"]
+        counts[revision] = counts.get(revision, 0) + int(point.value.int64_value or point.value.double_value)
+    return counts
+
+
+async def _points(cloud: Cloud, names: Names, query: str, start: datetime, end: datetime) -> list[tuple[Any, Any]]:
+    """(series, point) of the points wholly in the window; one that began before it measured what was before."""
+    from google.cloud import monitoring_v3
+
+    project = f"projects/{names.project}"
+    interval = monitoring_v3.TimeInterval(start_time=start, end_time=end)
+    found: list[tuple[Any, Any]] = []
+    token = ""
+    while True:
+        request = monitoring_v3.ListTimeSeriesRequest(
+            name=project,
+            filter=query,
+            interval=interval,
+            view=monitoring_v3.ListTimeSeriesRequest.TimeSeriesView.FULL,
+            page_token=token,
+        )
+        page = await cloud.rpc("MetricService.ListTimeSeries", request, project, timeout=_SECONDS)
+        for series in page.time_series:
+            found += [(series, p) for p in series.points if _began(p) >= start.astimezone(UTC) - _SLACK]
+        token = str(page.next_page_token)
+        if not token:
+            return found
+
+
+def _began(point: Any) -> datetime:
+    began: datetime = point.interval.start_time or point.interval.end_time
+    return began.astimezone(UTC)

@@ -1,0 +1,151 @@
+"""Jobs: migrations and checks. One job per release and purpose, executed once, never retried by Cloud Run itself.
+
+Source: https://cloud.google.com/run/docs/reference/rpc/google.cloud.run.v2#jobs
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agui_operator.core.actions import ExecutionStarted, JobDefined, JobDeleted, JobTemplate
+from agui_operator.core.errors import CloudError, NotOwned
+from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
+from agui_operator.core.snapshot import JobView
+from agui_operator.gcp.kinds.run import containers
+from agui_operator.gcp.kinds.run.views import execution_view, says_enough, short
+from agui_operator.gcp.kinds.run.views import job_view as view_of
+from agui_operator.gcp.transport import operations
+from agui_operator.gcp.transport.clients import Cloud
+from agui_operator.gcp.transport.outcome import Outcome
+
+__all__ = ["apply", "desired", "execution_view", "observe", "view_of"]
+
+
+async def observe(cloud: Cloud, names: Names, job: str) -> JobView | None:
+    """The job with its newest execution: one call, and a second one when the job does not say how it ended."""
+    from google.cloud import run_v2
+
+    path = names.job_path(job)
+    try:
+        found = await cloud.rpc("Jobs.GetJob", run_v2.GetJobRequest(name=path), path)
+    except CloudError as error:
+        if error.code == 404:
+            return None
+        raise
+    if found.delete_time:
+        return None
+    if says_enough(found):
+        return view_of(found)
+    execution = short(found.latest_created_execution.name)
+    return view_of(found, await _execution(cloud, f"{path}/executions/{execution}"))
+
+
+async def apply(
+    cloud: Cloud, names: Names, action: JobDefined | ExecutionStarted | JobDeleted, have: JobView | None
+) -> Outcome:
+    """Creates, runs or deletes the job. An execution is started only if fewer than `attempt` exist. Raises NotOwned,
+    CloudError."""
+    match action:
+        case JobDefined(template=template):
+            return await _define(cloud, names, template, have)
+        case ExecutionStarted():
+            return await _start(cloud, names, action, have)
+        case JobDeleted(job=job):
+            return await _delete(cloud, names, job, have)
+
+
+def desired(template: JobTemplate, names: Names) -> Any:
+    """The run_v2.Job of a release, as it is sent."""
+    from google.cloud import run_v2
+
+    box = template.container
+    labels = {OWNER_LABEL: names.uid, RELEASE_LABEL: template.release}
+    resources = run_v2.ResourceRequirements(limits=containers.limits(box))
+    task = run_v2.TaskTemplate(
+        containers=[containers.container(box, template.release, resources=resources)],
+        volumes=containers.volumes(box),
+        max_retries=0,
+        timeout={"seconds": box.timeout},
+        service_account=box.service_account,
+    )
+    execution = run_v2.ExecutionTemplate(labels=labels, task_count=1, parallelism=1, template=task)
+    return run_v2.Job(labels=labels, template=execution)
+
+
+async def _define(cloud: Cloud, names: Names, template: JobTemplate, have: JobView | None) -> Outcome:
+    from google.cloud import run_v2
+
+    if have is not None:
+        _check_owner(have, names)
+        return Outcome(None, have)  # the name holds the release, so its template is this one
+    path = names.job_path(template.job)
+    request = run_v2.CreateJobRequest(parent=names.parent, job=desired(template, names), job_id=template.job)
+    try:
+        operation = await cloud.rpc("Jobs.CreateJob", request, path, write=True)
+    except CloudError as error:
+        found = await observe(cloud, names, template.job) if error.code == 409 else None
+        if found is None:
+            raise
+        _check_owner(found, names)
+        return Outcome(None, found)
+    return _outcome(operation)
+
+
+async def _start(cloud: Cloud, names: Names, action: ExecutionStarted, have: JobView | None) -> Outcome:
+    from google.cloud import run_v2
+
+    have = have or await observe(cloud, names, action.job)
+    path = names.job_path(action.job)
+    if have is None:
+        raise CloudError(404, f"job {action.job} does not exist", method="Jobs.RunJob", resource=path)
+    _check_owner(have, names)
+    if have.execution is not None and have.execution.count >= action.attempt:
+        return Outcome(None, have)
+    request = run_v2.RunJobRequest(name=path)
+    if action.args:
+        request.overrides = {"container_overrides": [{"args": list(action.args)}]}
+    return _outcome(await cloud.rpc("Jobs.RunJob", request, path, write=True))
+
+
+async def _delete(cloud: Cloud, names: Names, job: str, have: JobView | None) -> Outcome:
+    from google.cloud import run_v2
+
+    path = names.job_path(job)
+    have = have or await observe(cloud, names, job)
+    if have is None:
+        return Outcome()
+    _check_owner(have, names)
+    try:
+        operation = await cloud.rpc("Jobs.DeleteJob", run_v2.DeleteJobRequest(name=path), path, write=True)
+    except CloudError as error:
+        if error.code == 404:
+            return Outcome()
+        raise
+    return Outcome(None if operation.done else operation.name)
+
+
+async def _execution(cloud: Cloud, path: str) -> Any | None:
+    from google.cloud import run_v2
+
+    try:
+        return await cloud.rpc("Executions.GetExecution", run_v2.GetExecutionRequest(name=path), path)
+    except CloudError as error:
+        if error.code == 404:  # deleted by hand; the count on the job still tells that it was
+            return None
+        raise
+
+
+def _outcome(operation: Any) -> Outcome:
+    if not operation.done:
+        return Outcome(operation.name, operations.started_view(operation))
+    result = operations.result_of(operation)
+    if result.error is not None:
+        raise result.error
+    return Outcome(None, result.view)
+
+
+def _check_owner(have: JobView, names: Names) -> None:
+    if have.owner and have.owner == names.uid:
+        return
+    owner = f"belongs to {have.owner}" if have.owner else f"has no label {OWNER_LABEL}"
+    raise NotOwned(f"Cloud Run job {have.name} {owner}; delete it, or rename this deployment")

@@ -1,0 +1,209 @@
+"""The backend: one Cloud Run service per deployment, revisions named after releases, traffic written whole.
+
+Source: https://cloud.google.com/run/docs/reference/rpc/google.cloud.run.v2#services
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from agui_operator.core.actions import RevisionStaged, RevisionTemplate, ServiceDeleted, TrafficSplit
+from agui_operator.core.errors import CloudError, NotOwned, UserError
+from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
+from agui_operator.core.snapshot import ServiceView
+from agui_operator.core.traffic import Target, same_split
+from agui_operator.gcp.kinds.run import containers
+from agui_operator.gcp.kinds.run.views import BY_LATEST, BY_REVISION, LATEST
+from agui_operator.gcp.kinds.run.views import service_view as view_of
+from agui_operator.gcp.transport import operations
+from agui_operator.gcp.transport.clients import Cloud
+from agui_operator.gcp.transport.outcome import Outcome
+
+__all__ = ["apply", "desired", "observe", "view_of"]
+
+_INGRESS = {"All": 1, "Internal": 2, "InternalAndCloudLoadBalancing": 3}  # run_v2.IngressTraffic
+
+
+async def observe(cloud: Cloud, names: Names) -> ServiceView | None:
+    """One call. None: the service does not exist, or is being deleted."""
+    from google.cloud import run_v2
+
+    path = names.service_path
+    try:
+        service = await cloud.rpc("Services.GetService", run_v2.GetServiceRequest(name=path), path)
+    except CloudError as error:
+        if error.code == 404:
+            return None
+        raise
+    return None if service.delete_time else view_of(service)
+
+
+async def apply(
+    cloud: Cloud, names: Names, action: RevisionStaged | TrafficSplit | ServiceDeleted, have: ServiceView | None
+) -> Outcome:
+    """Creates, patches or deletes the service; `have` is the last look at it and its etag guards the write. Raises
+    NotOwned, CloudError (409 when somebody else wrote meanwhile), UserError."""
+    if have is None:
+        have = await observe(cloud, names) if not isinstance(action, RevisionStaged) else None
+    if have is not None:
+        _check_owner(have, names)
+    match action:
+        case ServiceDeleted():
+            return await _delete(cloud, names, have)
+        case RevisionStaged():
+            return await (_create(cloud, names, action) if have is None else _stage(cloud, names, action, have))
+        case TrafficSplit():
+            return await _split(cloud, names, action.traffic, have)
+
+
+def desired(template: RevisionTemplate, traffic: Sequence[Target], names: Names) -> Any:
+    """The run_v2.Service of a release, as it is sent."""
+    from google.cloud import run_v2
+
+    return run_v2.Service(
+        name=names.service_path,
+        labels={OWNER_LABEL: names.uid},
+        ingress=_INGRESS[template.ingress],
+        template=_revision(template, names),
+        traffic=[_target(t) for t in traffic],
+    )
+
+
+async def _create(cloud: Cloud, names: Names, action: RevisionStaged) -> Outcome:
+    from google.cloud import run_v2
+
+    wanted = desired(action.template, action.traffic, names)
+    wanted.name = ""
+    request = run_v2.CreateServiceRequest(parent=names.parent, service=wanted, service_id=names.service)
+    try:
+        operation = await cloud.rpc("Services.CreateService", request, names.service_path, write=True)
+    except CloudError as error:
+        if error.code != 409:
+            raise
+        have = await observe(cloud, names)  # an earlier try of ours had its effect, or the name is taken
+        if have is None:
+            raise
+        _check_owner(have, names)
+        return await _stage(cloud, names, action, have)
+    return _outcome(operation)
+
+
+async def _stage(cloud: Cloud, names: Names, action: RevisionStaged, have: ServiceView) -> Outcome:
+    if have.template_revision == action.template.revision and same_split(action.traffic, have.traffic):
+        return Outcome(None, have)
+    wanted = desired(action.template, action.traffic, names)
+    try:
+        return await _patch(cloud, names, wanted, have, ("template", "traffic", "ingress"))
+    except CloudError as error:
+        if error.status != "ALREADY_EXISTS":
+            raise
+        await _check_same_revision(cloud, names, wanted)
+    return await _split(cloud, names, action.traffic, have)
+
+
+async def _split(cloud: Cloud, names: Names, traffic: Sequence[Target], have: ServiceView | None) -> Outcome:
+    from google.cloud import run_v2
+
+    if have is None:
+        message = f"service {names.service} does not exist, so it has no traffic to split"
+        raise CloudError(404, message, method="Services.UpdateService", resource=names.service_path)
+    if same_split(traffic, have.traffic):
+        return Outcome(None, have)
+    wanted = run_v2.Service(name=names.service_path, traffic=[_target(t) for t in traffic])
+    return await _patch(cloud, names, wanted, have, ("traffic",))
+
+
+async def _patch(cloud: Cloud, names: Names, wanted: Any, have: ServiceView, fields: tuple[str, ...]) -> Outcome:
+    from google.cloud import run_v2
+
+    wanted.etag = have.etag
+    request = run_v2.UpdateServiceRequest(service=wanted, update_mask={"paths": list(fields)})
+    return _outcome(await cloud.rpc("Services.UpdateService", request, names.service_path, write=True))
+
+
+async def _delete(cloud: Cloud, names: Names, have: ServiceView | None) -> Outcome:
+    from google.cloud import run_v2
+
+    if have is None:
+        return Outcome()
+    request = run_v2.DeleteServiceRequest(name=names.service_path, etag=have.etag)
+    try:
+        operation = await cloud.rpc("Services.DeleteService", request, names.service_path, write=True)
+    except CloudError as error:
+        if error.code == 404:
+            return Outcome()
+        raise
+    return Outcome(None if operation.done else operation.name)
+
+
+def _outcome(operation: Any) -> Outcome:
+    """What the first reply of a write says: the service, and the operation unless it is done. Raises CloudError if it
+    has failed already."""
+    if not operation.done:
+        return Outcome(operation.name, operations.started_view(operation))
+    result = operations.result_of(operation)
+    if result.error is not None:
+        raise result.error
+    return Outcome(None, result.view)
+
+
+async def _check_same_revision(cloud: Cloud, names: Names, wanted: Any) -> None:
+    """A revision keeps its template for ever; one with our name must have ours. Raises UserError."""
+    from google.cloud import run_v2
+
+    name = wanted.template.revision
+    path = f"{names.service_path}/revisions/{name}"
+    revision = await cloud.rpc("Revisions.GetRevision", run_v2.GetRevisionRequest(name=path), path)
+    if not revision.containers or not containers.same_container(wanted.template.containers[0], revision.containers[0]):
+        message = f"revision {name} exists with another template; delete it or change the release"
+        raise UserError(message, reason="RevisionConflict")
+
+
+def _check_owner(have: ServiceView, names: Names) -> None:
+    if have.owner != names.uid:
+        owner = f"belongs to {have.owner}" if have.owner else f"has no label {OWNER_LABEL}"
+        raise NotOwned(f"Cloud Run service {names.service} {owner}; delete it, or rename this deployment")
+
+
+def _revision(template: RevisionTemplate, names: Names) -> Any:
+    from google.cloud import run_v2
+
+    box = template.container
+    resources = run_v2.ResourceRequirements(
+        limits=containers.limits(box),
+        cpu_idle=not template.cpu_always_allocated,
+        startup_cpu_boost=template.startup_boost,
+    )
+    scaling = run_v2.RevisionScaling(
+        min_instance_count=template.min_instances, max_instance_count=template.max_instances
+    )
+    container = containers.container(
+        box,
+        template.release,
+        resources=resources,
+        ports=[run_v2.ContainerPort(container_port=template.port)],
+        startup_probe=containers.probe(template.startup, template.port),
+        liveness_probe=containers.probe(template.liveness, template.port),
+    )
+    return run_v2.RevisionTemplate(
+        revision=template.revision,
+        labels={OWNER_LABEL: names.uid, RELEASE_LABEL: template.release},
+        scaling=scaling,
+        timeout={"seconds": box.timeout},
+        service_account=box.service_account,
+        containers=[container],
+        volumes=containers.volumes(box),
+        max_instance_request_concurrency=template.concurrency,
+        session_affinity=template.session_affinity,
+    )
+
+
+def _target(target: Target) -> Any:
+    from google.cloud import run_v2
+
+    if target.revision == LATEST:
+        return run_v2.TrafficTarget(type_=BY_LATEST, percent=target.percent, tag=target.tag or "")
+    return run_v2.TrafficTarget(
+        type_=BY_REVISION, revision=target.revision, percent=target.percent, tag=target.tag or ""
+    )

@@ -1,0 +1,61 @@
+"""The database backup that a migration waits for: found again by its description, which names the release.
+
+Source: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/backupRuns
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agui_operator.core.actions import BackupTaken
+from agui_operator.core.names import Names
+from agui_operator.core.snapshot import BackupView
+from agui_operator.gcp.transport import operations
+from agui_operator.gcp.transport.clients import Cloud
+from agui_operator.gcp.transport.outcome import Outcome
+
+_ENDED = {"SUCCESSFUL": True, "FAILED": False, "SKIPPED": False, "OVERDUE": False, "DELETION_PENDING": False}
+_START_SECONDS = 60.0
+
+
+async def observe(cloud: Cloud, names: Names, instance: str, description: str) -> BackupView | None:
+    """The newest backup with this description. One call, which lists the newest hundred backups of the instance."""
+    path = _path(names, instance)
+    page = await cloud.rest("sqladmin.backupRuns.list", f"{path}?maxResults=100", **_where(names, instance))
+    found = [run for run in page.get("items") or () if run.get("description") == description]
+    return view_of(max(found, key=_age)) if found else None
+
+
+async def apply(cloud: Cloud, names: Names, action: BackupTaken) -> Outcome:
+    """Starts a backup. Raises CloudError; 409 (another operation runs on the instance) passes by itself."""
+    operation = await cloud.rest(
+        "sqladmin.backupRuns.insert",
+        _path(names, action.instance),
+        verb="POST",
+        body={"description": action.description},
+        write=True,
+        timeout=_START_SECONDS,
+        **_where(names, action.instance),
+    )
+    result = operations.sql_result(operation)
+    if result.error is not None:
+        raise result.error
+    return Outcome(None if result.done else operations.sql_name(names.project, operation))
+
+
+def view_of(run: dict[str, Any]) -> BackupView:
+    """A sql#backupRun."""
+    error = run.get("error") or {}
+    return BackupView(str(run.get("id", "")), _ENDED.get(str(run.get("status"))), str(error.get("message", "")))
+
+
+def _age(run: dict[str, Any]) -> str:
+    return str(run.get("enqueuedTime") or run.get("startTime") or "")
+
+
+def _path(names: Names, instance: str) -> str:
+    return f"/v1/projects/{names.project}/instances/{instance}/backupRuns"
+
+
+def _where(names: Names, instance: str) -> dict[str, Any]:
+    return {"project": names.project, "resource": f"projects/{names.project}/instances/{instance}"}

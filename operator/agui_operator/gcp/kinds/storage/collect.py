@@ -1,0 +1,145 @@
+"""Deletes release folders and pool files that no release of any deployment needs any more.
+
+What may go is decided in core/retention.py. Two writers are kept apart by order: a publication leaves its claim and
+then lists the pool; whoever tidies creates a marker in the pool and then lists the claims. One of the two sees the
+other: the collector keeps what the claim needs, or the publication waits for the marker to go.
+Source: https://cloud.google.com/storage/docs/json_api/v1/objects
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from agui_operator.core.errors import CloudError
+from agui_operator.core.retention import Folder, Kept, Stored, collect_assets, due
+from agui_operator.gcp.kinds.storage import objects
+from agui_operator.gcp.kinds.storage.bundle import MANIFEST, POOL, TIDYING
+from agui_operator.gcp.kinds.storage.objects import MARK, Listed, Upload
+from agui_operator.gcp.kinds.storage.release_assets import CLAIMS, NEVER, TIDIED_WITHIN
+from agui_operator.gcp.transport.clients import Cloud
+
+logger = logging.getLogger(__name__)
+_RELEASES = "releases/"
+_MOST = 200  # deletions in one go
+_SECONDS = 30.0  # of one go: far less than a marker is believed
+
+
+@dataclass(slots=True)
+class Manifests:
+    """What the manifests of release folders name in the pool. A folder's name is a hash of its content, so what was
+    read once stays true."""
+
+    known: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+
+    async def needs(self, cloud: Cloud, bucket: str, frontend: str) -> frozenset[str]:
+        """Raises CloudError; ValueError for a manifest that is not ours to read."""
+        key = (bucket, frontend)
+        if key not in self.known:
+            raw = await objects.read(cloud, bucket, f"{_RELEASES}{frontend}/{MANIFEST}")
+            self.known[key] = needs_of(raw)
+        return self.known[key]
+
+
+def needs_of(manifest: bytes) -> frozenset[str]:
+    """Files of the pool that a manifest names. Raises ValueError if it is none."""
+    document = json.loads(manifest)
+    files = document.get("files") if isinstance(document, dict) else None
+    if not isinstance(files, list) or not all(isinstance(f, dict) and isinstance(f.get("path"), str) for f in files):
+        raise ValueError("the manifest lists no files")
+    return frozenset(f["path"] for f in files if f["path"].startswith(POOL))
+
+
+def folders_of(listed: Mapping[str, Listed]) -> list[Folder]:
+    """Release folders as listed; what their manifests say is not known yet."""
+    files: dict[str, list[Stored]] = {}
+    claims: dict[str, dict[str, Stored]] = {}
+    for name, found in listed.items():
+        frontend, slash, rest = name.removeprefix(_RELEASES).partition("/")
+        if not slash:
+            continue
+        files.setdefault(frontend, [])
+        if rest.startswith(CLAIMS):
+            claims.setdefault(frontend, {})[rest.removeprefix(CLAIMS)] = _stored(found)
+        else:
+            files[frontend].append(_stored(found))
+    return [Folder(frontend, tuple(have), claims.get(frontend, {})) for frontend, have in files.items()]
+
+
+async def observe(cloud: Cloud, bucket: str) -> list[Folder]:
+    """All release folders with their claims: one call for each 1000 objects."""
+    return folders_of(await objects.list_objects(cloud, bucket, _RELEASES))
+
+
+async def collect(
+    cloud: Cloud,
+    bucket: str,
+    owner: str,
+    kept: Callable[[], Kept | None],
+    since: Mapping[str, datetime],
+    now: datetime,
+    window: timedelta,
+    manifests: Manifests,
+) -> int:
+    """Deletes what is due; returns how many objects went. `kept` is asked before each deletion, and None ends the go: a
+    release is on its way. Raises CloudError."""
+    count = 0
+    async with _marked(cloud, bucket, now) as alone:
+        wanted = kept()
+        if not alone or wanted is None:
+            return 0
+        folders = await _read_manifests(cloud, bucket, await observe(cloud, bucket), manifests)
+        pool = await objects.list_objects(cloud, bucket, POOL)
+        going = due(folders, owner, wanted, since, now - window)
+        files = [_stored(found) for name, found in pool.items() if name != TIDYING]
+        ends = time.monotonic() + _SECONDS
+        for stored in collect_assets(folders, files, owner, going, now, window)[:_MOST]:
+            current = kept()
+            if current is None or not current.frontends.isdisjoint(going) or time.monotonic() > ends:
+                break
+            if not await objects.delete(cloud, bucket, stored.name, stored.generation):
+                break  # somebody else is at work here; the next go looks again
+            count += 1
+    if count:
+        logger.info("%d objects of releases that nobody needs deleted from gs://%s", count, bucket)
+    return count
+
+
+@asynccontextmanager
+async def _marked(cloud: Cloud, bucket: str, now: datetime) -> AsyncIterator[bool]:
+    """The marker's time in the pool; False if another process has its own there."""
+    mark = Upload.of(TIDYING, b"", "text/plain", NEVER)
+    generation = await objects.create(cloud, bucket, mark)
+    if generation is None:
+        left = (await objects.list_objects(cloud, bucket, TIDYING)).get(TIDYING)
+        if left is not None and left.created <= now - TIDIED_WITHIN:
+            await objects.delete(cloud, bucket, TIDYING, left.generation)
+            generation = await objects.create(cloud, bucket, mark)
+    try:
+        yield generation is not None
+    finally:
+        if generation is not None:
+            await objects.delete(cloud, bucket, TIDYING, generation)
+
+
+async def _read_manifests(cloud: Cloud, bucket: str, folders: list[Folder], manifests: Manifests) -> list[Folder]:
+    known: list[Folder] = []
+    for folder in folders:
+        needs: frozenset[str] | None = None
+        if any(file.name == f"{_RELEASES}{folder.frontend}/{MANIFEST}" for file in folder.files):
+            try:
+                needs = await manifests.needs(cloud, bucket, folder.frontend)
+            except (ValueError, CloudError) as error:
+                logger.warning("manifest of release folder %s can't be read: %s", folder.frontend, error)
+        known.append(Folder(folder.frontend, folder.files, folder.claims, needs))
+    return known
+
+
+def _stored(found: Listed) -> Stored:
+    ours = all(found.metadata.get(key) == value for key, value in MARK.items())
+    return Stored(found.name, found.generation, found.created, ours)

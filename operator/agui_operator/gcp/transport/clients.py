@@ -1,0 +1,143 @@
+"""All clients of Google Cloud behind one object, built when the operator starts and never at import.
+
+gRPC where Google has async clients for it (Cloud Run, Monitoring, Secret Manager), one REST client for the rest.
+Google's packages are imported inside `connect`: they cost most of the start time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agui_operator.gcp.transport.calls import Call, Caller, OnCall
+from agui_operator.gcp.transport.endpoints import CloudSettings, Endpoints
+from agui_operator.gcp.transport.quota import Quota
+from agui_operator.gcp.transport.rest import Rest, Token, read_json
+
+__all__ = ["Cloud", "CloudSettings", "connect", "path_part"]
+
+_PLACE = re.compile(r"projects/([^/]+)(?:/locations/([^/]+))?")
+
+
+class Cloud:
+    """Google Cloud as the kinds see it. Every request goes through `rpc` or `rest`."""
+
+    def __init__(
+        self, settings: CloudSettings, endpoints: Endpoints, caller: Caller, clients: Mapping[str, Any], rest: Rest
+    ) -> None:
+        self.settings, self.endpoints = settings, endpoints
+        self._caller, self._clients, self._rest = caller, clients, rest
+
+    async def rpc(
+        self, method: str, request: Any, resource: str, *, write: bool = False, timeout: float | None = None
+    ) -> Any:
+        """Calls `<Service>.<Method>` with a request message. `resource` is a full name (`projects/...`). Long-running
+        methods give the google.longrunning.Operation. Raises CloudError, LeaseLost."""
+        service, _, name = method.partition(".")
+        function = getattr(self._clients[service], _snake(name))
+        project, location = _place(resource)
+
+        async def send(seconds: float) -> Any:
+            reply = await function(request, retry=None, timeout=seconds)
+            return reply.operation if type(reply).__name__ == "AsyncOperation" else reply
+
+        scope = location or service
+        call = Call(method, resource, project, scope, timeout or self.settings.timeout, write)
+        return await self._caller.call(call, send)
+
+    async def rest(
+        self,
+        method: str,
+        path: str,
+        *,
+        project: str,
+        resource: str = "",
+        verb: str = "GET",
+        scope: str = "",
+        base: str = "",
+        write: bool = False,
+        timeout: float | None = None,
+        read: Any = read_json,
+        **options: Any,
+    ) -> Any:
+        """Calls a REST method named as in its discovery document (`storage.objects.list`). `path` begins with a slash
+        and is encoded already; `options` are those of Rest.send (params, body, data, headers). Raises CloudError,
+        LeaseLost."""
+        api = method.partition(".")[0]
+        url = (base or self.endpoints.base(api)) + path
+
+        async def send(seconds: float) -> Any:
+            return await self._rest.send(verb, _as_is(url), seconds, read, **options)
+
+        limit = timeout or self.settings.timeout
+        call = Call(method, resource or path.partition("?")[0], project, scope or api, limit, write)
+        return await self._caller.call(call, send)
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        await self._rest.close()
+        for client in {id(c): c for c in self._clients.values()}.values():
+            await client.transport.close()
+
+
+async def connect(
+    settings: CloudSettings,
+    *,
+    on_call: OnCall | None = None,
+    before_write: Callable[[], None] | None = None,
+    credentials: Any = None,
+) -> Cloud:
+    """Builds every client in the running event loop; nothing is sent yet. Raises UserError without credentials."""
+    endpoints = Endpoints(settings.endpoint)
+    credentials = await endpoints.credentials(credentials)
+    caller = Caller(Quota(settings.limits, settings.storage_limits), on_call, before_write)
+    rest = Rest(Token(credentials), settings.user_agent, use_proxy=settings.endpoint is None)
+    return Cloud(settings, endpoints, caller, _grpc_clients(endpoints, credentials, settings.user_agent), rest)
+
+
+def _grpc_clients(endpoints: Endpoints, credentials: Any, user_agent: str) -> dict[str, Any]:
+    """Google's async clients by service name. Each has a channel of its own; gRPC shares the connections below them."""
+    from google.api_core.gapic_v1.client_info import ClientInfo
+    from google.cloud import monitoring_v3, run_v2, secretmanager_v1
+
+    info = ClientInfo(user_agent=user_agent)
+    wanted = {
+        "Services": ("run", run_v2.ServicesAsyncClient),
+        "Revisions": ("run", run_v2.RevisionsAsyncClient),
+        "Jobs": ("run", run_v2.JobsAsyncClient),
+        "Executions": ("run", run_v2.ExecutionsAsyncClient),
+        "AlertPolicyService": ("monitoring", monitoring_v3.AlertPolicyServiceAsyncClient),
+        "NotificationChannelService": ("monitoring", monitoring_v3.NotificationChannelServiceAsyncClient),
+        "MetricService": ("monitoring", monitoring_v3.MetricServiceAsyncClient),
+        "SecretManagerService": ("secretmanager", secretmanager_v1.SecretManagerServiceAsyncClient),
+    }
+    clients: dict[str, Any] = {}
+    for name, (api, client) in wanted.items():
+        transport = client.get_transport_class("grpc_asyncio")
+        channel = endpoints.channel(api, credentials)
+        clients[name] = client(transport=transport(channel=channel, client_info=info), client_info=info)
+    clients["Operations"] = clients["Services"]
+    return clients
+
+
+def path_part(text: str) -> str:
+    """`text` as one segment of a URL path: object names have slashes."""
+    from urllib.parse import quote
+
+    return quote(text, safe="")
+
+
+def _as_is(url: str) -> Any:
+    from yarl import URL
+
+    return URL(url, encoded=True)
+
+
+def _place(resource: str) -> tuple[str, str]:
+    found = _PLACE.match(resource)
+    return (found[1], found[2] or "") if found else ("", "")
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

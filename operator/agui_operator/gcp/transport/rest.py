@@ -1,0 +1,106 @@
+"""The async REST client for the APIs that have no gRPC of their own: Storage, Compute, Cloud SQL, registries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from agui_operator.gcp.transport.translation import from_reply
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_CONNECTIONS = 32
+_LARGEST_ERROR = 64 * 1024
+Json = dict[str, Any]
+
+
+class Token:
+    """Google credentials for HTTP headers. Refreshing blocks, so it is done in a thread, by one caller at a time."""
+
+    def __init__(self, credentials: Any) -> None:
+        self._credentials = credentials
+        self._lock = asyncio.Lock()
+
+    async def headers(self, *, renew: bool = False) -> dict[str, str]:
+        """Authorization (and the quota project, where the credentials name one); {} for anonymous credentials."""
+        from google.auth.credentials import AnonymousCredentials
+
+        if isinstance(self._credentials, AnonymousCredentials):
+            return {}
+        before = self._credentials.token
+        async with self._lock:
+            stale = renew and self._credentials.token == before
+            if stale or not self._credentials.valid:
+                await asyncio.to_thread(self._refresh)
+        headers: dict[str, str] = {}
+        self._credentials.apply(headers)
+        return headers
+
+    def _refresh(self) -> None:
+        from google.auth.transport.requests import Request
+
+        self._credentials.refresh(Request())
+
+
+class Rest:
+    """One session for all hosts; it connects with the first request."""
+
+    def __init__(self, token: Token, user_agent: str, *, use_proxy: bool) -> None:
+        import aiohttp
+
+        self._token = token
+        self._session = aiohttp.ClientSession(
+            headers={"User-Agent": user_agent},
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+            trust_env=use_proxy,
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def send(
+        self,
+        verb: str,
+        url: str,
+        timeout: float,
+        read: Any,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        auto_decompress: bool = True,
+    ) -> Any:
+        """`await read(response)` of a 2xx reply. A 401 is answered once with a fresh token, also for writes: such a
+        request was not carried out. Raises CloudError, aiohttp.ClientError, TimeoutError."""
+        import aiohttp
+
+        options: Json = {"params": params, "headers": dict(headers or {}), "allow_redirects": False}
+        options["auto_decompress"] = auto_decompress
+        options["timeout"] = aiohttp.ClientTimeout(total=timeout)
+        options |= {"json": body} if body is not None else {"data": data}
+        for renew in (False, True):
+            authorization = await self._token.headers(renew=renew)
+            merged = {**options, "headers": options["headers"] | authorization}
+            async with self._session.request(verb, url, **merged) as response:
+                if response.status == 401 and authorization and not renew:
+                    continue
+                if not 200 <= response.status < 300:
+                    text = await response.content.read(_LARGEST_ERROR)
+                    raise from_reply(response.status, response.headers, text, "", "")
+                return await read(response)
+        raise AssertionError("the second try returns or raises")
+
+
+async def read_json(response: aiohttp.ClientResponse) -> Json:
+    """The JSON object of a reply; {} for an empty one."""
+    text = await response.read()
+    document = await response.json(content_type=None) if text.strip() else {}
+    return document if isinstance(document, dict) else {}
+
+
+async def read_headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
+    """The headers of a reply, for HEAD."""
+    return response.headers
