@@ -15,13 +15,14 @@ from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.parse import parse_environment, parse_policy
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.actions import Action, AssetsPublished
-from agui_operator.core.decide import stage_of
+from agui_operator.core.alerts import desired
 from agui_operator.core.environment import Place
 from agui_operator.core.forecast import assume
 from agui_operator.core.names import Names
+from agui_operator.core.phases.case import stage_of
 from agui_operator.core.release import Resolved, make_release
 from agui_operator.core.rollout import Phase
-from agui_operator.core.snapshot import CheckResult, Finding, Snapshot, Verdict
+from agui_operator.core.snapshot import AlertView, CheckResult, Finding, Snapshot, Verdict
 from agui_operator.engine.cluster.kube import Kube, KubeError
 from agui_operator.engine.cluster.records import Recorder
 from agui_operator.engine.deployment.cache import ObjectCache
@@ -165,7 +166,7 @@ class FakeCloud:
     def invalidate(self, names: Names) -> None:
         pass
 
-    async def look(self, scope: Scope, basic: Snapshot, *, drift: bool) -> tuple[Snapshot, tuple[Action, ...]]:
+    async def look(self, scope: Scope, basic: Snapshot, *, drift: bool) -> Snapshot:
         self.looks += 1
         self.drift_looks += drift
         if self.down is not None:
@@ -173,27 +174,27 @@ class FakeCloud:
         memory, plan = scope.memory, scope.plan
         seen = replace(
             basic,
-            alerts_converged=True,
+            alerts=_converged(scope, basic),
             analysis=Finding(Verdict.PASSED, "fine") if _analysed(scope) else None,
         )
         if memory.phase is Phase.RESOLVING:
-            return (self._resolved(scope, seen) if scope.spec is not None else seen), ()
+            return self._resolved(scope, seen) if scope.spec is not None else seen
         if memory.phase not in (Phase.HEALTHY, Phase.ROLLED_BACK, Phase.FAILED) or drift:
             world = self.world
             seen = replace(seen, service=world.service, service_known=True, pointer=world.pointer, pointer_known=True)
             seen = replace(seen, candidate_pointer=world.candidate_pointer)
         if plan is None:
-            return seen, ()
+            return seen
         seen = replace(seen, assets_complete=plan.release.frontend in self.published)
         if self.world.backup is not None and self.world.backup.name.endswith(f" {plan.release.id}"):
             seen = replace(seen, backup=self.world.backup)
         if self.world.migration is not None and self.world.migration.name == scope.names.migration_job(plan.release.id):
             seen = replace(seen, migration=self.world.migration)
-        stage = stage_of(memory)
+        stage = stage_of(memory.phase)
         if stage is not None:
             found = {c.name: CheckResult(c.name, c.name not in self.failing, "seen") for c in plan.checks(stage)}
             seen = replace(seen, checks=found)
-        return seen, ()
+        return seen
 
     def _resolved(self, scope: Scope, seen: Snapshot) -> Snapshot:
         spec = scope.spec
@@ -215,6 +216,16 @@ class FakeCloud:
                 self.published.add(action.frontend)
             self.actions.append(action)
             self.log.append(type(action).__name__)
+
+
+def _converged(scope: Scope, basic: Snapshot) -> tuple[AlertView, ...]:
+    """The alert policies that the phase wants, as if they were there."""
+    memory = scope.memory
+    release = memory.candidate if memory.phase is Phase.BAKING else memory.serving
+    if release is None:
+        return ()
+    wanted = desired(scope.names, basic.channels, release.alerts, release.id)
+    return tuple(AlertView(policy.key, policy) for policy in wanted)
 
 
 def _analysed(scope: Scope) -> bool:

@@ -12,7 +12,7 @@ from agui_operator.dashboard.board import Entry
 from agui_operator.dashboard.chart import charts
 from agui_operator.dashboard.facts import items, mapping, moment, number, text
 from agui_operator.dashboard.rows import row_of
-from agui_operator.dashboard.timeline import commands, way
+from agui_operator.dashboard.timeline import commands, timeline
 
 _CHECK_KINDS = ("http", "websocket", "agent", "assets", "sql", "job")
 
@@ -64,7 +64,7 @@ def parts_of(entry: Entry) -> dict[str, dict[str, Any]]:
     return {
         "headline": {"row": row, "url": _link(text(status, "url")), "wait": wait, "generation": entry.generation},
         "traffic": {"row": row, "stable": text(status, "stable", "version")},
-        "way": {"stages": way(entry)},
+        "way": {"stages": timeline(entry)},
         "analysis": _analysis(entry),
         "checks": {"checks": _checks(entry)},
         "releases": {"releases": _releases(status)},
@@ -120,7 +120,7 @@ def _releases(status: Mapping[str, Any]) -> list[Facts]:
     phase = text(status, "phase")
     found = [_facts("Stable: all users meet it", stable)] if stable else []
     if release and text(release, "id") != text(stable, "id"):
-        role = "Candidate" if phase in IN_FLIGHT or phase == Phase.ROLLING_BACK else "Taken back"
+        role = "Candidate" if phase in IN_FLIGHT or phase == Phase.ROLLING_BACK else "Rolled back"
         found.append(_facts(role, release))
     undo = mapping(status, "rollout", "undoTo")
     if undo and phase == Phase.ROLLING_BACK:

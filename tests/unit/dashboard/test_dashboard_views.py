@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from agui_operator.core.analysis import Limit, Sample, Window
+from agui_operator.core.memory import HistoryEntry, Memory, to_status
+from agui_operator.core.release import Release
 from agui_operator.core.rollout import Phase
 from agui_operator.dashboard.board import LINES, MEASUREMENTS, Board, Entry
 from agui_operator.dashboard.chart import HEIGHT, WIDTH, charts, show
@@ -15,7 +17,7 @@ from agui_operator.dashboard.details import parts_of
 from agui_operator.dashboard.facts import items, mapping, moment, number, text
 from agui_operator.dashboard.measurements import ceiling, measurement
 from agui_operator.dashboard.rows import Tone, arrange, asked_weight, row_of
-from agui_operator.dashboard.timeline import Mark, commands, way
+from agui_operator.dashboard.timeline import Mark, commands, timeline
 from dashboard_objects import NOW, body, status
 
 Json = dict[str, Any]
@@ -94,11 +96,11 @@ def test_the_weight_that_is_asked_for_follows_the_steps(phase: str, step: int, a
 
 
 def marks(shown: Entry) -> dict[str, Mark]:
-    return {stage.name: stage.mark for stage in way(shown)}
+    return {stage.name: stage.mark for stage in timeline(shown)}
 
 
 def test_the_way_marks_what_is_done_and_what_is_ahead() -> None:
-    stages = way(entry("Progressing", rollout={"step": 1}))
+    stages = timeline(entry("Progressing", rollout={"step": 1}))
     assert [s.mark for s in stages] == [Mark.DONE] * 6 + [Mark.CURRENT] + [Mark.AHEAD] * 3
     canary = stages[6].steps
     assert [s.mark for s in canary] == [Mark.DONE, Mark.CURRENT, Mark.AHEAD, Mark.AHEAD]
@@ -106,13 +108,13 @@ def test_the_way_marks_what_is_done_and_what_is_ahead() -> None:
         "10 % of the traffic",
         "Verdict of the analysis",
         "50 % of the traffic",
-        "Pause until a person promotes",
+        "Pause until manual promotion",
     ]
 
 
 def test_the_way_of_a_release_that_was_taken_back_ends_where_it_failed() -> None:
     cause = {"phase": "Smoking", "reason": "SmokeFailed", "message": "agent said no"}
-    stages = way(entry("RolledBack", rollout={"cause": cause}))
+    stages = timeline(entry("RolledBack", rollout={"cause": cause}))
     failed = [s for s in stages if s.mark is Mark.FAILED]
     assert [(s.name, s.detail) for s in failed] == [("Smoking", "SmokeFailed: agent said no")]
     assert [s.mark for s in stages[6:10]] == [Mark.SKIPPED] * 4
@@ -121,7 +123,7 @@ def test_the_way_of_a_release_that_was_taken_back_ends_where_it_failed() -> None
 
 def test_a_canary_that_failed_shows_the_step() -> None:
     cause = {"phase": "Progressing", "reason": "AnalysisFailed", "message": "m"}
-    stages = way(entry("RollingBack", rollout={"cause": cause, "step": 2}))
+    stages = timeline(entry("RollingBack", rollout={"cause": cause, "step": 2}))
     assert [s.mark for s in stages[6].steps] == [Mark.DONE, Mark.DONE, Mark.FAILED, Mark.SKIPPED]
     assert stages[-1].mark is Mark.CURRENT
 
@@ -152,7 +154,8 @@ def test_only_commands_that_can_do_something_are_offered(phase: str, kinds: set[
 
 
 def test_undo_is_offered_when_there_is_a_release_to_go_back_to() -> None:
-    past = [{"release": {"id": "older"}, "outcome": "Promoted"}]
+    older = HistoryEntry(Release("older", "a", "f", "1", "img@sha256:a"), "Promoted", "Promoted", NOW, 1)
+    past = to_status(Memory(history=(older,)))["history"]
     assert any("undo" in c.line for c in commands(entry("Healthy", history=past)))
 
 

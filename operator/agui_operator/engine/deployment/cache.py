@@ -16,7 +16,7 @@ from agui_operator.core.actions import Pointer
 from agui_operator.core.environment import Place
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
-from agui_operator.core.snapshot import BackupView, CheckResult, Finding, JobView, ServiceView
+from agui_operator.core.snapshot import AlertView, BackupView, CheckResult, Finding, JobView, ServiceView
 from agui_operator.core.status import FaultSeen
 
 SERVICE, POINTER, ALERTS, BACKUP, ASSETS = "service", "pointer", "alerts", "backup", "assets"
@@ -39,7 +39,7 @@ class ObjectCache:
     jobs: dict[str, JobView | None] = field(default_factory=dict)
     backup: BackupView | None = None
     assets: bool | None = None
-    alerts_converged: bool | None = None
+    alerts: tuple[AlertView, ...] = ()
     fresh_release: str | None = None  # release whose id was made by this process and met no fault since
     schema: str | None = None
     analysis: Finding | None = None

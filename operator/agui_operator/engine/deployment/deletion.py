@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
+from agui_operator.api.conditions import Reason
 from agui_operator.api.deployment import DeletionPolicy
 from agui_operator.api.parse import SpecInvalid, parse_deployment
 from agui_operator.core import memory as memories
@@ -139,7 +140,7 @@ class Deleter:
             generation=int(meta.get("generation", 0)),
             now=self._engine.now(),
             previous=cache.status or body.get("status") or {},
-            fault=FaultSeen(fault, "DeletionBlocked", message, cache.failures),
+            fault=FaultSeen(fault, Reason.DELETION_BLOCKED, message, cache.failures),
             deleting=True,
         )
         if cache.status is None:

@@ -29,7 +29,7 @@ from agui_operator.core.actions import (
 )
 from agui_operator.core.environment import Place
 from agui_operator.core.names import Names
-from agui_operator.core.snapshot import BackupView, ExecutionView, JobView, ServiceView
+from agui_operator.core.snapshot import AlertView, BackupView, ExecutionView, JobView, ServiceView
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.cache import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, ObjectCache
 from agui_operator.gcp.kinds.edge import url_map
@@ -141,8 +141,8 @@ class Executor:
                 cache.assets = True
             case BackupTaken():
                 cache.backup = BackupView(action.description, None)  # running, until its operation says more
-            case _:
-                pass
+            case AlertCreated() | AlertUpdated() | AlertDeleted():
+                _take_alert(cache, action, seen)
 
     def _take_job(self, cache: ObjectCache, job: str, action: Action, seen: object) -> None:
         have = cache.jobs.get(job)
@@ -153,6 +153,12 @@ class Executor:
             cache.jobs[job] = JobView(job, image, True, seen, have.owner if have else "")
         elif isinstance(action, JobDefined) and have is None:
             cache.jobs[job] = JobView(job, action.template.container.image, False)
+
+
+def _take_alert(cache: ObjectCache, action: AlertCreated | AlertUpdated | AlertDeleted, seen: object) -> None:
+    changed = "" if isinstance(action, AlertCreated) else action.name
+    rest = tuple(view for view in cache.alerts if view.name != changed)
+    cache.alerts = (*rest, seen) if isinstance(seen, AlertView) else rest
 
 
 def view_of(action: Action) -> str:

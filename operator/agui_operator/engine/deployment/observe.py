@@ -12,16 +12,16 @@ from agui_operator.api.deployment import AgUiDeploymentSpec, SmokeCheck
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.run import CheckTarget, reported_schema, run_check
 from agui_operator.checks.synthetic import SyntheticConversations
-from agui_operator.core.actions import Action
 from agui_operator.core.analysis import Window, verdict
 from agui_operator.core.blueprint import CANDIDATE, Blueprint
-from agui_operator.core.decide import stage_of
 from agui_operator.core.environment import Place
+from agui_operator.core.looks import looks
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
+from agui_operator.core.phases.case import stage_of
 from agui_operator.core.release import make_release
-from agui_operator.core.rollout import RESTING, Phase
-from agui_operator.core.snapshot import CheckResult, Finding, JobView, ServiceView, Snapshot
+from agui_operator.core.rollout import RESTING, Look, Phase
+from agui_operator.core.snapshot import AlertView, CheckResult, Finding, JobView, ServiceView, Snapshot
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.cache import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, ObjectCache
@@ -37,11 +37,6 @@ from agui_operator.gcp.transport.clients import Cloud
 
 logger = logging.getLogger(__name__)
 
-_SERVICE_PHASES = frozenset(
-    {Phase.STAGING, Phase.SMOKING, Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.BAKING, Phase.ROLLING_BACK}
-)
-_POINTER_PHASES = frozenset({Phase.STAGING, Phase.PROMOTING, Phase.ROLLING_BACK})
-
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -56,7 +51,7 @@ class Scope:
 
 
 class Observer:
-    """Fills snapshots. `alert_actions` keeps what the last look at the alert policies asked for."""
+    """Fills snapshots."""
 
     def __init__(
         self,
@@ -77,31 +72,27 @@ class Observer:
         """The last list of services may not be used any more: a write met a fault, or the cloud was changed."""
         self._inventory.forget(names)
 
-    async def look(self, scope: Scope, basic: Snapshot, *, drift: bool) -> tuple[Snapshot, tuple[Action, ...]]:
-        """`basic` with what the phase needs added, and the alert policies' own plan where it is due. `drift`: a resting
-        object is compared with the cloud."""
-        memory, cache = scope.memory, scope.cache
-        phase = memory.phase
-        seen = basic
-        if phase is Phase.RESOLVING:
-            return await self._resolve(scope, seen), ()
-        seen = await self._preparation(scope, seen)
-        resting = phase in (Phase.HEALTHY, Phase.ROLLED_BACK)
-        if phase in _SERVICE_PHASES or (resting and drift):
-            service = await self._service(scope, again=resting)
+    async def look(self, scope: Scope, basic: Snapshot, *, drift: bool) -> Snapshot:
+        """`basic` with what the phase needs added. `drift`: a resting object is compared with the cloud."""
+        memory = scope.memory
+        wanted, again = looks(memory, drift=drift), memory.phase in RESTING
+        if Look.RESOLUTION in wanted:
+            return await self._resolve(scope, basic)
+        seen = await self._preparation(scope, basic, wanted)
+        if Look.SERVICE in wanted:
+            service = await self._service(scope, again=again)
             seen = replace(seen, service=service, service_known=True)
-        if phase in _POINTER_PHASES or (drift and (resting or phase is Phase.FAILED)):
-            seen = await self._pointer(scope, seen, again=phase in RESTING)
-        stage = stage_of(memory)
+        if Look.ROUTING in wanted:
+            seen = await self._pointer(scope, seen, again=again)
+        stage = stage_of(memory.phase)
         if stage is not None:
             seen = await self._checks(scope, seen, stage)
         await self._synthetic(scope)
-        if phase in (Phase.PROGRESSING, Phase.PAUSED):
+        if Look.ANALYSIS in wanted:
             seen = replace(seen, analysis=await self._analysis(scope))
-        plan_alerts: tuple[Action, ...] = ()
-        if self._alerts_due(memory, drift):
-            seen, plan_alerts = await self._alerts(scope, seen, again=resting)
-        return replace(seen, schema=cache.schema), plan_alerts
+        if Look.ALERTS in wanted:
+            seen = replace(seen, alerts=await self._alerts(scope, again=again))
+        return replace(seen, schema=scope.cache.schema)
 
     async def _resolve(self, scope: Scope, seen: Snapshot) -> Snapshot:
         if scope.spec is None:
@@ -109,18 +100,18 @@ class Observer:
         resolved = await resolve.resolve(self._cloud, scope.names, scope.spec, scope.place)
         return replace(seen, resolved=make_release(scope.spec, resolved))
 
-    async def _preparation(self, scope: Scope, seen: Snapshot) -> Snapshot:
-        cache, plan, phase = scope.cache, scope.plan, scope.memory.phase
+    async def _preparation(self, scope: Scope, seen: Snapshot, wanted: frozenset[Look]) -> Snapshot:
+        cache, plan = scope.cache, scope.plan
         if plan is None:
             return seen
-        if phase is Phase.BACKING_UP and plan.backup_instance is not None:
+        if Look.BACKUP in wanted and plan.backup_instance is not None:
             if not cache.is_known(BACKUP):
                 description = scope.names.backup_description(plan.release.id)
                 cache.backup = await sql_backup.observe(self._cloud, scope.names, plan.backup_instance, description)
             return replace(seen, backup=cache.backup)
-        if phase is Phase.MIGRATING and plan.migration is not None:
+        if Look.MIGRATION in wanted and plan.migration is not None:
             return replace(seen, migration=await self._job(scope, plan.migration.job))
-        if phase is Phase.PUBLISHING and plan.bundle is not None and plan.release.frontend is not None:
+        if Look.ASSETS in wanted and plan.bundle is not None and plan.release.frontend is not None:
             if not cache.is_known(ASSETS):
                 where = plan.assets_bucket, plan.release.frontend
                 cache.assets = await release_assets.observe(self._cloud, *where, scope.names.uid)
@@ -277,25 +268,12 @@ class Observer:
         cache.synthetic = SyntheticConversations(self._guard, plan.smoke, targets, rate)
         cache.synthetic.start()
 
-    def _alerts_due(self, memory: Memory, drift: bool) -> bool:
-        if memory.phase is Phase.BAKING:
-            return True
-        if memory.phase is Phase.ROLLING_BACK:
-            return memory.cause is not None and memory.cause.phase in (Phase.BAKING, Phase.HEALTHY)
-        return drift and memory.phase in (Phase.HEALTHY, Phase.ROLLED_BACK)
-
-    async def _alerts(self, scope: Scope, seen: Snapshot, *, again: bool) -> tuple[Snapshot, tuple[Action, ...]]:
-        cache, memory = scope.cache, scope.memory
-        if ALERTS in cache.fresh and not again:
-            return replace(seen, alerts_converged=True), ()
-        release = memory.candidate if memory.phase is Phase.BAKING else memory.serving
-        alerts = release.alerts if release is not None else {}
-        want = alert_policy.desired(scope.names, scope.place, alerts, release.id if release else "")
-        have = await alert_policy.observe(self._cloud, scope.names)
-        actions = alert_policy.plan(want, have)
-        if not actions:
+    async def _alerts(self, scope: Scope, *, again: bool) -> tuple[AlertView, ...]:
+        cache = scope.cache
+        if again or ALERTS not in cache.fresh:
+            cache.alerts = await alert_policy.observe(self._cloud, scope.names)
             cache.keep(ALERTS)
-        return replace(seen, alerts_converged=not actions), actions
+        return cache.alerts
 
 
 def _job_result(name: str, job: JobView | None) -> CheckResult | None:

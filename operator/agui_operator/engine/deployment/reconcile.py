@@ -25,16 +25,15 @@ from agui_operator.api.parse import SpecInvalid, parse_deployment
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core import memory as memories
 from agui_operator.core import requests
-from agui_operator.core.actions import Action
 from agui_operator.core.blockers import blockers, place_of
 from agui_operator.core.blueprint import Blueprint, build_blueprint
-from agui_operator.core.decide import HISTORY_LIMIT, Decision, decide
+from agui_operator.core.decide import Decision, decide
 from agui_operator.core.environment import Place
-from agui_operator.core.errors import Fault, IllegalTransition, LeaseLost, backoff, classify
-from agui_operator.core.events import steps_left
+from agui_operator.core.errors import Fault, IllegalTransition, LeaseLost, UserError, backoff, classify
 from agui_operator.core.memory import Memory
 from agui_operator.core.merge import merge_patch
 from agui_operator.core.names import Names
+from agui_operator.core.phases.case import Case, has_steps
 from agui_operator.core.release import Release, fingerprint_of
 from agui_operator.core.rollout import IN_FLIGHT, RESTING, Phase
 from agui_operator.core.snapshot import Blocker, Snapshot
@@ -143,9 +142,9 @@ class Engine:
             if names is None or place is None:
                 await self._write(cache, view, None, None)
                 return None
-            seen, scope, alert_actions, fault = await self._look(cache, view, names, place)
-            limit = view.spec.history_limit if view.spec is not None else HISTORY_LIMIT
-            turn = decide(scope.memory, seen, scope.plan, names, self._clock(), limit)
+            seen, scope, fault = await self._look(cache, view, names, place)
+            limit = view.spec.history_limit if view.spec is not None else None
+            turn = decide(Case(scope.memory, seen, scope.plan, names, self._clock()), limit)
             self._remember(cache, view, scope.memory, turn)
             if seen.request is not None:
                 cache.answered = seen.request.kind
@@ -155,7 +154,7 @@ class Engine:
                 continue
             if fault is not None:
                 raise fault
-            actions = turn.actions + alert_actions
+            actions = turn.actions
             cache.fault, cache.failures = None, 0
             cache.drift = "; ".join(type(a).__name__ for a in actions) if turn.memory.phase in RESTING else None
             await self._write(cache, view, scope.plan, seen)
@@ -164,7 +163,7 @@ class Engine:
                 if self._tidier is not None:
                     self._tidier.consider(scope)
                 return self._delay(cache, turn, scope.plan)
-            await self._act(cache, names, place, turn, actions, alert_actions)
+            await self._act(cache, names, place, turn)
         raise IllegalTransition(f"more than {_CHAIN} events in one turn, last phase {cache.memory.phase}")
 
     def _understand(self, body: Mapping[str, Any]) -> View:
@@ -197,7 +196,7 @@ class Engine:
         )
 
     def _named_environment(self, namespace: str, body: Mapping[str, Any]) -> AgUiEnvironmentSpec | None:
-        """The environment that an invalid spec names, if it gets that far: a rollout in flight must be taken back
+        """The environment that an invalid spec names, if it gets that far: a rollout in flight must be rolled back
         there."""
         reference = (body.get("spec") or {}).get("environmentRef")
         name = reference.get("name") if isinstance(reference, Mapping) else None
@@ -214,7 +213,7 @@ class Engine:
 
     async def _look(
         self, cache: ObjectCache, view: View, names: Names, place: Place
-    ) -> tuple[Snapshot, Scope, tuple[Action, ...], Exception | None]:
+    ) -> tuple[Snapshot, Scope, Exception | None]:
         """The snapshot. When looking fails, what is known without looking still counts: a newer spec, a request and a
         deadline are read, and the fault is handed back."""
         memory = cache.memory
@@ -223,19 +222,23 @@ class Engine:
         if request is not None and request.kind == cache.answered:
             request = None
         basic = Snapshot(
-            fingerprint=view.fingerprint, blockers=view.blockers, request=request, has_edge=place.edge is not None
+            fingerprint=view.fingerprint,
+            blockers=view.blockers,
+            request=request,
+            has_edge=place.edge is not None,
+            channels=place.channels,
         )
         scope = Scope(cache, memory, view.spec, names, place, plan_of(memory, view.spec, names, place))
         drift = memory.phase in RESTING and time.monotonic() >= cache.drift_due
         try:
-            seen, alert_actions = await self._observer.look(scope, basic, drift=drift)
+            seen = await self._observer.look(scope, basic, drift=drift)
         except LeaseLost:
             raise
         except Exception as exc:
-            return basic, scope, (), exc
+            return basic, scope, exc
         if drift:
             cache.drift_due = time.monotonic() + self._settings.resync
-        return seen, scope, alert_actions, None
+        return seen, scope, None
 
     def _remember(self, cache: ObjectCache, view: View, before: Memory, turn: Decision) -> None:
         cache.memory = turn.memory
@@ -247,7 +250,7 @@ class Engine:
         if before.phase is Phase.RESOLVING and turn.memory.candidate is not None:
             earlier = {e.release.frontend for e in turn.memory.history}
             cache.begin(turn.memory.candidate.id, published=turn.memory.candidate.frontend in earlier)
-        if turn.memory.phase is Phase.BAKING or turn.memory.phase is Phase.ROLLING_BACK:
+        if turn.memory.phase in (Phase.BAKING, Phase.ROLLING_BACK):
             cache.keep(ALERTS, fresh=False)
         if turn.memory.phase is Phase.ROLLING_BACK and cache.failed_at is None:
             cache.failed_at = time.monotonic()
@@ -257,20 +260,10 @@ class Engine:
         if turn.memory.phase in RESTING:
             cache.drift_due = time.monotonic() + self._settings.resync
 
-    async def _act(
-        self,
-        cache: ObjectCache,
-        names: Names,
-        place: Place,
-        turn: Decision,
-        actions: tuple[Action, ...],
-        alert_actions: tuple[Action, ...],
-    ) -> None:
+    async def _act(self, cache: ObjectCache, names: Names, place: Place, turn: Decision) -> None:
         urgent = turn.memory.phase is Phase.ROLLING_BACK
         self._observer.invalidate(names)
-        await self._executor.execute(cache, names, place, actions, urgent=urgent)
-        if alert_actions:
-            cache.keep(ALERTS)
+        await self._executor.execute(cache, names, place, turn.actions, urgent=urgent)
 
     async def _write(self, cache: ObjectCache, view: View, plan: Blueprint | None, seen: Snapshot | None) -> None:
         """Writes the status if it says anything new."""
@@ -322,7 +315,7 @@ class Engine:
         if plan is None or since is None:
             return 30.0
         left = since + plan.progress_deadline - self._clock() + timedelta(seconds=1)
-        waits = turn.memory.phase is Phase.PROGRESSING and steps_left(turn.memory, plan)
+        waits = turn.memory.phase is Phase.PROGRESSING and has_steps(turn.memory, plan)
         cap = turn.requeue_after.total_seconds() if waits and turn.requeue_after is not None else 60.0
         return max(1.0, min(left.total_seconds(), cap))
 
@@ -372,14 +365,14 @@ def is_older(version: str, than: int) -> bool:
     return version.isdecimal() and int(version) < than
 
 
-def _reason(exc: Exception, fault: Fault) -> str:
+def _reason(exc: Exception, fault: Fault) -> Reason:
     match fault:
         case Fault.BUG:
             return Reason.INTERNAL_ERROR
         case Fault.TRANSIENT:
             return Reason.CLOUD_UNAVAILABLE
         case Fault.USER:
-            return str(getattr(exc, "reason", Reason.INVALID_CONFIGURATION))
+            return exc.reason if isinstance(exc, UserError) else Reason.INVALID_CONFIGURATION
 
 
 def _url(cache: ObjectCache) -> str | None:
