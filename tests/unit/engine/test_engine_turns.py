@@ -255,7 +255,7 @@ async def test_a_lost_lease_ends_the_look_at_once(bench: Bench) -> None:
     await bench.turn()
     assert bench.cloud.actions == []
     assert bench.cache.fault is not None
-    assert bench.cache.fault.reason == "CloudUnavailable"
+    assert bench.cache.fault.reason == "ClusterUnavailable"
 
 
 async def test_more_events_than_a_table_without_loops_can_have_are_a_bug(

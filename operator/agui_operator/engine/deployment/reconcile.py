@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from agui_operator.api.conditions import Reason
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.parse import SpecInvalid, parse_deployment
@@ -29,7 +28,7 @@ from agui_operator.core.blockers import blockers, place_of
 from agui_operator.core.blueprint import Blueprint, build_blueprint
 from agui_operator.core.decide import Decision, decide
 from agui_operator.core.environment import Place
-from agui_operator.core.errors import Fault, IllegalTransition, LeaseLost, UserError, backoff, classify
+from agui_operator.core.errors import Fault, IllegalTransition, LeaseLost, backoff, classify, reason_of
 from agui_operator.core.memory import Memory
 from agui_operator.core.merge import merge_patch
 from agui_operator.core.names import Names
@@ -327,7 +326,7 @@ class Engine:
         cache.forget_views()
         cache.failures += 1
         delay = max(backoff(cache.failures, fault), getattr(exc, "retry_after", None) or 0.0)
-        reason = _reason(exc, fault)
+        reason = reason_of(exc)
         if fault is Fault.BUG:
             logger.exception("internal error in a turn")
         else:
@@ -363,16 +362,6 @@ def plan_of(memory: Memory, spec: AgUiDeploymentSpec | None, names: Names, place
 def is_older(version: str, than: int) -> bool:
     """True if a resourceVersion is a number below `than`; what can't be compared is believed to be new."""
     return version.isdecimal() and int(version) < than
-
-
-def _reason(exc: Exception, fault: Fault) -> Reason:
-    match fault:
-        case Fault.BUG:
-            return Reason.INTERNAL_ERROR
-        case Fault.TRANSIENT:
-            return Reason.CLOUD_UNAVAILABLE
-        case Fault.USER:
-            return exc.reason if isinstance(exc, UserError) else Reason.INVALID_CONFIGURATION
 
 
 def _url(cache: ObjectCache) -> str | None:
