@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 
 from agui_operator.checks.guard import Guard
 from agui_operator.engine.cluster import metrics
+from agui_operator.engine.cluster.access import wait_for_access
 from agui_operator.engine.cluster.feed import SILENT, Feed
-from agui_operator.engine.cluster.kube import Connection, Kube
+from agui_operator.engine.cluster.kube import Connection, Kube, clients
 from agui_operator.engine.cluster.lease import Lease
 from agui_operator.engine.cluster.records import Recorder
 from agui_operator.engine.cluster.wakeups import Wakeups
@@ -34,6 +35,7 @@ class Runtime:
 
     settings: Settings
     kube: Kube
+    control: Kube
     lease: Lease | None
     cloud: Cloud
     guard: Guard
@@ -49,6 +51,7 @@ class Runtime:
         if self.lease is not None:
             await self.lease.release()
         await self.kube.close()
+        await self.control.close()
 
 
 def _now() -> datetime:
@@ -60,18 +63,20 @@ async def build(
 ) -> Runtime:
     """Takes the lease first: until it is held nothing is watched and nothing is written. `on_lost` has to end the
     process."""
-    kube = Kube(connection)
+    kube, control = clients(connection, settings.lease_seconds)
     lease = None
     if settings.require_lease:
         where = settings.lease_namespace, settings.lease_name
-        lease = Lease(kube, *where, settings.identity, settings.lease_seconds, on_lost)
-        await lease.acquire()
+        lease = Lease(control, *where, settings.identity, settings.lease_seconds, on_lost)
         kube.before_write = lease.check
-    cloud = await connect(
+    cloud = await connect(  # before the lease is held: a standby that takes over has it behind itself
         CloudSettings(endpoint=settings.endpoint),
         on_call=metrics.observe_call,
         before_write=lease.check if lease is not None else None,
     )
+    await wait_for_access(control, settings.namespaces)
+    if lease is not None:
+        await lease.acquire()
     wakeups = Wakeups()
     token = None if settings.local else IdTokens().token
     guard = Guard(allow_loopback=settings.local, token=token)
@@ -90,6 +95,7 @@ async def build(
     return Runtime(
         settings=settings,
         kube=kube,
+        control=control,
         lease=lease,
         cloud=cloud,
         guard=guard,
