@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from agui_operator.engine.environment.observe import EnvironmentObserver
 from agui_operator.engine.settings import Settings
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.identity import IdTokens
-from agui_operator.handlers.directory import WatchedDirectory
+from agui_operator.handlers.directory import References, WatchedDirectory
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class Runtime:
     deleter: Deleter
     environments: EnvironmentObserver
     directory: WatchedDirectory
+    references: References
+    turns: asyncio.Semaphore
     wakeups: Wakeups
     feed: Feed
 
@@ -103,6 +106,8 @@ async def build(
         deleter=Deleter(engine, cloud, directory),
         environments=EnvironmentObserver(kube, cloud, directory),
         directory=directory,
+        references=References(),
+        turns=asyncio.Semaphore(settings.concurrent_turns),
         wakeups=wakeups,
         feed=feed,
     )

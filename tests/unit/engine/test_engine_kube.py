@@ -206,14 +206,14 @@ async def test_a_page_of_a_proxy_is_a_refusal_with_its_beginning(server: ApiServ
 
 
 async def test_waiting_for_a_connection_is_no_time_out(server: ApiServer) -> None:
-    """30 writes of 0.1 s over 2 connections take 1.5 s; each of them has 0.5 s."""
+    """80 writes of 0.1 s over 2 connections take 4 s; each of them has 0.5 s."""
     server.delay = 0.1
     kube = Kube(Connection(server.url, {}, None), connections=2, timeout=0.5)
     try:
-        await asyncio.gather(*(kube.patch_status("ns", f"n{n}", "uid", {}) for n in range(30)))
+        await asyncio.gather(*(kube.patch_status("ns", f"n{n}", "uid", {}) for n in range(80)))
     finally:
         await kube.close()
-    assert len(server.asked) == 30
+    assert len(server.asked) == 80
 
 
 async def test_a_write_that_waited_for_a_connection_asks_again_whether_it_may(server: ApiServer) -> None:

@@ -48,6 +48,7 @@ from agui_operator.engine.deployment.observe import Observer, Scope
 from agui_operator.engine.settings import Settings
 
 logger = logging.getLogger(__name__)
+_EXPOSED = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.BAKING, Phase.ROLLING_BACK})
 _CHAIN = 25  # events read in one go; more would be a loop in the table
 
 
@@ -107,6 +108,11 @@ class Engine:
 
     def now(self) -> datetime:
         return self._clock()
+
+    def serves_users(self, uid: str) -> bool:
+        """True while a release that is not proven yet has user traffic, or is being rolled back."""
+        cache = self._caches.get(uid)
+        return cache is not None and cache.memory is not None and cache.memory.phase in _EXPOSED
 
     def forget(self, uid: str) -> None:
         """The object is gone: ends its waits and checks."""
