@@ -165,7 +165,7 @@ class FakeCloud:
         self.actions: list[Action] = []
         self.urgent: list[bool] = []
 
-    def invalidate(self, names: Names) -> None:
+    def changed(self, names: Names, actions: Sequence[Action]) -> None:
         pass
 
     async def look(self, scope: Scope, basic: Snapshot, *, drift: bool) -> Snapshot:

@@ -46,7 +46,8 @@ _YEAR = 366 * 86400.0
 def from_environment(env: Mapping[str, str] | None = None) -> Settings:
     """Reads AGUI_GCP_ENDPOINT, AGUI_RESYNC_SECONDS, AGUI_RETENTION_SECONDS, AGUI_CONCURRENT_TURNS, AGUI_LEASE_NAME,
     AGUI_LEASE_NAMESPACE, AGUI_LEASE_SECONDS, AGUI_IDENTITY, AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT,
-    AGUI_NAMESPACES (comma separated), AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST and AGUI_DASHBOARD_NAMES (comma separated). Raises
+    AGUI_NAMESPACES (comma separated), AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST and AGUI_DASHBOARD_NAMES (comma
+    separated). Raises
     SettingInvalid."""
     env = os.environ if env is None else env
     base = Settings()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,6 +12,7 @@ from agui_operator.api.deployment import AgUiDeploymentSpec, SmokeCheck
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.run import CheckTarget, reported_schema, run_check
 from agui_operator.checks.synthetic import SyntheticConversations
+from agui_operator.core.actions import Action
 from agui_operator.core.analysis import Window, verdict
 from agui_operator.core.blueprint import CANDIDATE, Blueprint
 from agui_operator.core.environment import Place
@@ -25,12 +26,12 @@ from agui_operator.core.snapshot import AlertView, CheckResult, Finding, JobView
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.cache import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, ObjectCache
+from agui_operator.engine.deployment.shared import SharedViews
 from agui_operator.gcp import resolve
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.monitoring import alert_policy, timeseries
 from agui_operator.gcp.kinds.run import job as run_job
 from agui_operator.gcp.kinds.run import service as run_service
-from agui_operator.gcp.kinds.run.inventory import Inventory
 from agui_operator.gcp.kinds.sql import backup as sql_backup
 from agui_operator.gcp.kinds.storage import release_assets
 from agui_operator.gcp.transport.clients import Cloud
@@ -64,13 +65,13 @@ class Observer:
         local: bool,
         feed: Feed = SILENT,
     ) -> None:
-        self._inventory, self._resync, self._local = Inventory(cloud), resync, local
+        self._shared, self._local = SharedViews(cloud, resync / 2), local
         self._cloud, self._guard, self._wakeups, self._clock = cloud, guard, wakeups, clock
         self._feed = feed
 
-    def invalidate(self, names: Names) -> None:
-        """The last list of services may not be used any more: a write met a fault, or the cloud was changed."""
-        self._inventory.forget(names)
+    def changed(self, names: Names, actions: Sequence[Action]) -> None:
+        """This process changes what the deployment owns: the shared views until now do not tell about it."""
+        self._shared.changed(names, actions)
 
     async def look(self, scope: Scope, basic: Snapshot, *, drift: bool) -> Snapshot:
         """`basic` with what the phase needs added. `drift`: a resting object is compared with the cloud."""
@@ -136,8 +137,7 @@ class Observer:
     async def _service(self, scope: Scope, *, again: bool) -> ServiceView | None:
         cache = scope.cache
         if again and SERVICE not in cache.pending:
-            await self._inventory.fresh(scope.names.project, scope.names.region, self._resync / 2)
-            cache.service = self._inventory.service(scope.names)
+            cache.service = await self._shared.service(scope.names)
             cache.keep(SERVICE)  # its etag guards the next write: a view that is old by then is refused and read again
             return cache.service
         if not cache.is_known(SERVICE):
@@ -154,7 +154,10 @@ class Observer:
         if POINTER in cache.pending:
             return replace(seen, pointer_known=False)
         if again or POINTER not in cache.fresh:
-            routing, _ = await url_map.observe(self._cloud, scope.names, scope.place)
+            if again:
+                routing = await self._shared.routing(scope.names, scope.place)
+            else:
+                routing, _ = await url_map.observe(self._cloud, scope.names, scope.place)
             cache.pointer, cache.candidate_pointer = routing.pointer, routing.candidate
             cache.keep(POINTER)
         return replace(seen, pointer=cache.pointer, candidate_pointer=cache.candidate_pointer, pointer_known=True)
@@ -271,7 +274,12 @@ class Observer:
     async def _alerts(self, scope: Scope, *, again: bool) -> tuple[AlertView, ...]:
         cache = scope.cache
         if again or ALERTS not in cache.fresh:
-            cache.alerts = await alert_policy.observe(self._cloud, scope.names)
+            release = scope.memory.candidate or scope.memory.serving
+            shared = again or release is None or not release.alerts  # a release with alerts reads its own
+            if shared:
+                cache.alerts = await self._shared.alerts(scope.names)
+            else:
+                cache.alerts = await alert_policy.observe(self._cloud, scope.names)
             cache.keep(ALERTS)
         return cache.alerts
 

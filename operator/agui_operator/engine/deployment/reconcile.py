@@ -45,6 +45,7 @@ from agui_operator.engine.deployment.cache import ALERTS, ObjectCache
 from agui_operator.engine.deployment.execute import Executor
 from agui_operator.engine.deployment.gc import GarbageCollector
 from agui_operator.engine.deployment.observe import Observer, Scope
+from agui_operator.engine.deployment.shared import first_due
 from agui_operator.engine.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -242,7 +243,9 @@ class Engine:
         except Exception as exc:
             return basic, scope, exc
         if drift:
-            cache.drift_due = time.monotonic() + self._settings.resync
+            first = cache.drift_due == 0.0
+            wait = first_due(cache.uid, self._settings.resync) if first else self._settings.resync
+            cache.drift_due = time.monotonic() + wait
         return seen, scope, None
 
     def _remember(self, cache: ObjectCache, view: View, before: Memory, turn: Decision) -> None:
@@ -263,12 +266,15 @@ class Engine:
             metrics.RESTORE_SECONDS.observe(time.monotonic() - cache.failed_at)
             cache.failed_at = None
         if turn.memory.phase in RESTING:
-            cache.drift_due = time.monotonic() + self._settings.resync
+            cache.drift_due = time.monotonic() + first_due(cache.uid, self._settings.resync)
 
     async def _act(self, cache: ObjectCache, names: Names, place: Place, turn: Decision) -> None:
         urgent = turn.memory.phase is Phase.ROLLING_BACK
-        self._observer.invalidate(names)
-        await self._executor.execute(cache, names, place, turn.actions, urgent=urgent)
+        self._observer.changed(names, turn.actions)
+        try:
+            await self._executor.execute(cache, names, place, turn.actions, urgent=urgent)
+        finally:
+            self._observer.changed(names, turn.actions)
 
     async def _write(self, cache: ObjectCache, view: View, plan: Blueprint | None, seen: Snapshot | None) -> None:
         """Writes the status if it says anything new."""
