@@ -4,7 +4,8 @@ import { expect, test } from "./desk";
 test("a paste that is too long is kept, and its length is said", async ({ desk, page }) => {
   await desk.open();
   await desk.field.fill("word ".repeat(1700));
-  await expect(page.getByText("499 characters over the limit of 8,000. Shorten it to send it.")).toBeVisible();
+  const length = page.locator(".length");
+  await expect(length).toHaveText("499 characters over the limit of 8,000. Shorten it to send it.");
   await expect(page.getByTestId("notice")).toContainText("499 characters over the limit");
   await expect(page.getByRole("button", { name: "Send" })).toBeDisabled();
   await page.reload();

@@ -4,7 +4,29 @@ import ReactMarkdown, { type Components } from "react-markdown";
 import remarkGfm from "remark-gfm";
 import { Copy } from "./Copy";
 
-const plugins = [remarkGfm];
+interface Node {
+  readonly type: string;
+  readonly children?: readonly Node[];
+  depth?: number;
+}
+
+/** Headings go one level down at a time, from below the page's own, whatever levels an agent uses. */
+function levelled() {
+  return (root: Node) => {
+    const open: number[] = [];
+    const visit = (node: Node) => {
+      if (node.type === "heading" && node.depth !== undefined) {
+        while ((open.at(-1) ?? 0) >= node.depth) open.pop();
+        open.push(node.depth);
+        node.depth = Math.min(6, 1 + open.length);
+      }
+      node.children?.forEach(visit);
+    };
+    visit(root);
+  };
+}
+
+const plugins = [remarkGfm, levelled];
 
 /** Wide content scrolls by itself, also by keyboard, so that the page never does. */
 function Wide({ name, className, children }: { name: string; className: string; children: ReactNode }) {
@@ -43,12 +65,6 @@ const components: Components = {
     </Wide>
   ),
   pre: ({ children: code }) => <Code>{code}</Code>,
-  // below the page's own heading, whatever an agent begins with
-  h1: ({ children: words }) => <h2>{words}</h2>,
-  h2: ({ children: words }) => <h3>{words}</h3>,
-  h3: ({ children: words }) => <h4>{words}</h4>,
-  h4: ({ children: words }) => <h5>{words}</h5>,
-  h5: ({ children: words }) => <h6>{words}</h6>,
   input: ({ checked }) => <input type="checkbox" disabled checked={checked} aria-label={checked ? "done" : "to do"} />,
 };
 

@@ -68,14 +68,17 @@ export function ThreadList({ list, current, begin }: ThreadListProps) {
       opener.current?.focus();
     };
     // the drawer covers the conversation, which nobody should get into with the keyboard meanwhile
-    const covered = document.getElementById("conversation");
+    const covered = document.getElementById("conversation")?.children ?? [];
     const narrow = window.matchMedia(DRAWER);
     const widened = () => setOpen(false);
-    if (covered) covered.inert = narrow.matches;
+    const cover = (inert: boolean) => {
+      for (const part of covered) (part as HTMLElement).inert = inert;
+    };
+    cover(narrow.matches);
     narrow.addEventListener("change", widened);
     window.addEventListener("keydown", close);
     return () => {
-      if (covered) covered.inert = false;
+      cover(false);
       narrow.removeEventListener("change", widened);
       window.removeEventListener("keydown", close);
     };

@@ -249,9 +249,10 @@ describe("Markdown", () => {
   });
 
   it("keeps its headings below the page's own, and names the boxes of a task list", async () => {
-    render(<Markdown>{"# Plan\n\n### Detail\n\n- [x] first\n- [ ] second"}</Markdown>);
+    render(<Markdown>{"## Plan\n\n#### Detail\n\n### Again\n\n- [x] first\n- [ ] second"}</Markdown>);
     expect((await screen.findByRole("heading", { name: "Plan" })).tagName).toBe("H2");
-    expect(screen.getByRole("heading", { name: "Detail" }).tagName).toBe("H4");
+    expect(screen.getByRole("heading", { name: "Detail" }).tagName).toBe("H3");
+    expect(screen.getByRole("heading", { name: "Again" }).tagName).toBe("H3");
     expect(screen.getByRole("checkbox", { name: "done" })).toHaveProperty("checked", true);
     expect(screen.getByRole("checkbox", { name: "to do" })).toHaveProperty("checked", false);
   });

@@ -109,12 +109,13 @@ describe("ThreadList", () => {
     } as never);
     const main = document.body.appendChild(document.createElement("main"));
     main.id = "conversation";
+    const covered = main.appendChild(document.createElement("div"));
     shown({});
     const opener = screen.getByRole("button", { name: /^Conversations/ });
     await userEvent.click(opener);
-    expect(main.inert).toBe(true);
+    expect(covered.inert).toBe(true);
     await userEvent.keyboard("{Escape}");
-    expect(main.inert).toBe(false);
+    expect(covered.inert).toBe(false);
     expect(document.activeElement).toBe(opener);
     main.remove();
   });
