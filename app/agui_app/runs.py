@@ -380,8 +380,8 @@ def _ending(run: Run) -> Event:
 def _cut_short(run: Run, last: Event) -> list[Event]:
     """Tells everybody who follows the run that its answer is not complete; `connect` tells it again later."""
     status, outcome = _status(run, last)
-    if status not in ("stopped", "failed"):
-        return []
+    if status not in ("stopped", "failed") or not run.events:
+        return []  # a run that was refused before it began cut nothing short, and its error must come first
     reason = (outcome or {}).get("code") or ("stopped" if status == "stopped" else "NO_RESULT")
     return [{"type": "CUSTOM", "name": "run.cut_short", "value": {"reason": reason}}]
 

@@ -115,6 +115,14 @@ def test_an_answer_that_took_too_long_comes_back_marked_with_the_reason(start_ap
     assert cut_short(replayed(app, thread)) == [{"turn": 1, "reason": "RUN_TIMEOUT"}]
 
 
+def test_a_run_that_was_refused_before_it_began_cuts_nothing_short(app_instances, thread):
+    first, second = app_instances
+    first.run(resumed(thread, interrupt_of(first.say(thread, "refund order 42 for 80")), True))
+    late = second.run(resumed(thread, "adk-of-long-ago", True))
+    assert types_of(late) == ["RUN_ERROR"], "an error is all that may come before RUN_STARTED"
+    assert cut_short(replayed(first, thread)) == []
+
+
 def test_the_sessions_are_whole_after_all_this(app_database):
     """Last in the file: an answer that was kept is an event like any other."""
     done = migrate(app_database, "verify", "session-state")
