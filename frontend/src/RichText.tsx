@@ -42,11 +42,11 @@ function Code({ children }: { children?: ReactNode }) {
   const block = useRef<HTMLPreElement>(null);
   return (
     <div className="code">
+      <Copy what="the code" text={() => (block.current?.textContent ?? "").replace(/\n$/, "")} />
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable with the keyboard */}
       <pre ref={block} tabIndex={0}>
         {children}
       </pre>
-      <Copy what="the code" text={() => (block.current?.textContent ?? "").replace(/\n$/, "")} />
     </div>
   );
 }

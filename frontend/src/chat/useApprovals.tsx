@@ -29,11 +29,19 @@ export function useApprovals(answered: () => void) {
           const hear = () => {
             heard = true;
           };
-          const watch = agent.subscribe({ onToolCallResultEvent: hear, onTextMessageStartEvent: hear });
+          let finished = false;
+          const watch = agent.subscribe({
+            onToolCallResultEvent: hear,
+            onTextMessageStartEvent: hear,
+            onRunFinishedEvent: () => {
+              finished = true;
+            },
+          });
           void copilotkit
             .runAgent({ agent, resume })
-            // nothing came of it: the question was answered in another window, so see what came of that
-            .then(() => (heard ? undefined : copilotkit.connectAgent({ agent })))
+            // nothing came of it: the question was answered in another window, so see what came of that. A run that
+            // failed is the link's business
+            .then(() => (finished && !heard ? copilotkit.connectAgent({ agent }) : undefined))
             .finally(() => watch.unsubscribe());
         }}
       />
