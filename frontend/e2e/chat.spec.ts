@@ -91,6 +91,7 @@ test("stops an answer and takes the next question", async ({ desk, page }) => {
   await expect(desk.conversation).not.toContainText("Rule 40 ");
   const stopped = desk.turns.first().getByText("Stopped. This answer is not complete.");
   await expect(stopped).toBeVisible();
+  await page.screenshot({ path: "build/screens/stopped.png" });
   await desk.say("order 42");
   await expect(desk.conversation).toContainText("Order 42:");
   await desk.settled();

@@ -8,6 +8,7 @@ test("a paste that is too long is kept, and its length is said", async ({ desk, 
   await expect(length).toHaveText("499 characters over the limit of 8,000. Shorten it to send it.");
   await expect(page.getByTestId("notice")).toContainText("499 characters over the limit");
   await expect(page.getByRole("button", { name: "Send" })).toBeDisabled();
+  await page.screenshot({ path: "build/screens/too-long.png" });
   await page.reload();
   expect((await desk.field.inputValue()).length).toBe(8500);
   await desk.field.fill("order 42");
@@ -62,6 +63,7 @@ test("a long conversation goes on, warns before its limit, and hands words over 
   await expect(page.locator(".room")).toContainText("This conversation has reached its limit.");
   await desk.field.fill("order 42");
   await expect(page.getByRole("button", { name: "Send" })).toBeDisabled();
+  await page.screenshot({ path: "build/screens/limit-reached.png" });
   await page.getByRole("button", { name: "Take these words to a new conversation" }).click();
   await expect(page).toHaveURL(/\/$/);
   await expect(desk.field).toHaveValue("order 42");
@@ -81,6 +83,7 @@ for (const [name, path] of [
     await expect(heading).toBeFocused();
     await expect(page.getByRole("heading", { name: "How may I help?" })).toHaveCount(0);
     await expect(desk.field).toHaveCount(0);
+    await page.screenshot({ path: "build/screens/not-found.png" });
     await page.getByRole("button", { name: "Start a new conversation" }).click();
     await expect(page).toHaveURL(/\/$/);
     await expect(desk.field).toBeFocused();

@@ -75,9 +75,7 @@ export function App() {
       <ThreadList list={list} current={thread} begin={begin} />
       <main id="conversation" tabIndex={-1}>
         {namesNoThread(path) ? (
-          <div className="sheet">
-            <NotFound begin={() => begin()} />
-          </div>
+          <NotFound begin={() => begin()} />
         ) : (
           <CopilotKit
             key={`${epoch} ${thread}`} // each has an agent of its own: one that waits for approval connects to no other

@@ -75,7 +75,7 @@ export function Composer({ draft, setDraft, send, stop, waitFor, field }: Compos
       )}
       <p className="under">
         <span id={hint} className="hint" data-waits={waitFor !== null}>
-          {waitFor ?? "Enter sends, Shift+Enter starts a new line"}
+          {waitFor ?? (tooLong ? "" : "Enter sends, Shift+Enter starts a new line")}
         </span>
         {length && (
           <span id={size} className="length" data-over={tooLong}>

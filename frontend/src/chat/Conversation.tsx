@@ -112,15 +112,7 @@ export function Conversation(props: ConversationProps) {
   const empty = turns.length === 0;
   const opening = isConnecting && addressed;
   if (empty && addressed && !opening && !told && !mine && !link.fault) {
-    return (
-      <div className="conversation" data-running={false}>
-        <div className="scroll">
-          <div className="sheet">
-            <NotFound begin={() => begin()} />
-          </div>
-        </div>
-      </div>
-    );
+    return <NotFound begin={() => begin()} />;
   }
   const connected = Boolean(onSubmitMessage) && !isConnecting;
   const waitFor = waitingFor(Boolean(approvals.element), answering, connected, room === 0);
