@@ -13,6 +13,7 @@ from typing import Any
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.core.errors import CloudError
 from agui_operator.gcp.transport.clients import Cloud, path_part
+from agui_operator.gcp.transport.rest import RestRequest
 
 PRESENT, MISSING = "Present", "Missing"
 Resource = dict[str, str]  # kind, name, state
@@ -43,25 +44,27 @@ def _database(cloud: Cloud, project: str, instance: str, databases: tuple[str, .
     name = f"projects/{project}/instances/{instance}"
     looks: list[Awaitable[Resource]] = [_row("SqlInstance", name, _instance(cloud, project, path))]
     for database in databases:
-        read = cloud.rest("sqladmin.databases.get", f"{path}/databases/{path_part(database)}", project=project)
+        read = cloud.rest(
+            RestRequest("sqladmin.databases.get", f"{path}/databases/{path_part(database)}", project=project)
+        )
         looks.append(_row("SqlDatabase", f"{name}/databases/{database}", read))
     return looks
 
 
 async def _instance(cloud: Cloud, project: str, path: str) -> str:
-    found = await cloud.rest("sqladmin.instances.get", path, project=project)
+    found = await cloud.rest(RestRequest("sqladmin.instances.get", path, project=project))
     state = str(found.get("state", ""))
     return PRESENT if state in ("RUNNABLE", "MAINTENANCE", "PENDING_CREATE") else state.capitalize()
 
 
 def _bucket(cloud: Cloud, bucket: str) -> Awaitable[Resource]:
     path = f"/storage/v1/b/{path_part(bucket)}?fields=name"
-    return _row("Bucket", bucket, cloud.rest("storage.buckets.get", path, project=bucket))
+    return _row("Bucket", bucket, cloud.rest(RestRequest("storage.buckets.get", path, project=bucket)))
 
 
 def _compute(cloud: Cloud, project: str, kind: str, collection: str, name: str) -> Awaitable[Resource]:
     path = f"/compute/v1/projects/{project}/global/{collection}/{name}"
-    read = cloud.rest(f"compute.{collection}.get", path, project=project)
+    read = cloud.rest(RestRequest(f"compute.{collection}.get", path, project=project))
     return _row(kind, f"projects/{project}/global/{collection}/{name}", read)
 
 

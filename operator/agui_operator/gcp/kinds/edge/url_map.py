@@ -23,6 +23,7 @@ from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
 from agui_operator.gcp.transport.paging import rest_pages
+from agui_operator.gcp.transport.rest import RestRequest
 
 Json = dict[str, Any]
 # Files that browsers ask for at the root; everything else that is neither API nor asset is a page of the application.
@@ -207,7 +208,7 @@ async def _patched(cloud: Cloud, names: Names, path: str, look: Callable[[], Awa
             return Outcome()
         try:
             operation = await cloud.rest(
-                "compute.urlMaps.patch", path, project=names.project, verb="PATCH", body=body, write=True
+                RestRequest("compute.urlMaps.patch", path, project=names.project, verb="PATCH", body=body, write=True)
             )
         except CloudError as error:
             if error.code != 412 or attempt == _TRIES:
@@ -239,7 +240,7 @@ def _owner_of(matcher: Json) -> str:
 
 
 async def _get(cloud: Cloud, names: Names, path: str) -> UrlMap:
-    return _parsed(await cloud.rest("compute.urlMaps.get", path, project=names.project))
+    return _parsed(await cloud.rest(RestRequest("compute.urlMaps.get", path, project=names.project)))
 
 
 def _parsed(body: Json) -> UrlMap:

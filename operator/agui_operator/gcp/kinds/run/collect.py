@@ -15,9 +15,9 @@ from typing import Any
 from agui_operator.core.errors import CloudError
 from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
 from agui_operator.core.retention import Made
-from agui_operator.gcp.kinds.run.views import short
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.paging import pages
+from agui_operator.gcp.transport.run_views import short
 
 _PAGE = 500
 

@@ -14,12 +14,12 @@ from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
 from agui_operator.core.snapshot import ServiceView
 from agui_operator.core.traffic import Target, same_split
 from agui_operator.gcp.kinds.run import containers
-from agui_operator.gcp.kinds.run.views import BY_LATEST, BY_REVISION, LATEST
-from agui_operator.gcp.kinds.run.views import service_view as view_of
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
 from agui_operator.gcp.transport.paging import pages
+from agui_operator.gcp.transport.run_views import BY_LATEST, BY_REVISION, LATEST
+from agui_operator.gcp.transport.run_views import service_view as view_of
 
 __all__ = ["apply", "desired", "observe", "owned", "view_of"]
 

@@ -13,6 +13,7 @@ from agui_operator.core.snapshot import BackupView
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
+from agui_operator.gcp.transport.rest import RestRequest
 
 _ENDED = {"SUCCESSFUL": True, "FAILED": False, "SKIPPED": False, "OVERDUE": False, "DELETION_PENDING": False}
 _START_SECONDS = 60.0
@@ -21,7 +22,9 @@ _START_SECONDS = 60.0
 async def observe(cloud: Cloud, names: Names, instance: str, description: str) -> BackupView | None:
     """The newest backup with this description. One call, which lists the newest hundred backups of the instance."""
     path = _path(names, instance)
-    page = await cloud.rest("sqladmin.backupRuns.list", f"{path}?maxResults=100", **_where(names, instance))
+    page = await cloud.rest(
+        RestRequest("sqladmin.backupRuns.list", f"{path}?maxResults=100", **_where(names, instance))
+    )
     found = [run for run in page.get("items") or () if run.get("description") == description]
     return view_of(max(found, key=_age)) if found else None
 
@@ -29,13 +32,15 @@ async def observe(cloud: Cloud, names: Names, instance: str, description: str) -
 async def apply(cloud: Cloud, names: Names, action: BackupTaken) -> Outcome:
     """Starts a backup. Raises CloudError; 409 (another operation runs on the instance) passes by itself."""
     operation = await cloud.rest(
-        "sqladmin.backupRuns.insert",
-        _path(names, action.instance),
-        verb="POST",
-        body={"description": action.description},
-        write=True,
-        timeout=_START_SECONDS,
-        **_where(names, action.instance),
+        RestRequest(
+            "sqladmin.backupRuns.insert",
+            _path(names, action.instance),
+            verb="POST",
+            body={"description": action.description},
+            write=True,
+            timeout=_START_SECONDS,
+            **_where(names, action.instance),
+        )
     )
     result = operations.sql_result(operation)
     if result.error is not None:

@@ -23,14 +23,15 @@ from agui_operator.gcp.kinds.storage.bundle import (
     POOL,
     TIDYING,
     BundleContents,
+    BundleLimits,
     BundleRefused,
-    Limits,
     check_runtime_url,
     read_bundle,
 )
 from agui_operator.gcp.kinds.storage.objects import Listed, Upload
 from agui_operator.gcp.transport.clients import Cloud, path_part
 from agui_operator.gcp.transport.outcome import Outcome
+from agui_operator.gcp.transport.rest import RestRequest
 
 if TYPE_CHECKING:
     import aiohttp
@@ -143,9 +144,9 @@ def _check_not_tidied(pool: Mapping[str, Listed], now: datetime) -> None:
         raise CloudError(503, "old files are being deleted from the bucket; this waits for the end", retry_after=2.0)
 
 
-async def _download(cloud: Cloud, bundle: Bundle, limits: Limits | None = None) -> bytes:
+async def _download(cloud: Cloud, bundle: Bundle, limits: BundleLimits | None = None) -> bytes:
     """The bundle's bytes; refused while they stream in when they are too many, and when the digest is another one."""
-    most = (limits or Limits()).packed
+    most = (limits or BundleLimits()).packed
     where = f"gs://{bundle.bucket}/{bundle.object}"
 
     async def read(response: aiohttp.ClientResponse) -> bytes:
@@ -166,14 +167,16 @@ async def _download(cloud: Cloud, bundle: Bundle, limits: Limits | None = None) 
     path = f"/storage/v1/b/{path_part(bundle.bucket)}/o/{path_part(bundle.object)}?alt=media"
     try:
         data: bytes = await cloud.rest(
-            "storage.objects.get",
-            path,
-            project=bundle.bucket,
-            resource=where,
-            timeout=_DOWNLOAD_SECONDS,
-            read=read,
-            headers={"Accept-Encoding": "gzip"},  # the stored bytes: the digest is theirs
-            auto_decompress=False,
+            RestRequest(
+                "storage.objects.get",
+                path,
+                project=bundle.bucket,
+                resource=where,
+                timeout=_DOWNLOAD_SECONDS,
+                read=read,
+                headers={"Accept-Encoding": "gzip"},  # the stored bytes: the digest is theirs
+                auto_decompress=False,
+            )
         )
     except CloudError as error:
         if error.code == 404:
