@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
-from agui_operator.core.errors import CloudError
+from agui_operator.core.errors import CloudError, Fault, backoff, classify
 from agui_operator.core.provisioning.graph import Graph, GraphInvalid, Node, observable
 from agui_operator.core.provisioning.plan import (
     Have,
@@ -39,10 +39,13 @@ _PENDING_PAUSE = 2.0  # until somebody else's operation is looked at again
 
 
 class Provisioner:
-    """Looks at, applies and deletes graphs. `timeout` in seconds of one run."""
+    """Looks at, applies and deletes graphs. `attempts` of a round of writes that end with a transient fault; `timeout`
+    in seconds of one run."""
 
-    def __init__(self, cloud: Cloud, kinds: Mapping[str, Kind[Any]] = KINDS, timeout: float = 1800.0) -> None:
-        self._cloud, self._kinds, self._timeout = cloud, kinds, timeout
+    def __init__(
+        self, cloud: Cloud, kinds: Mapping[str, Kind[Any]] = KINDS, *, attempts: int = 5, timeout: float = 1800.0
+    ) -> None:
+        self._cloud, self._kinds, self._attempts, self._timeout = cloud, kinds, attempts, timeout
 
     async def look(self, graph: Graph) -> Have:
         """Every node; those that do not depend on each other at the same time. A node that can't be read because of
@@ -59,17 +62,26 @@ class Provisioner:
         return await self._run(graph, backwards=True)
 
     async def _run(self, graph: Graph, *, backwards: bool) -> Have:
+        failures = 0
         async with asyncio.timeout(self._timeout):
             while True:
                 views = await self._views(graph)
                 have = {name: _observed(found) for name, found in views.items()}
                 actions: Sequence[ResourceAction] = plan_deletion(graph, have) if backwards else plan(graph, have)
-                if actions:
-                    await self._write(graph, actions, views)
-                elif any(_is_awaited(graph, seen) for seen in have.values()):
+                if not actions:
+                    if not any(_is_awaited(graph, seen) for seen in have.values()):
+                        return have
                     await asyncio.sleep(_PENDING_PAUSE)
-                else:
-                    return have
+                    continue
+                try:
+                    await self._write(graph, actions, views)
+                    failures = 0
+                except CloudError as error:
+                    failures += 1
+                    if failures >= self._attempts or classify(error) is not Fault.TRANSIENT:
+                        raise
+                    logger.info("retried automatically: %s", error)
+                    await asyncio.sleep(backoff(failures, Fault.TRANSIENT))
 
     async def _views(self, graph: Graph) -> dict[str, tuple[View, Observed] | None]:
         found: dict[str, tuple[View, Observed] | None] = {}
