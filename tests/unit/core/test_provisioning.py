@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agui_operator.api.environment import Management
+from agui_operator.api.parse import parse_environment
 from agui_operator.core.errors import Fault, classify
 from agui_operator.core.provisioning.graph import Graph, GraphInvalid, Node, Ref, Site, observable, references, resolved
 from agui_operator.core.provisioning.plan import (
@@ -22,6 +23,13 @@ from agui_operator.core.provisioning.plan import (
     kept,
     plan,
     plan_deletion,
+)
+from agui_operator.core.provisioning.resources import (
+    NewEnvironment,
+    document,
+    new_graph,
+    observed_graph,
+    observed_nodes,
 )
 from agui_operator.core.provisioning.status import RowState, rows, summarize
 
@@ -229,3 +237,54 @@ def test_the_summary_is_that_of_the_worst_row(
     summary = summarize(rows(graph(*nodes), have))
     assert (summary.ready, summary.reason) == (ready, reason)
     assert message in summary.message
+
+
+# --- environments ----------------------------------------------------------------------------------------------------
+
+NEW = NewEnvironment("prod", "shop", "acme", "us-central1", "app.acme.example", "shop-web")
+MINIMAL = {"projectId": "acme-prod", "region": "us-central1"}
+
+
+def test_a_new_environment_is_a_graph_whose_edge_stands_on_its_data() -> None:
+    graph = new_graph(NEW)
+    order = [node.id for node in graph.nodes]
+    for first, then in [
+        ("database", "app-user"),
+        ("password", "app-user"),
+        ("assets", "backend-bucket"),
+        ("endpoint-group", "backend-service"),
+        ("url-map", "proxy"),
+        ("proxy", "forwarding-rule"),
+    ]:
+        assert order.index(first) < order.index(then)
+    assert graph.site == Site("acme", "us-central1", "shop-prod")
+    data = {"database", "app-database", "app-user", "password", "assets", "artifacts"}
+    assert {node.id for node in graph.nodes if node.retain} == data
+    assert {node.management for node in graph.nodes} == {Management.MANAGED}
+
+
+def test_the_owner_of_a_new_environment_fits_a_label() -> None:
+    assert len(replace(NEW, name="x" * 60, namespace="y" * 60).site.owner) <= 63
+
+
+def test_the_document_of_a_new_environment_is_valid_and_names_what_the_graph_creates() -> None:
+    spec = document(NEW, {"channel": {"name": "projects/acme/notificationChannels/1"}})["spec"]
+    parsed = parse_environment({**spec, "projectId": "acme-prod"})
+    named = {(node.kind, node.desired["name"]) for node in observed_nodes(parsed)}
+    created = {(node.kind, node.desired["name"]) for node in new_graph(NEW).nodes}
+    assert named <= created
+    assert {node.management for node in observed_graph(parsed).nodes} == {Management.OBSERVED}
+    assert [node.kind for node in observed_nodes(parsed)] == [
+        *("SqlInstance", "SqlDatabase", "Bucket", "Bucket", "UrlMap", "BackendBucket", "BackendService"),
+        *("Secret", "NotificationChannel"),
+    ]
+
+
+def test_an_environment_that_names_nothing_is_an_empty_graph() -> None:
+    assert observed_graph(parse_environment(MINIMAL)).nodes == ()
+
+
+def test_what_is_named_twice_is_one_node() -> None:
+    bucket = {"bucket": "acme-files"}
+    spec = {**MINIMAL, "storage": {"assets": bucket, "artifacts": bucket}}
+    assert [node.id for node in observed_graph(parse_environment(spec)).nodes] == ["Bucket/acme-files"]

@@ -16,16 +16,20 @@ _OWNER_LENGTH = 63  # of a label's value
 
 def observed_graph(spec: AgUiEnvironmentSpec) -> Graph:
     """Everything that a specification names, to be looked at only."""
-    site = Site(spec.project_id, spec.region, owner="")
-    return Graph(site, tuple(_named(spec)))
+    return Graph(Site(spec.project_id, spec.region, owner=""), observed_nodes(spec))
+
+
+def observed_nodes(spec: AgUiEnvironmentSpec) -> tuple[Node, ...]:
+    """The same, in the order of the specification; what is named twice is one node."""
+    return tuple({node.id: node for node in _named(spec)}.values())
 
 
 def _named(spec: AgUiEnvironmentSpec) -> Iterator[Node]:
     if spec.database is not None:
         yield from _database(spec.database)
     if spec.storage is not None:
-        buckets = (spec.storage.assets.bucket, spec.storage.artifacts.bucket)
-        yield from (_observed("Bucket", bucket) for bucket in dict.fromkeys(buckets))
+        yield _observed("Bucket", spec.storage.assets.bucket)
+        yield _observed("Bucket", spec.storage.artifacts.bucket)
     if spec.edge is not None:
         yield from _edge(spec.edge)
     yield from (_observed("Secret", secret.name) for secret in spec.secrets)
