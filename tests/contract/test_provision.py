@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import os
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 
 from agui_operator.api.environment import AgUiEnvironmentSpec, Management
+from agui_operator.api.parse import parse_environment
 from agui_operator.core.errors import CloudError, NotOwned
 from agui_operator.core.provisioning.graph import Graph, GraphInvalid, Node, Site
 from agui_operator.core.provisioning.plan import plan, plan_deletion
@@ -95,8 +101,6 @@ async def test_the_graph_creates_what_localgcp_init_creates(cloud: Cloud, fresh_
     asked = Plan("prod", "shop", "shop-web")
     theirs = await asyncio.to_thread(create_environment, fresh_cloud.endpoint, asked)
     assert by_graph == await asyncio.to_thread(resources, fresh_cloud)
-
-    import yaml
 
     expected = yaml.safe_load(theirs)
     for either in (printed, expected):
@@ -241,3 +245,29 @@ async def test_a_refused_look_ends_the_run(cloud: Cloud, fresh_cloud: LocalCloud
     with pytest.raises(CloudError, match="not you"):
         await Provisioner(cloud).apply(new_graph(wanted(fresh_cloud)))
     assert fresh_cloud.effects(since) == []
+
+
+def init(cloud: LocalCloud, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "agui_operator", "init", "--project", "demo", "--region", "us-central1"]
+    env = {**os.environ, "AGUI_GCP_ENDPOINT": cloud.endpoint}
+    return subprocess.run([*command, *words], env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_command_prints_an_environment_that_the_operator_accepts(fresh_cloud: LocalCloud) -> None:
+    words = ("--domain", fresh_cloud.edge, "--environment", "prod", "--namespace", "shop", "--service", "shop-web")
+    done = init(fresh_cloud, *words)
+    assert done.returncode == 0, done.stderr
+    printed = yaml.safe_load(done.stdout)
+    assert printed["metadata"] == {"name": "prod", "namespace": "shop"}
+    assert parse_environment(printed["spec"]).edge is not None
+    password = fresh_cloud.call("/v1/projects/demo/secrets/concierge-db/versions/latest:access")["payload"]["data"]
+    for text in (done.stdout, done.stderr, (fresh_cloud.state_dir / "ledger.jsonl").read_text()):
+        assert base64.b64decode(password).decode() not in text
+
+
+def test_the_command_says_what_it_cannot_create(fresh_cloud: LocalCloud) -> None:
+    fresh_cloud.call("/storage/v1/b?project=demo", "POST", {"name": "demo-artifacts", "location": "US-CENTRAL1"})
+    done = init(fresh_cloud, "--domain", "app.acme.example")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Bucket artifacts carries no owner; delete it, or set management to Observed" in done.stderr
+    assert "Traceback" not in done.stderr
