@@ -13,6 +13,7 @@ from agui_operator.core.snapshot import BackupView
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
+from agui_operator.gcp.transport.paging import rest_pages
 from agui_operator.gcp.transport.rest import RestRequest
 
 _ENDED = {"SUCCESSFUL": True, "FAILED": False, "SKIPPED": False, "OVERDUE": False, "DELETION_PENDING": False}
@@ -27,6 +28,16 @@ async def observe(cloud: Cloud, names: Names, instance: str, description: str) -
     )
     found = [run for run in page.get("items") or () if run.get("description") == description]
     return view_of(max(found, key=_age)) if found else None
+
+
+async def owned(cloud: Cloud, names: Names, instance: str) -> list[BackupView]:
+    """Every backup of the instance that the deployment's releases took. Raises CloudError."""
+    path = f"{_path(names, instance)}?maxResults=500"
+    found: list[BackupView] = []
+    async for page in rest_pages(cloud, "sqladmin.backupRuns.list", path, project=names.project):
+        runs = page.get("items") or ()
+        found += [view_of(r) for r in runs if str(r.get("description", "")).startswith(names.backup_description(""))]
+    return found
 
 
 async def apply(cloud: Cloud, names: Names, action: BackupTaken) -> Outcome:

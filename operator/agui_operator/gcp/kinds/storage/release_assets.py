@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 FOREVER = "public, max-age=31536000, immutable"
 NEVER = "no-cache, max-age=0, must-revalidate"
+_RELEASES = "releases/"
 _AT_ONCE = 8
 _CHUNK = 256 * 1024
 _DOWNLOAD_SECONDS = 120.0
@@ -48,7 +49,7 @@ Progress = Callable[[int, int], None]
 
 def folder(frontend: str) -> str:
     """The release's folder in the assets bucket, with a slash at its end."""
-    return f"releases/{frontend}/"
+    return f"{_RELEASES}{frontend}/"
 
 
 def claim(frontend: str, owner: str) -> Upload:
@@ -76,6 +77,13 @@ async def observe(cloud: Cloud, bucket: str, frontend: str, owner: str | None = 
     wanted = {folder(frontend) + ENTRYPOINT, folder(frontend) + MANIFEST}
     wanted |= {claim(frontend, owner).name} if owner else set()
     return wanted <= found.keys()
+
+
+async def owned(cloud: Cloud, bucket: str, owner: str) -> list[str]:
+    """Every release folder that the owner claims. One call for each 1000 objects. Raises CloudError."""
+    claimed = f"/{CLAIMS}{owner}"
+    names = sorted(await objects.list_objects(cloud, bucket, _RELEASES))
+    return [n.removeprefix(_RELEASES).removesuffix(claimed) for n in names if n.endswith(claimed)]
 
 
 async def apply(cloud: Cloud, action: AssetsPublished, owner: str, progress: Progress | None = None) -> Outcome:
