@@ -36,8 +36,7 @@ from agui_operator.core.errors import CloudError, NotOwned, UserError
 from agui_operator.core.names import Names
 from agui_operator.core.release import frontend_id
 from agui_operator.core.traffic import Target
-from agui_operator.gcp import resolve
-from agui_operator.gcp.kinds import presence as standing
+from agui_operator.engine.environment import presence
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.monitoring import alert_policy, timeseries
 from agui_operator.gcp.kinds.run import service as run_service
@@ -45,6 +44,7 @@ from agui_operator.gcp.kinds.run.inventory import Inventory
 from agui_operator.gcp.kinds.sql import backup as sql_backup
 from agui_operator.gcp.kinds.storage import release_assets
 from agui_operator.gcp.kinds.storage.bundle import BundleRefused
+from agui_operator.gcp.pinning import resolve
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.outcome import Outcome
@@ -495,7 +495,7 @@ async def test_what_an_environment_names_is_looked_at(cloud: Cloud, balancer: Lo
         "secrets": [{"name": "db"}, {"name": "gone"}],
         "observability": {"channels": [{"name": "oncall", "resource": "projects/demo/notificationChannels/1"}]},
     }
-    rows = await standing.observe(cloud, AgUiEnvironmentSpec.model_validate(body))
+    rows = await presence.observe(cloud, AgUiEnvironmentSpec.model_validate(body))
     states = [(row["kind"], row["state"]) for row in rows]
     assert states == [
         ("SqlInstance", "Missing"),

@@ -25,7 +25,6 @@ from agui_operator.core.snapshot import AlertView, CheckResult, Finding, JobView
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.cache import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, ObjectCache
-from agui_operator.gcp import resolve
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.monitoring import alert_policy, timeseries
 from agui_operator.gcp.kinds.run import job as run_job
@@ -33,6 +32,7 @@ from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.run.inventory import Inventory
 from agui_operator.gcp.kinds.sql import backup as sql_backup
 from agui_operator.gcp.kinds.storage import release_assets
+from agui_operator.gcp.pinning import resolve
 from agui_operator.gcp.transport.clients import Cloud
 
 logger = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from agui_operator.core.names import Names
 from agui_operator.core.release import fingerprint_of, make_release
 from agui_operator.core.snapshot import Snapshot
 from agui_operator.engine.deployment.reconcile import plan_of
-from agui_operator.gcp import resolve
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.storage import release_assets
+from agui_operator.gcp.pinning import resolve
 from agui_operator.gcp.transport.clients import Cloud
 
 

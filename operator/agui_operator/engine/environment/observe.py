@@ -15,7 +15,7 @@ from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.core.errors import CloudError, Fault, classify
 from agui_operator.core.merge import merge_patch
 from agui_operator.engine.cluster.kube import GROUP_VERSION, Kube, KubeError
-from agui_operator.gcp.kinds import presence as presence
+from agui_operator.engine.environment import presence
 from agui_operator.gcp.transport.clients import Cloud
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Deletes release folders and pool files that no release of any deployment needs any more.
+"""Garbage collection of release folders and pool files that no release of any deployment needs.
 
 What may go is decided in core/retention.py. Two writers are kept apart by order: a publication leaves its claim and
 then lists the pool; whoever tidies creates a marker in the pool and then lists the claims. One of the two sees the
@@ -26,8 +26,8 @@ from agui_operator.gcp.transport.clients import Cloud
 
 logger = logging.getLogger(__name__)
 _RELEASES = "releases/"
-_MOST = 200  # deletions in one go
-_SECONDS = 30.0  # of one go: far less than a marker is believed
+_MOST = 200  # deletions in one run
+_SECONDS = 30.0  # of one run: far less than a marker is believed
 
 
 @dataclass(slots=True)
@@ -76,19 +76,23 @@ async def observe(cloud: Cloud, bucket: str) -> list[Folder]:
     return folders_of(await objects.list_objects(cloud, bucket, _RELEASES))
 
 
+@dataclass(frozen=True, slots=True)
+class Unneeded:
+    """What the owner needs no more, by release folder since when; it is deleted `window` later."""
+
+    owner: str
+    since: Mapping[str, datetime]
+    now: datetime
+    window: timedelta
+
+
 async def collect(
-    cloud: Cloud,
-    bucket: str,
-    owner: str,
-    kept: Callable[[], Kept | None],
-    since: Mapping[str, datetime],
-    now: datetime,
-    window: timedelta,
-    manifests: Manifests,
+    cloud: Cloud, bucket: str, unneeded: Unneeded, kept: Callable[[], Kept | None], manifests: Manifests
 ) -> int:
-    """Deletes what is due; returns how many objects went. `kept` is asked before each deletion, and None ends the go: a
-    release is on its way. Raises CloudError."""
+    """Deletes what is due; returns how many objects were deleted. `kept` is called before each deletion; None, because
+    a rollout started, ends the run. Raises CloudError."""
     count = 0
+    owner, since, now, window = unneeded.owner, unneeded.since, unneeded.now, unneeded.window
     async with _marked(cloud, bucket, now) as alone:
         wanted = kept()
         if not alone or wanted is None:
@@ -103,10 +107,10 @@ async def collect(
             if current is None or not current.frontends.isdisjoint(going) or time.monotonic() > ends:
                 break
             if not await objects.delete(cloud, bucket, stored.name, stored.generation):
-                break  # somebody else is at work here; the next go looks again
+                break  # somebody else is at work here; the next run looks again
             count += 1
     if count:
-        logger.info("%d objects of releases that nobody needs deleted from gs://%s", count, bucket)
+        logger.info("deleted %d objects of unneeded releases from gs://%s", count, bucket)
     return count
 
 

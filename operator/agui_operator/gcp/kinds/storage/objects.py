@@ -16,6 +16,7 @@ from typing import Any
 
 from agui_operator.core.errors import CloudError
 from agui_operator.gcp.transport.clients import Cloud, path_part
+from agui_operator.gcp.transport.rest import RestRequest
 
 MARK: Mapping[str, str] = {"agui-operator": "release"}  # custom metadata of what was published: nothing else is deleted
 _UPLOAD_SECONDS = 60.0
@@ -58,7 +59,7 @@ async def list_objects(cloud: Cloud, bucket: str, prefix: str) -> dict[str, List
         query = f"?prefix={path_part(prefix)}&maxResults=1000&fields={_FIELDS}"
         query += f"&pageToken={path_part(token)}" if token else ""
         resource = f"gs://{bucket}/{prefix}"
-        page = await cloud.rest("storage.objects.list", path + query, project=bucket, resource=resource)
+        page = await cloud.rest(RestRequest("storage.objects.list", path + query, project=bucket, resource=resource))
         found |= {item["name"]: _listed(item) for item in page.get("items") or ()}
         token = str(page.get("nextPageToken") or "")
         if not token:
@@ -89,15 +90,17 @@ async def create(cloud: Cloud, bucket: str, upload: Upload) -> str | None:
     resource = f"gs://{bucket}/{upload.name}"
     try:
         made = await cloud.rest(
-            "storage.objects.insert",
-            path + "?uploadType=multipart&ifGenerationMatch=0&fields=name,md5Hash,generation",
-            project=bucket,
-            resource=resource,
-            verb="POST",
-            data=body,
-            headers={"Content-Type": f"multipart/related; boundary={boundary}"},
-            write=True,
-            timeout=_UPLOAD_SECONDS,
+            RestRequest(
+                "storage.objects.insert",
+                path + "?uploadType=multipart&ifGenerationMatch=0&fields=name,md5Hash,generation",
+                project=bucket,
+                resource=resource,
+                verb="POST",
+                data=body,
+                headers={"Content-Type": f"multipart/related; boundary={boundary}"},
+                write=True,
+                timeout=_UPLOAD_SECONDS,
+            )
         )
     except CloudError as error:
         if error.code != 412:
@@ -113,7 +116,14 @@ async def delete(cloud: Cloud, bucket: str, name: str, generation: str) -> bool:
     path = f"/storage/v1/b/{path_part(bucket)}/o/{path_part(name)}?ifGenerationMatch={generation}"
     try:
         await cloud.rest(
-            "storage.objects.delete", path, project=bucket, resource=f"gs://{bucket}/{name}", verb="DELETE", write=True
+            RestRequest(
+                "storage.objects.delete",
+                path,
+                project=bucket,
+                resource=f"gs://{bucket}/{name}",
+                verb="DELETE",
+                write=True,
+            )
         )
     except CloudError as error:
         if error.code not in (404, 412):
@@ -131,7 +141,7 @@ async def read(cloud: Cloud, bucket: str, name: str) -> bytes:
 
     path = f"/storage/v1/b/{path_part(bucket)}/o/{path_part(name)}?alt=media"
     data: bytes = await cloud.rest(
-        "storage.objects.get", path, project=bucket, resource=f"gs://{bucket}/{name}", read=whole
+        RestRequest("storage.objects.get", path, project=bucket, resource=f"gs://{bucket}/{name}", read=whole)
     )
     return data
 

@@ -24,20 +24,22 @@ from agui_operator.gcp.kinds.storage.bundle import (
     POOL,
     TIDYING,
     BundleContents,
+    BundleLimits,
     BundleRefused,
-    Limits,
     check_runtime_url,
     read_bundle,
 )
 from agui_operator.gcp.kinds.storage.objects import Listed, Upload
 from agui_operator.gcp.transport.clients import Cloud, path_part
 from agui_operator.gcp.transport.outcome import Outcome
+from agui_operator.gcp.transport.rest import RestRequest
 
 if TYPE_CHECKING:
     import aiohttp
 
 FOREVER = "public, max-age=31536000, immutable"
 NEVER = "no-cache, max-age=0, must-revalidate"
+_RELEASES = "releases/"
 _AT_ONCE = 8
 _CHUNK = 256 * 1024
 _DOWNLOAD_SECONDS = 120.0
@@ -48,7 +50,7 @@ Progress = Callable[[int, int], None]
 
 def folder(frontend: str) -> str:
     """The release's folder in the assets bucket, with a slash at its end."""
-    return f"releases/{frontend}/"
+    return f"{_RELEASES}{frontend}/"
 
 
 def claim(frontend: str, owner: str) -> Upload:
@@ -76,6 +78,13 @@ async def observe(cloud: Cloud, bucket: str, frontend: str, owner: str | None = 
     wanted = {folder(frontend) + ENTRYPOINT, folder(frontend) + MANIFEST}
     wanted |= {claim(frontend, owner).name} if owner else set()
     return wanted <= found.keys()
+
+
+async def owned(cloud: Cloud, bucket: str, owner: str) -> list[str]:
+    """Every release folder that the owner claims. One call for each 1000 objects. Raises CloudError."""
+    claimed = f"/{CLAIMS}{owner}"
+    names = sorted(await objects.list_objects(cloud, bucket, _RELEASES))
+    return [n.removeprefix(_RELEASES).removesuffix(claimed) for n in names if n.endswith(claimed)]
 
 
 async def apply(cloud: Cloud, action: AssetsPublished, owner: str, progress: Progress | None = None) -> Outcome:
@@ -144,9 +153,9 @@ def _check_not_tidied(pool: Mapping[str, Listed], now: datetime) -> None:
         raise CloudError(503, "old files are being deleted from the bucket; this waits for the end", retry_after=2.0)
 
 
-async def _download(cloud: Cloud, bundle: Bundle, limits: Limits | None = None) -> bytes:
+async def _download(cloud: Cloud, bundle: Bundle, limits: BundleLimits | None = None) -> bytes:
     """The bundle's bytes; refused while they stream in when they are too many, and when the digest is another one."""
-    most = (limits or Limits()).packed
+    most = (limits or BundleLimits()).packed
     where = f"gs://{bundle.bucket}/{bundle.object}"
 
     async def read(response: aiohttp.ClientResponse) -> bytes:
@@ -167,14 +176,16 @@ async def _download(cloud: Cloud, bundle: Bundle, limits: Limits | None = None) 
     path = f"/storage/v1/b/{path_part(bundle.bucket)}/o/{path_part(bundle.object)}?alt=media"
     try:
         data: bytes = await cloud.rest(
-            "storage.objects.get",
-            path,
-            project=bundle.bucket,
-            resource=where,
-            timeout=_DOWNLOAD_SECONDS,
-            read=read,
-            headers={"Accept-Encoding": "gzip"},  # the stored bytes: the digest is theirs
-            auto_decompress=False,
+            RestRequest(
+                "storage.objects.get",
+                path,
+                project=bundle.bucket,
+                resource=where,
+                timeout=_DOWNLOAD_SECONDS,
+                read=read,
+                headers={"Accept-Encoding": "gzip"},  # the stored bytes: the digest is theirs
+                auto_decompress=False,
+            )
         )
     except CloudError as error:
         if error.code == 404:
