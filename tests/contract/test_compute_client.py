@@ -16,11 +16,11 @@ from google.auth.credentials import AnonymousCredentials
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
-from localgcp.server import Server
+from localgcp.server.server import Server
 from localgcp_thread import localgcp_thread
 
 pytestmark = pytest.mark.contract
-ROUTES = ("localgcp.services.compute",)
+ROUTES = ("localgcp.services.compute.resources",)
 GLOBAL = "https://www.googleapis.com/compute/v1/projects/demo/global"
 REGION = "https://www.googleapis.com/compute/v1/projects/demo/regions/us-central1"
 

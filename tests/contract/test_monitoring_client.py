@@ -24,13 +24,15 @@ from google.cloud.monitoring_v3.services.notification_channel_service.transports
 )
 from google.protobuf import duration_pb2
 
-from localgcp.server import Server
+from localgcp.server.server import Server
 from localgcp_thread import localgcp_thread
 
 pytestmark = pytest.mark.contract
 PROJECT = "projects/demo"
-SERVICES = tuple(
-    f"localgcp.services.monitoring:{name}" for name in ("AlertPolicies", "Metrics", "NotificationChannels")
+SERVICES = (
+    "localgcp.services.monitoring.policies:AlertPolicies",
+    "localgcp.services.monitoring.metrics:Metrics",
+    "localgcp.services.monitoring.policies:NotificationChannels",
 )
 COUNT = 'metric.type="run.googleapis.com/request_count" AND resource.type="cloud_run_revision"'
 

@@ -16,12 +16,12 @@ from google.cloud import secretmanager_v1 as sm
 from google.cloud.secretmanager_v1.services.secret_manager_service import transports
 from google.iam.v1 import policy_pb2
 
-from localgcp.errors import ApiError
-from localgcp.server import Server
+from localgcp.kit.errors import ApiError
+from localgcp.server.server import Server
 from localgcp_thread import localgcp_thread
 
 pytestmark = pytest.mark.contract
-SERVICES = ("localgcp.services.secretmanager:SecretManager",)
+SERVICES = ("localgcp.services.secretmanager.secrets:SecretManager",)
 PARENT = "projects/demo"
 AUTOMATIC: dict[str, Any] = {"replication": {"automatic": {}}}
 

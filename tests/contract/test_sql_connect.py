@@ -22,8 +22,8 @@ from cryptography import x509
 from google.cloud.sql.connector import Connector
 
 from agui_dev.authproxy.build import NoAuthProxy, build
-from localgcp.backends.sql_tls import _bind
-from localgcp.server import Server
+from localgcp.server.server import Server
+from localgcp.services.sql.tls.listeners import _bind
 from localgcp_fixture import run_local_cloud
 from localgcp_thread import localgcp_thread
 from sql_connect import (
@@ -41,7 +41,7 @@ from sql_connect import (
 )
 
 pytestmark = pytest.mark.contract
-ROUTES = ("localgcp.services.sqladmin",)
+ROUTES = ("localgcp.services.sql.instances",)
 
 
 @pytest.fixture(scope="module")
@@ -346,7 +346,7 @@ def test_parallel_clouds_with_the_same_state_path_do_not_collide(tmp_path: Path)
 def test_where_no_address_is_free_only_connectors_are_refused(
     server: Server, api: SqlApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("localgcp.backends.sql_tls._bound", lambda address: None)
+    monkeypatch.setattr("localgcp.services.sql.tls.listeners._bound", lambda address: None)
     api.create("third")
     assert api.call("/instances/third")["ipAddresses"] == [{"type": "PRIMARY", "ipAddress": "127.0.0.1"}]
     with pytest.raises(ApiRefusal, match="no free loopback address") as refused:

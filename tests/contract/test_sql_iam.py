@@ -22,12 +22,12 @@ from google.auth.transport.requests import Request
 from google.cloud.sql.connector import Connector
 
 from agui_dev.authproxy.build import NoAuthProxy, build
-from localgcp.server import Server
+from localgcp.server.server import Server
 from localgcp_thread import localgcp_thread
 from sql_connect import ANYBODY, PASSWORD, ApiRefusal, ClientKey, SqlApi, free_port, running_proxy
 
 pytestmark = pytest.mark.contract
-ROUTES = ("localgcp.services.sqladmin", "localgcp.services.metadata")
+ROUTES = ("localgcp.services.sql.instances", "localgcp.services.metadata.server")
 EMAIL, ROLE = "runtime@demo.iam.gserviceaccount.com", "runtime@demo.iam"
 OTHER_EMAIL, OTHER_ROLE = "job@demo.iam.gserviceaccount.com", "job@demo.iam"
 FLAG = {"name": "cloudsql.iam_authentication", "value": "on"}

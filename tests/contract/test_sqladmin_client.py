@@ -14,11 +14,11 @@ from google.auth.credentials import AnonymousCredentials
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
-from localgcp.server import Server
+from localgcp.server.server import Server
 from localgcp_thread import localgcp_thread
 
 pytestmark = pytest.mark.contract
-ROUTES = ("localgcp.services.sqladmin",)
+ROUTES = ("localgcp.services.sql.instances",)
 SETTINGS = {"tier": "db-f1-micro", "userLabels": {"app": "shop"}}
 
 

@@ -16,12 +16,12 @@ from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from localgcp.server import Server
-from localgcp.services.storage_store import StoredBuckets
+from localgcp.server.server import Server
+from localgcp.services.storage.store import StoredBuckets
 from localgcp_thread import localgcp_thread
 
 pytestmark = pytest.mark.contract
-ROUTES = ("localgcp.services.storage",)
+ROUTES = ("localgcp.services.storage.buckets",)
 
 
 @pytest.fixture

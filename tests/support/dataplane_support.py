@@ -12,9 +12,9 @@ from typing import Any
 
 import aiohttp
 
-from localgcp.backends.edge import Edge
-from localgcp.backends.processes import ProcessRuntime
-from localgcp.ports import Image, Probe, RevisionProcess, ServiceRoute, StoredObject, Target
+from localgcp.edge.edge import Edge
+from localgcp.kit.interfaces import Image, Probe, RevisionProcess, ServiceRoute, StoredObject, Target
+from localgcp.services.run.runtime.processes import ProcessRuntime
 
 APP = Path(__file__).with_name("dataplane_app.py")
 HOST = "shop-100000000001.us-central1.run.localhost"
@@ -58,7 +58,7 @@ class Requests:
 
 
 class MemoryBuckets:
-    """ports.Buckets over files in a folder."""
+    """interfaces.Buckets over files in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -95,7 +95,7 @@ class MemoryBuckets:
 
 
 class MemoryUrlMaps:
-    """ports.UrlMaps over dictionaries: one URL map, backends by (kind, name)."""
+    """interfaces.UrlMaps over dictionaries: one URL map, backends by (kind, name)."""
 
     def __init__(self) -> None:
         self.map: Mapping[str, Any] | None = None

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from localgcp.cloud import PARTS
-from localgcp.server import Server, listen
-from localgcp.settings import Settings
+from localgcp.kit.cloud import PARTS
+from localgcp.kit.settings import Settings
+from localgcp.server.server import Server, listen
 
 
 class Absent:
@@ -21,19 +21,22 @@ class Absent:
         return ()
 
 
+def _package(path: str) -> str:
+    """The service's package of an import path: `localgcp.services.sql` of `localgcp.services.sql.tls.listeners:x`."""
+    return ".".join(path.partition(":")[0].split(".")[:3])
+
+
 @contextlib.contextmanager
 def localgcp_thread(
     state_dir: Path, *, services: tuple[str, ...] = (), routes: tuple[str, ...] = (), **options: Any
 ) -> Iterator[Server]:
-    """A running server. Parts whose module none of `services` and `routes` names are absent, but for those that
+    """A running server. Parts whose package none of `services` and `routes` names are absent, but for those that
     `options` brings; other options are Settings."""
     known = {name: options.pop(name) for name in list(options) if name in PARTS}
-    modules = {path.partition(":")[0] for path in (*services, *routes)}
-    if "localgcp.services.sqladmin" in modules:
-        modules |= {"localgcp.backends.postgres", "localgcp.backends.sql_tls"}
-    if modules & {"localgcp.services.sqladmin", "localgcp.services.metadata"}:
-        modules.add("localgcp.backends.access_tokens")
-    absent = {name: Absent() for name, path in PARTS.items() if path.partition(":")[0] not in modules}
+    packages = {_package(path) for path in (*services, *routes)}
+    if "localgcp.services.sql" in packages:
+        packages.add("localgcp.services.metadata")
+    absent = {name: Absent() for name, path in PARTS.items() if _package(path) not in packages}
     with listen("127.0.0.1", 0) as listener:
         settings = Settings(state_dir=state_dir, port=listener.getsockname()[1], **{"lro_seconds": 0.0, **options})
         loop, holder = asyncio.new_event_loop(), []

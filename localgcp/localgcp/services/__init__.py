@@ -7,21 +7,21 @@ REST-only API is a module with `routes(cloud) -> list[RestRoute]`. Services may 
 from __future__ import annotations
 
 PROTO_SERVICES: tuple[str, ...] = (
-    "localgcp.services.run_services:Services",
-    "localgcp.services.run_revisions:Revisions",
-    "localgcp.services.run_jobs:Jobs",
-    "localgcp.services.run_executions:Executions",
-    "localgcp.services.run_executions:Tasks",
-    "localgcp.services.longrunning:LongRunning",
-    "localgcp.services.monitoring:AlertPolicies",
-    "localgcp.services.monitoring:Metrics",
-    "localgcp.services.monitoring:NotificationChannels",
-    "localgcp.services.secretmanager:SecretManager",
+    "localgcp.services.run.services:Services",
+    "localgcp.services.run.revisions:Revisions",
+    "localgcp.services.run.jobs:Jobs",
+    "localgcp.services.run.executions:Executions",
+    "localgcp.services.run.executions:Tasks",
+    "localgcp.services.longrunning.operations:LongRunning",
+    "localgcp.services.monitoring.policies:AlertPolicies",
+    "localgcp.services.monitoring.metrics:Metrics",
+    "localgcp.services.monitoring.policies:NotificationChannels",
+    "localgcp.services.secretmanager.secrets:SecretManager",
 )
 REST_SERVICES: tuple[str, ...] = (
-    "localgcp.services.registry",
-    "localgcp.services.storage",
-    "localgcp.services.compute",
-    "localgcp.services.sqladmin",
-    "localgcp.services.metadata",
+    "localgcp.services.registry.manifests",
+    "localgcp.services.storage.buckets",
+    "localgcp.services.compute.resources",
+    "localgcp.services.sql.instances",
+    "localgcp.services.metadata.server",
 )

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from localgcp.fronts.table import OPERATIONS_API, http_rules, rpcs
+from localgcp.server.methods import OPERATIONS_API, http_rules, rpcs
 from localgcp.services import PROTO_SERVICES
 
 RUN = "google.cloud.run.v2."
@@ -65,4 +65,4 @@ def test_resources() -> None:
 
 
 def test_every_listed_service_is_in_a_module_of_the_package() -> None:
-    assert all(re.fullmatch(r"localgcp\.services\.\w+:\w+", path) for path in PROTO_SERVICES)
+    assert all(re.fullmatch(r"localgcp\.services\.\w+\.\w+:\w+", path) for path in PROTO_SERVICES)

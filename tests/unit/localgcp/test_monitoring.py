@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgcp.errors import ApiError
-from localgcp.services.monitoring_aggregation import Aggregation, aggregate
-from localgcp.services.monitoring_filter import parse
-from localgcp.services.monitoring_series import (
+from localgcp.kit.errors import ApiError
+from localgcp.services.monitoring.aggregation import Aggregation, aggregate
+from localgcp.services.monitoring.filter import parse
+from localgcp.services.monitoring.series import (
     LATENCY_BUCKETS,
     REQUEST_COUNT,
     REQUEST_LATENCIES,
@@ -23,7 +23,7 @@ from localgcp.services.monitoring_series import (
     Series,
     labels_of,
 )
-from localgcp.services.monitoring_values import NANOS, Buckets, Distribution, Value, merged, percentile_of
+from localgcp.services.monitoring.values import NANOS, Buckets, Distribution, Value, merged, percentile_of
 
 LABELS = {
     "metric.type": "run.googleapis.com/request_count",

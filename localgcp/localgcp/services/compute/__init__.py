@@ -1,0 +1,1 @@
+"""The Compute Engine v1 resources of a load balancer."""

@@ -1,0 +1,46 @@
+"""google.longrunning.Operations over the operations of every API. Source: google/longrunning/operations.proto"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from google.longrunning import operations_pb2
+from google.protobuf import empty_pb2
+
+from localgcp.server.methods import OPERATIONS_API
+
+if TYPE_CHECKING:
+    from localgcp.kit.call import Call
+    from localgcp.kit.cloud import Cloud
+
+_MAX_WAIT_SECONDS = 3600.0
+
+
+class LongRunning:
+    API = OPERATIONS_API
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._operations = cloud.operations
+
+    async def GetOperation(self, request: Any, call: Call) -> Any:
+        return self._operations.get(request.name).pb
+
+    async def WaitOperation(self, request: Any, call: Call) -> Any:
+        """Answers as soon as the operation is done, or with its present state when the timeout is over."""
+        timeout = request.timeout.ToTimedelta().total_seconds() if request.HasField("timeout") else _MAX_WAIT_SECONDS
+        return (await self._operations.wait(request.name, min(timeout, _MAX_WAIT_SECONDS))).pb
+
+    async def ListOperations(self, request: Any, call: Call) -> Any:
+        found = self._operations.list(f"{request.name}/operations/")
+        if request.filter in ("done=true", "done=false"):
+            found = [operation for operation in found if operation.done is (request.filter == "done=true")]
+        return operations_pb2.ListOperationsResponse(operations=[operation.pb for operation in found])
+
+    async def DeleteOperation(self, request: Any, call: Call) -> Any:
+        self._operations.delete(request.name)
+        call.effect("delete", request.name)
+        return empty_pb2.Empty()
+
+    async def CancelOperation(self, request: Any, call: Call) -> Any:
+        await self._operations.cancel(request.name)
+        return empty_pb2.Empty()

@@ -1,0 +1,1 @@
+"""The metadata server: access tokens and identity tokens."""

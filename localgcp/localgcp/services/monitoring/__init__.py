@@ -1,0 +1,1 @@
+"""Cloud Monitoring API v3."""

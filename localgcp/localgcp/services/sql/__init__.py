@@ -1,0 +1,1 @@
+"""Cloud SQL Admin API v1."""
