@@ -143,10 +143,10 @@ async def data_plane(state_dir: Path, **runtime_options: Any) -> AsyncIterator[D
     objects.mkdir()
     buckets, url_maps, requests = MemoryBuckets(objects), MemoryUrlMaps(), Requests()
     edge = Edge(runtime, lambda: buckets, lambda: url_maps, lambda: requests, grace=3.0)
-    await edge.start()
+    await edge.open()
     client = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
     try:
         yield DataPlane(runtime, edge, buckets, url_maps, requests, client)
     finally:
         await client.close()
-        await edge.stop()
+        await edge.close()

@@ -18,13 +18,13 @@ from aiohttp import hdrs, web
 
 from localgcp.edge.buckets_web import BucketWeb, Representation, respond
 from localgcp.edge.headers import edit
+from localgcp.edge.interfaces import DATA_PLANE, DataPlane
 from localgcp.edge.pages import error_page, page_not_found, reserved_path
 from localgcp.edge.proxy import Forward, Proxy
 from localgcp.edge.traffic import TrafficTable
 from localgcp.edge.urlmap import HeaderEdits, Redirect, Route, error_answer, evaluate
 from localgcp.edge.urlmap_match import Seen, as_maps, as_text
-from localgcp.kit.interfaces import Buckets, MetricSink, UrlMaps
-from localgcp.services.run.runtime.processes import ProcessRuntime
+from localgcp.kit.interfaces import BUCKETS, METRICS, URL_MAPS, Buckets, MetricSink, UrlMaps
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
@@ -43,12 +43,12 @@ _GROUP = re.compile(
 
 
 class Edge:
-    """Serves `host:port` (0: a random port, see `port`) from `start()` to `stop()`. `stop()` also ends the runtime,
+    """Serves `host:port` (0: a random port, see `port`) from `open()` to `close()`. `close()` also ends the runtime,
     so that open answers get their time before the containers go."""
 
     def __init__(
         self,
-        runtime: ProcessRuntime,
+        runtime: DataPlane,
         buckets: Callable[[], Buckets],
         url_maps: Callable[[], UrlMaps],
         metrics: Callable[[], MetricSink | None],
@@ -67,7 +67,7 @@ class Edge:
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
 
-    async def start(self) -> None:
+    async def open(self) -> None:
         """Raises OSError when the port is taken."""
         self._bucket_web = BucketWeb(self._buckets())
         await self._proxy.open()
@@ -85,7 +85,7 @@ class Edge:
         await self._site.start()
         self.port = self._runner.addresses[0][1]
 
-    async def stop(self) -> None:
+    async def close(self) -> None:
         """No new connections; SIGTERM to the containers; open answers may finish within the grace time."""
         site, self._site = self._site, None
         if site is not None and self._runner is not None:
@@ -213,13 +213,11 @@ class Edge:
 def create_edge(cloud: Cloud) -> Edge:
     """The edge of a local cloud; its port is `settings.edge_port`."""
     settings = cloud.settings
-    runtime = cloud.runtime
-    assert isinstance(runtime, ProcessRuntime), "the edge proxies to instances of ProcessRuntime"
     return Edge(
-        runtime,
-        lambda: cloud.buckets,
-        lambda: cloud.url_maps,
-        lambda: cloud.metrics,
+        cloud.part(DATA_PLANE),
+        lambda: cloud.part(BUCKETS),
+        lambda: cloud.part(URL_MAPS),
+        lambda: cloud.find(METRICS),
         host=settings.host,
         port=settings.edge_port,
     )

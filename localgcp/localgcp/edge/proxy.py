@@ -12,7 +12,6 @@ import binascii
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -21,13 +20,12 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from localgcp.edge.headers import add_forwarding, add_trace, edit, end_to_end
+from localgcp.edge.interfaces import Instance, NoInstance, Pool, Pools
 from localgcp.edge.pages import SERVER, error_page, page_not_found
 from localgcp.edge.traffic import TrafficTable
 from localgcp.edge.tunnel import tunnel
 from localgcp.edge.urlmap import HeaderEdits
 from localgcp.kit.interfaces import MetricSink
-from localgcp.services.run.runtime.instances import Instance
-from localgcp.services.run.runtime.pool import NoInstance, RevisionPool
 
 AFFINITY_COOKIE = "GAESA"
 _AFFINITY_SECONDS = 30 * 24 * 3600
@@ -52,12 +50,6 @@ class Forward:
     request_headers: HeaderEdits | None = None
     response_headers: HeaderEdits | None = None
     intercept: Intercept | None = None
-
-
-class Pools(Protocol):
-    """Where instances come from."""
-
-    def pool_of(self, revision: str) -> RevisionPool | None: ...
 
 
 @dataclass(slots=True)
@@ -115,7 +107,7 @@ class Proxy:
     async def _serve_from(
         self,
         request: web.BaseRequest,
-        pool: RevisionPool,
+        pool: Pool,
         affinity: tuple[str, str] | None,
         forward: Forward,
         report: _Report,

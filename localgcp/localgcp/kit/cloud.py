@@ -1,95 +1,86 @@
-"""The local cloud as one object: built once by `localgcp serve`, handed to every service.
-
-Each part is named in `PARTS` by `module:factory`; a factory takes the cloud and returns the part. Factories must not
-use other parts (these may not exist yet): use them later, or in the part's own `async open()`. Parts with `open()` or
-`close()` are opened in the order of `PARTS`, closed in reverse. `reset()` drops what a part holds outside the store.
-"""
+"""The local cloud as one object: built once by `localgcp serve`, handed to every service."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from localgcp.kit.catalogue import Catalogue
 from localgcp.kit.faults import Faults
+from localgcp.kit.interfaces import ImageCatalogue
 from localgcp.kit.ledger import Ledger
 from localgcp.kit.operations import Operations
+from localgcp.kit.service import Service, Slot, call_hook
 from localgcp.kit.store import Store
 
 if TYPE_CHECKING:
-    from localgcp.kit.interfaces import Buckets, MetricSink, Runtime, UrlMaps
     from localgcp.kit.settings import Settings
 
-PARTS: dict[str, str] = {
-    "metrics": "localgcp.services.monitoring.series:create_metrics",  # interfaces.MetricSink
-    "postgres": "localgcp.services.sql.postgres.servers:create_postgres",  # socket_dir(project, instance), address(...)
-    "access_tokens": "localgcp.services.metadata.access_tokens:create_access_tokens",  # tokens of the metadata server
-    "sql_tls": "localgcp.services.sql.tls.listeners:create_sql_tls",  # port 3307 of each Cloud SQL instance
-    "secrets": "localgcp.services.secretmanager.secrets:create_secrets",  # payload(project, secret, version) -> bytes
-    "buckets": "localgcp.services.storage.buckets:create_buckets",  # interfaces.Buckets
-    "url_maps": "localgcp.services.compute.resources:create_url_maps",  # interfaces.UrlMaps
-    "runtime": "localgcp.services.run.runtime.processes:create_runtime",  # interfaces.Runtime
-    "edge": "localgcp.edge.edge:create_edge",  # serves settings.edge_port from open() to close()
-}
-
-_OPENING, _CLOSING = ("open", "start"), ("close", "stop")
+T = TypeVar("T")
 
 
 class Cloud:
-    """`parts` replaces factories by ready objects (tests stand fakes in for processes or stores this way)."""
+    """`parts` replaces parts of the services by ready objects, by slot: tests put fakes there."""
 
-    metrics: MetricSink
-    postgres: Any
-    access_tokens: Any
-    sql_tls: Any
-    secrets: Any
-    buckets: Buckets
-    url_maps: UrlMaps
-    runtime: Runtime
-    edge: Any
-
-    def __init__(self, settings: Settings, **parts: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        services: Iterable[Service] = (),
+        parts: Mapping[Slot[Any], object] | None = None,
+        catalogue: ImageCatalogue | None = None,
+    ) -> None:
         self.settings = settings
+        self.services = tuple(services)
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         self.store = Store(settings.state_dir / "state.sqlite3")
         self.ledger = Ledger(settings.state_dir / "ledger.jsonl", keep=settings.ledger_memory)
         self.faults = Faults()
-        self.shared: dict[str, Any] = {}  # objects that several services of one API share, by a name of their own
         self.operations = Operations(self.store, settings)
-        self.catalogue: Any = parts.pop("catalogue", None) or Catalogue.load(settings.catalogue)
-        for name, path in PARTS.items():
-            setattr(self, name, parts[name] if name in parts else _build(path, self))
+        self.catalogue: ImageCatalogue = catalogue or Catalogue.load(settings.catalogue)
+        self._builders = {part.slot: part.build for service in self.services for part in service.parts}
+        self._parts: dict[Slot[Any], Any] = dict(parts or {})
+        self._building: list[Slot[Any]] = []
+        for slot in self._builders:
+            self.part(slot)
+
+    def part(self, slot: Slot[T]) -> T:
+        """The part in a slot, built when it is first asked for. Raises LookupError when no service provides it."""
+        if slot not in self._parts:
+            if slot not in self._builders:
+                raise LookupError(f"no service of this cloud provides the part {slot.name!r}")
+            if slot in self._building:
+                cycle = " -> ".join(found.name for found in (*self._building, slot))
+                raise LookupError(f"parts need each other while they are built: {cycle}")
+            self._building.append(slot)
+            try:
+                self._parts[slot] = self._builders[slot](self)
+            finally:
+                self._building.pop()
+        found: T = self._parts[slot]
+        return found
+
+    def find(self, slot: Slot[T]) -> T | None:
+        """The part in a slot; None when no service of this cloud provides it."""
+        return self.part(slot) if slot in self._parts or slot in self._builders else None
 
     async def start(self) -> None:
-        """Starts the parts. Services that resume work after a restart register with `operations` before this."""
-        for name in PARTS:
-            await _call(getattr(self, name), *_OPENING)
+        """Opens the parts. Services that resume work after a restart register with `operations` before this."""
+        for part in self._distinct():
+            await call_hook(part, "open")
+
+    async def reset(self) -> None:
+        """Empties the parts."""
+        for part in self._distinct():
+            await call_hook(part, "reset")
 
     async def stop(self) -> None:
         await self.operations.stop()
-        for name in reversed(PARTS):
-            await _call(getattr(self, name), *_CLOSING)
+        for part in reversed(self._distinct()):
+            await call_hook(part, "close")
         self.ledger.close()
         self.store.close()
 
-
-def _build(path: str, cloud: Cloud) -> Any:
-    module, _, factory = path.partition(":")
-    return getattr(importlib.import_module(module), factory)(cloud)
-
-
-async def _call(part: Any, *hooks: str) -> None:
-    """Calls the first of the hooks that a part has. An edge has start and stop; a runtime's start and stop are about
-    revisions (see interfaces.Runtime), so these names count only where they take no argument."""
-    for hook in hooks:
-        method = getattr(part, hook, None)
-        if method is not None and not _required(method):
-            outcome = method()
-            if inspect.isawaitable(outcome):
-                await outcome
-            return
-
-
-def _required(method: Any) -> bool:
-    return any(p.default is p.empty for p in inspect.signature(method).parameters.values())
+    def _distinct(self) -> list[Any]:
+        """Each part once, in the order of the services: an object may be in several slots."""
+        ordered = [self._parts[slot] for slot in self._builders]
+        return list({id(part): part for part in ordered}.values())

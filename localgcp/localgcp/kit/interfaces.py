@@ -1,8 +1,7 @@
-"""What the parts of localgcp know of each other.
+"""What the services, the edge and the server know of each other: typed protocols, and the slots that hold them.
 
-Three parts meet here and nowhere else: the *services* (Google's API methods on Google's messages), the *runtime* (what
-really runs: processes behind a proxy) and the *data plane* (edge, buckets, metrics). Each sees the others only through
-these protocols, so that a container engine can stand in for processes, or a test for either.
+A service asks the cloud for a slot of this module and gets whatever object another service put there; services never
+import each other. So a container engine can stand in for processes, or a test for either.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from localgcp.kit.service import Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,12 @@ class Image:
 
 class ImageCatalogue(Protocol):
     """Answers what a registry answers: which digest a tag has, and what a digest starts."""
+
+    def images(self) -> Sequence[Image]: ...
+
+    def manifest(self, digest: str) -> bytes:
+        """The OCI manifest whose hash is `digest`."""
+        ...
 
     def resolve(self, reference: str) -> Image:
         """Image of `repo:tag` or `repo@sha256:...`. Raises `ApiError(NOT_FOUND)` that names the reference."""
@@ -175,3 +182,54 @@ class MetricSink(Protocol):
     def request(
         self, *, project: str, location: str, service: str, revision: str, code: int, seconds: float
     ) -> None: ...
+
+
+class SecretPayloads(Protocol):
+    """Where a container's environment gets the values of secrets."""
+
+    def payload(self, project: str, secret: str, version: str = "latest") -> bytes:
+        """Raises ApiError NOT_FOUND, FAILED_PRECONDITION when the version is not enabled."""
+        ...
+
+
+class SqlSockets(Protocol):
+    """Where a container finds the socket of a Cloud SQL instance."""
+
+    async def socket_dir(self, project: str, instance: str) -> Path:
+        """Directory with `.s.PGSQL.5432`, once the server is ready. Raises ApiError FAILED_PRECONDITION, or KeyError
+        for an instance that does not exist."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The account that an access token belongs to; `expires` in seconds of the Unix epoch."""
+
+    email: str
+    expires: float
+
+
+class AccessTokens(Protocol):
+    """Access tokens that the metadata server issued."""
+
+    def issue(self, email: str, seconds: float = 3600.0) -> str: ...
+
+    def find(self, token: str) -> Grant | None:
+        """None for a token that is unknown or has expired."""
+        ...
+
+
+class CdnCache(Protocol):
+    def invalidate(self, pattern: str) -> int:
+        """Removes cached objects by path or prefix (`/assets/*`); returns how many."""
+        ...
+
+
+RUNTIME: Slot[Runtime] = Slot("runtime")
+METRICS: Slot[MetricSink] = Slot("metrics")
+BUCKETS: Slot[Buckets] = Slot("buckets")
+URL_MAPS: Slot[UrlMaps] = Slot("url_maps")
+SECRETS: Slot[SecretPayloads] = Slot("secrets")
+SQL_SOCKETS: Slot[SqlSockets] = Slot("sql_sockets")
+ACCESS_TOKENS: Slot[AccessTokens] = Slot("access_tokens")
+CDN_CACHE: Slot[CdnCache] = Slot("cdn_cache")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from localgcp.kit.errors import ApiError, not_found
+from localgcp.kit.interfaces import RUNTIME
 from localgcp.kit.rest import json_body, json_response
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Admin:
 
     async def status(self, request: web.Request) -> web.Response:
         cloud, settings = self._cloud, self._cloud.settings
+        runtime = cloud.find(RUNTIME)
         body = {
             "endpoint": settings.endpoint,
             "edge": settings.edge,
@@ -46,7 +48,8 @@ class Admin:
             "ledger": cloud.ledger.last,
             "faults": len(cloud.faults.list()),
             "openOperations": sum(not operation.done for operation in cloud.operations.list()),
-            "instances": [dict(row) for row in cloud.runtime.describe()],
+            "services": {service.name: list(service.hosts) for service in cloud.services if service.hosts},
+            "instances": [dict(row) for row in runtime.describe()] if runtime is not None else [],
         }
         return json_response(body)
 

@@ -11,7 +11,7 @@ import grpc.aio
 
 from localgcp.kit.call import Call, caller_of
 from localgcp.kit.errors import ApiError
-from localgcp.server.middleware import around
+from localgcp.server.middleware import as_call
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
@@ -57,7 +57,7 @@ def _rpc_method(cloud: Cloud, rpc: Rpc, method: Bound) -> Any:
         metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
         call = Call(rpc.api, rpc.method, metadata, cloud.ledger, caller_of(metadata))
         try:
-            return await around(cloud, call, rpc.resource(request), rpc.write, lambda: method(request, call))
+            return await as_call(cloud, call, rpc.resource(request), rpc.write, lambda: method(request, call))
         except ApiError as error:
             details = error.status().SerializeToString()
             await context.abort(error.code, error.message, (("grpc-status-details-bin", details),))

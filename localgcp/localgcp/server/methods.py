@@ -1,8 +1,8 @@
 """Which methods exist and how they look on the wire: read from Google's own client packages.
 
 No .proto files with service definitions come with those packages, but their transports know every method's path and
-message classes, and their REST transports the HTTP rule of each. Both are read here without opening a connection; only
-what the packages do not carry (Monitoring over REST, long-running operations, IAM) is a table of our own.
+message classes, and their REST transports the HTTP rule of each. Both are read here without opening a connection. A
+service's `ProtoApi` says what the packages do not carry.
 """
 
 from __future__ import annotations
@@ -15,69 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.iam.v1 import iam_policy_pb2
-from google.longrunning import operations_pb2
 
-OPERATIONS_API = "google.longrunning.Operations"
-
-# API name -> module of its client package (below `services`), whose transports are read.
-_PACKAGES: dict[str, str] = {
-    "google.cloud.run.v2.Services": "google.cloud.run_v2.services.services",
-    "google.cloud.run.v2.Revisions": "google.cloud.run_v2.services.revisions",
-    "google.cloud.run.v2.Jobs": "google.cloud.run_v2.services.jobs",
-    "google.cloud.run.v2.Executions": "google.cloud.run_v2.services.executions",
-    "google.cloud.run.v2.Tasks": "google.cloud.run_v2.services.tasks",
-    "google.cloud.secretmanager.v1.SecretManagerService": (
-        "google.cloud.secretmanager_v1.services.secret_manager_service"
-    ),
-    "google.monitoring.v3.AlertPolicyService": "google.cloud.monitoring_v3.services.alert_policy_service",
-    "google.monitoring.v3.MetricService": "google.cloud.monitoring_v3.services.metric_service",
-    "google.monitoring.v3.NotificationChannelService": (
-        "google.cloud.monitoring_v3.services.notification_channel_service"
-    ),
-}
+from localgcp.kit.service import HttpTemplate, ProtoApi
 
 _IAM_REQUESTS = {
     "GetIamPolicy": iam_policy_pb2.GetIamPolicyRequest,
     "SetIamPolicy": iam_policy_pb2.SetIamPolicyRequest,
     "TestIamPermissions": iam_policy_pb2.TestIamPermissionsRequest,
-}
-
-# HTTP rules that no installed package carries: (verb, template, body, method).
-# Sources: https://cloud.google.com/monitoring/api/ref_v3/rest and https://cloud.google.com/run/docs/reference/rest
-_RULES: dict[str, tuple[tuple[str, str, str | None, str], ...]] = {
-    OPERATIONS_API: (
-        ("GET", "/v2/{name=projects/*/locations/*/operations/*}", None, "GetOperation"),
-        ("POST", "/v2/{name=projects/*/locations/*/operations/*}:wait", "*", "WaitOperation"),
-        ("GET", "/v2/{name=projects/*/locations/*}/operations", None, "ListOperations"),
-        ("DELETE", "/v2/{name=projects/*/locations/*/operations/*}", None, "DeleteOperation"),
-    ),
-    "google.monitoring.v3.AlertPolicyService": (
-        ("GET", "/v3/{name=projects/*}/alertPolicies", None, "ListAlertPolicies"),
-        ("GET", "/v3/{name=projects/*/alertPolicies/*}", None, "GetAlertPolicy"),
-        ("POST", "/v3/{name=projects/*}/alertPolicies", "alert_policy", "CreateAlertPolicy"),
-        ("DELETE", "/v3/{name=projects/*/alertPolicies/*}", None, "DeleteAlertPolicy"),
-        ("PATCH", "/v3/{alert_policy.name=projects/*/alertPolicies/*}", "alert_policy", "UpdateAlertPolicy"),
-    ),
-    "google.monitoring.v3.MetricService": (
-        ("GET", "/v3/{name=projects/*}/metricDescriptors", None, "ListMetricDescriptors"),
-        ("GET", "/v3/{name=projects/*/metricDescriptors/**}", None, "GetMetricDescriptor"),
-        ("POST", "/v3/{name=projects/*}/metricDescriptors", "metric_descriptor", "CreateMetricDescriptor"),
-        ("DELETE", "/v3/{name=projects/*/metricDescriptors/**}", None, "DeleteMetricDescriptor"),
-        ("GET", "/v3/{name=projects/*}/timeSeries", None, "ListTimeSeries"),
-        ("POST", "/v3/{name=projects/*}/timeSeries", "*", "CreateTimeSeries"),
-    ),
-    "google.monitoring.v3.NotificationChannelService": (
-        ("GET", "/v3/{name=projects/*}/notificationChannels", None, "ListNotificationChannels"),
-        ("GET", "/v3/{name=projects/*/notificationChannels/*}", None, "GetNotificationChannel"),
-        ("POST", "/v3/{name=projects/*}/notificationChannels", "notification_channel", "CreateNotificationChannel"),
-        (
-            "PATCH",
-            "/v3/{notification_channel.name=projects/*/notificationChannels/*}",
-            "notification_channel",
-            "UpdateNotificationChannel",
-        ),
-        ("DELETE", "/v3/{name=projects/*/notificationChannels/*}", None, "DeleteNotificationChannel"),
-    ),
 }
 
 _READS = ("Get", "List", "Wait", "Test", "Check", "Query", "Access", "Fetch")
@@ -114,24 +58,23 @@ class HttpRule:
     rpc: Rpc
 
 
-def rpcs(api: str) -> dict[str, Rpc]:
-    """All methods of an API by name. Raises KeyError for an API that is not known here."""
-    if api == OPERATIONS_API:
-        methods = operations_pb2.DESCRIPTOR.services_by_name["Operations"].methods
-        return {m.name: _rpc(api, m.name, getattr(operations_pb2, m.input_type.name)) for m in methods}
+def rpcs(api: ProtoApi) -> dict[str, Rpc]:
+    """All methods of an API by name."""
+    if api.requests is not None:
+        return {name: _rpc(api.name, name, request) for name, request in api.requests.items()}
     return {rpc.method: rpc for rpc in _recorded(api)}
 
 
-def http_rules(api: str, known: dict[str, Rpc]) -> Iterator[HttpRule]:
+def http_rules(api: ProtoApi, known: dict[str, Rpc]) -> Iterator[HttpRule]:
     """HTTP rules of an API's methods, most specific template first."""
-    for verb, template, body, method in (*_RULES.get(api, ()), *_transport_rules(api)):
+    for verb, template, body, method in (*api.rules, *_transport_rules(api)):
         if method in known:
             pattern, variables = _compiled(template)
             yield HttpRule(verb, pattern, variables, body, known[method])
 
 
-def _recorded(api: str) -> Iterator[Rpc]:
-    module = importlib.import_module(_PACKAGES[api] + ".transports.grpc_asyncio")
+def _recorded(api: ProtoApi) -> Iterator[Rpc]:
+    module = importlib.import_module(api.package + ".transports.grpc_asyncio")
     (transport_class,) = (
         c
         for n, c in inspect.getmembers(module, inspect.isclass)
@@ -146,8 +89,8 @@ def _recorded(api: str) -> Iterator[Rpc]:
     for path, serializer in channel.seen:
         _, service, method = path.split("/")
         message = getattr(serializer, "__self__", None)
-        if service == api and (message is not None or method in _IAM_REQUESTS):
-            yield _rpc(api, method, message.pb() if message is not None else _IAM_REQUESTS[method])
+        if service == api.name and (message is not None or method in _IAM_REQUESTS):
+            yield _rpc(api.name, method, message.pb() if message is not None else _IAM_REQUESTS[method])
 
 
 class _Recorder:
@@ -162,9 +105,11 @@ class _Recorder:
     stream_stream = unary_stream = stream_unary = unary_unary
 
 
-def _transport_rules(api: str) -> Iterator[tuple[str, str, str | None, str]]:
+def _transport_rules(api: ProtoApi) -> Iterator[HttpTemplate]:
+    if not api.package:
+        return
     try:
-        module = importlib.import_module(_PACKAGES.get(api, "-") + ".transports.rest_base")
+        module = importlib.import_module(api.package + ".transports.rest_base")
     except ModuleNotFoundError:  # gRPC-only packages
         return
     for name, transport in inspect.getmembers(module, inspect.isclass):

@@ -20,7 +20,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-async def around(cloud: Cloud, call: Call, resource: str, write: bool, work: Callable[[], Awaitable[T]]) -> T:
+async def as_call(cloud: Cloud, call: Call, resource: str, write: bool, work: Callable[[], Awaitable[T]]) -> T:
     """Runs `work` as one call: faults before, work, faults after, one ledger entry. Raises nothing but ApiError and
     CancelledError (the caller went away)."""
     began, clock, code = time.time(), time.perf_counter(), "OK"

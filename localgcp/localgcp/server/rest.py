@@ -16,7 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from localgcp.kit.call import Call, caller_of
 from localgcp.kit.errors import ApiError, invalid, not_found
 from localgcp.kit.rest import RestRoute, json_response
-from localgcp.server.middleware import around
+from localgcp.server.middleware import as_call
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
@@ -69,7 +69,7 @@ class RestFront:
         async def answer(request: web.Request) -> web.StreamResponse:
             call = self._call(request, api, route.method)
             try:
-                return await around(self._cloud, call, request.path, route.mutating, lambda: route.func(request, call))
+                return await as_call(self._cloud, call, request.path, route.mutating, lambda: route.func(request, call))
             except ApiError as error:
                 return json_response(error.legacy_body() if route.legacy_errors else error.body(), error.http)
 
@@ -102,7 +102,7 @@ class RestFront:
                     raise parsing
                 return await method(message, call)
 
-            reply = await around(self._cloud, call, resource, rule.rpc.write, work)
+            reply = await as_call(self._cloud, call, resource, rule.rpc.write, work)
         except ApiError as error:
             return json_response(error.body(), error.http)
         enums = "enum-encoding=int" in request.query.get("$alt", "")

@@ -1,25 +1,24 @@
-"""Puts the local cloud together: sockets, parts, services, fronts. `localgcp serve` runs one until it gets a signal."""
+"""Serves the local cloud: sockets, services and protocols. `localgcp serve` runs one until it gets a signal."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import inspect
 import shutil
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localgcp.kit.cloud import PARTS, Cloud
+from localgcp.kit.cloud import Cloud
 from localgcp.kit.errors import unimplemented
+from localgcp.kit.service import ProtoApi, Service, Slot, call_hook
 from localgcp.server.admin import Admin
 from localgcp.server.grpc import GrpcFront
 from localgcp.server.methods import HttpRule, Rpc, http_rules, rpcs
 from localgcp.server.port import Port
 from localgcp.server.rest import RestFront
-from localgcp.services import PROTO_SERVICES, REST_SERVICES
+from localgcp.services import SERVICES
 
 if TYPE_CHECKING:
     from localgcp.kit.call import Call
@@ -31,23 +30,23 @@ _BACKLOG = 512
 
 
 class Server:
-    """`services` and `routes` are import paths (see services/__init__.py); `parts` replaces parts of the cloud."""
+    """Serves `services` on one port; `parts` replaces parts of the cloud (see kit.cloud.Cloud)."""
 
     def __init__(
         self,
         settings: Settings,
         listener: socket.socket,
         *,
-        services: Iterable[str] = PROTO_SERVICES,
-        routes: Iterable[str] = REST_SERVICES,
-        **parts: Any,
+        services: Iterable[Service] = SERVICES,
+        parts: Mapping[Slot[Any], object] | None = None,
     ) -> None:
-        self.cloud = Cloud(settings, **parts)
-        self._services = [_load(path)(self.cloud) for path in services]
-        methods, rules = _bind(self._services)
+        self.cloud = Cloud(settings, services, parts)
+        declared = [api for service in self.cloud.services for api in service.protos]
+        self._apis = [(api, api.build(self.cloud)) for api in declared]
+        methods, rules = _bind(self._apis)
         rest_only: list[RestRoute] = []
-        for module in routes:
-            rest_only += importlib.import_module(module).routes(self.cloud)
+        for service in self.cloud.services:
+            rest_only += service.rest(self.cloud) if service.rest is not None else []
         admin = Admin(self.cloud, self.reset)
         self._grpc = GrpcFront(self.cloud, methods)
         self._rest = RestFront(self.cloud, rules, rest_only, admin.application())
@@ -58,8 +57,8 @@ class Server:
     async def open(self) -> None:
         """Everything is served when this returns."""
         await self.cloud.start()
-        for service in self._services:
-            await _hook(service, "open")
+        for _, api in self._apis:
+            await call_hook(api, "open")
         self.cloud.operations.recover()
         grpc_socket = self._socket_dir / "grpc.sock"
         await self._grpc.open(f"unix:{grpc_socket}")
@@ -72,18 +71,17 @@ class Server:
             await self._port.close()
         await self._grpc.close()
         await self._rest.close()
-        for service in self._services:
-            await _hook(service, "close")
+        for _, api in self._apis:
+            await call_hook(api, "close")
         await self.cloud.stop()
         shutil.rmtree(self._socket_dir, ignore_errors=True)
 
     async def reset(self) -> None:
         """Empties the cloud while it runs: services, parts, then every record. The ledger goes on."""
         await self.cloud.operations.stop()
-        for service in self._services:
-            await _hook(service, "reset")
-        for name in PARTS:
-            await _hook(getattr(self.cloud, name), "reset")
+        for _, api in self._apis:
+            await call_hook(api, "reset")
+        await self.cloud.reset()
         self.cloud.faults.clear()
         self.cloud.store.clear()
 
@@ -111,20 +109,15 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _load(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-def _bind(services: Iterable[Any]) -> tuple[dict[str, tuple[Rpc, Bound]], list[tuple[HttpRule, Bound]]]:
-    """Methods by gRPC path, and HTTP rules. A method that a service lacks answers UNIMPLEMENTED."""
+def _bind(apis: Iterable[tuple[ProtoApi, Any]]) -> tuple[dict[str, tuple[Rpc, Bound]], list[tuple[HttpRule, Bound]]]:
+    """Methods by gRPC path, and HTTP rules. A method that an API object lacks answers UNIMPLEMENTED."""
     methods: dict[str, tuple[Rpc, Bound]] = {}
     rules: list[tuple[HttpRule, Bound]] = []
-    for service in services:
-        known = rpcs(service.API)
+    for api, owner in apis:
+        known = rpcs(api)
         for rpc in known.values():
-            methods[rpc.path] = (rpc, getattr(service, rpc.method, None) or _absent(rpc))
-        rules += [(rule, methods[rule.rpc.path][1]) for rule in http_rules(service.API, known)]
+            methods[rpc.path] = (rpc, getattr(owner, rpc.method, None) or _absent(rpc))
+        rules += [(rule, methods[rule.rpc.path][1]) for rule in http_rules(api, known)]
     return methods, rules
 
 
@@ -133,13 +126,6 @@ def _absent(rpc: Rpc) -> Bound:
         raise unimplemented(f"localgcp does not have {rpc.api}.{rpc.method}")
 
     return absent
-
-
-async def _hook(part: Any, name: str) -> None:
-    if (method := getattr(part, name, None)) is not None:
-        outcome = method()
-        if inspect.isawaitable(outcome):
-            await outcome
 
 
 @contextlib.asynccontextmanager

@@ -304,5 +304,5 @@ async def test_the_edge_reports_a_taken_port(plane: DataPlane) -> None:
 
     second = Edge(plane.runtime, lambda: plane.buckets, lambda: plane.url_maps, lambda: None, port=plane.edge.port)
     with pytest.raises(OSError, match="address already in use"):
-        await second.start()
-    await second.stop()
+        await second.open()
+    await second.close()

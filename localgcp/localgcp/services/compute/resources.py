@@ -15,13 +15,15 @@ from aiohttp import web
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import ApiError, from_http
+from localgcp.kit.interfaces import CDN_CACHE
+from localgcp.kit.paging import page
 from localgcp.kit.rest import RestRoute, json_body, json_response
 from localgcp.kit.schema import checked, merged, without_nulls
+from localgcp.kit.service import Slot
 from localgcp.kit.store import etag_of
 from localgcp.services.compute.kinds import KINDS, Kind, bad_value, required
 from localgcp.services.compute.operations import BASE, ComputeOperations, Json, new_id, timestamp
 from localgcp.services.compute.url_map import load_errors, test_failures
-from localgcp.services.storage.objects import page
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
@@ -32,10 +34,6 @@ _REFERENCE = re.compile(
     r"(?P<scope>global|regions/[^/]+)/(?P<collection>[A-Za-z]+)/(?P<name>[a-z0-9-]+)"
 )
 _FILTER = re.compile(r"\s*(\w+)\s*(=|eq|!=|ne)\s*\"?([^\"]*?)\"?\s*")
-
-
-def create_url_maps(cloud: Cloud) -> Resources:
-    return Resources(cloud)
 
 
 def routes(cloud: Cloud) -> list[RestRoute]:
@@ -51,7 +49,7 @@ def routes(cloud: Cloud) -> list[RestRoute]:
 
 
 class Resources:
-    """`cloud.url_maps`: all resources by `{project}/{scope}/{collection}/{name}`; implements interfaces.UrlMaps."""
+    """All resources by `{project}/{scope}/{collection}/{name}`. Implements `interfaces.UrlMaps`."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._table = cloud.store.json("compute.resources")
@@ -101,6 +99,9 @@ class Resources:
         return None
 
 
+RESOURCES: Slot[Resources] = Slot("compute.resources")
+
+
 def key_of(reference: str, project: str = "") -> str | None:
     """Store key of a full or partial URL of a resource; None for anything else."""
     match = _REFERENCE.fullmatch(reference)
@@ -115,7 +116,7 @@ class Methods:
 
     def __init__(self, cloud: Cloud, kind: Kind, operations: ComputeOperations) -> None:
         self._cloud, self.kind, self.operations = cloud, kind, operations
-        self.resources: Resources = cloud.url_maps  # type: ignore[assignment]
+        self.resources = cloud.part(RESOURCES)
 
     def routes(self) -> list[RestRoute]:
         kind, name = self.kind, f"compute.{self.kind.api}."
@@ -283,8 +284,8 @@ class UrlMapMethods(Methods):
         path = str(body.get("path") or "/*")
         if not path.startswith("/") or "*" in path.removesuffix("*") or "?" in path:
             raise from_http(400, f"Invalid value for field 'path': '{path}'", "invalid")
-        if (invalidate := getattr(self._cloud.edge, "invalidate", None)) is not None:
-            invalidate(path)
+        if (cache := self._cloud.find(CDN_CACHE)) is not None:
+            cache.invalidate(path)
         call.effect("invalidate", f"projects/{key}", path)
         return await self.operations.begin(request, call, "invalidateCache", record)
 

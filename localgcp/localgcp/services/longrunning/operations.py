@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 
-from localgcp.server.methods import OPERATIONS_API
-
 if TYPE_CHECKING:
     from localgcp.kit.call import Call
     from localgcp.kit.cloud import Cloud
@@ -17,8 +15,6 @@ _MAX_WAIT_SECONDS = 3600.0
 
 
 class LongRunning:
-    API = OPERATIONS_API
-
     def __init__(self, cloud: Cloud) -> None:
         self._operations = cloud.operations
 

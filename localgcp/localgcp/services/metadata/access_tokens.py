@@ -7,35 +7,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from localgcp.kit.cloud import Cloud
+from localgcp.kit.interfaces import Grant
 
 LIFETIME_SECONDS = 3600.0
-_SERVICE_ACCOUNT_SUFFIX = ".gserviceaccount.com"
 
 
-def create_access_tokens(cloud: Cloud) -> AccessTokens:
-    return AccessTokens()
+class IssuedTokens:
+    """Implements `interfaces.AccessTokens`."""
 
-
-def database_role(email: str) -> str:
-    """The PostgreSQL role of an IAM principal: a service account's e-mail loses its `.gserviceaccount.com`.
-    https://cloud.google.com/sql/docs/postgres/iam-logins"""
-    return email.removesuffix(_SERVICE_ACCOUNT_SUFFIX)
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """Whom a token stands for; `expires` in seconds of the Unix epoch."""
-
-    email: str
-    expires: float
-
-
-class AccessTokens:
     def __init__(self) -> None:
         self._grants: dict[str, Grant] = {}
 

@@ -17,8 +17,9 @@ from google.auth import crypt, jwt
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import not_found
+from localgcp.kit.interfaces import ACCESS_TOKENS
 from localgcp.kit.rest import RestRoute, json_response
-from localgcp.services.metadata.access_tokens import LIFETIME_SECONDS, AccessTokens
+from localgcp.services.metadata.access_tokens import LIFETIME_SECONDS
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
@@ -41,7 +42,7 @@ def routes(cloud: Cloud) -> list[RestRoute]:
 class Metadata:
     def __init__(self, cloud: Cloud) -> None:
         settings = cloud.settings
-        self._tokens: AccessTokens = cloud.access_tokens
+        self._tokens = cloud.part(ACCESS_TOKENS)
         self._project, self._region = settings.project, settings.region
         self._number = settings.project_number
         self._email = settings.metadata_email or f"runtime@{settings.project}.iam.gserviceaccount.com"

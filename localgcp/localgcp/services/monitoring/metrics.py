@@ -21,12 +21,12 @@ from localgcp.services.monitoring.filter import Filter, parse
 from localgcp.services.monitoring.series import (
     REQUEST_COUNT,
     REQUEST_LATENCIES,
+    SERIES,
     Identity,
     Point,
     Series,
     labels_of,
 )
-from localgcp.services.monitoring.series import Metrics as Store
 from localgcp.services.monitoring.values import NANOS, TYPE_NAMES, from_pb, to_pb
 
 if TYPE_CHECKING:
@@ -70,11 +70,9 @@ _BUILTIN = {
 
 
 class Metrics:
-    API = "google.monitoring.v3.MetricService"
-
     def __init__(self, cloud: Cloud) -> None:
         self._settings = cloud.settings
-        self._series: Store = cloud.metrics  # type: ignore[assignment]
+        self._series = cloud.part(SERIES)
         self._custom = cloud.store.protos("monitoring.descriptors", metric_pb2.MetricDescriptor)
 
     async def ListTimeSeries(self, request: Any, call: Call) -> Any:

@@ -44,8 +44,6 @@ _Channels: Any = monitoring_v3.ListNotificationChannelsResponse.pb()
 
 
 class AlertPolicies:
-    API = "google.monitoring.v3.AlertPolicyService"
-
     def __init__(self, cloud: Cloud) -> None:
         self._settings = cloud.settings
         self._table: ProtoTable[Any] = cloud.store.protos("monitoring.policies", monitoring_v3.AlertPolicy.pb())
@@ -119,8 +117,6 @@ class AlertPolicies:
 
 
 class NotificationChannels:
-    API = "google.monitoring.v3.NotificationChannelService"
-
     def __init__(self, cloud: Cloud) -> None:
         self._settings = cloud.settings
         self._table = channel_table(cloud)

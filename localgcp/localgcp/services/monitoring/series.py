@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from localgcp.kit.service import Slot
 from localgcp.services.monitoring.values import NANOS, TYPE_NAMES, Buckets, Distribution, Value
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Series:
 
 
 class Metrics:
-    """`cloud.metrics`: implements interfaces.MetricSink. `clock` gives Unix time in nanoseconds."""
+    """Implements `interfaces.MetricSink`. `clock` gives Unix time in nanoseconds."""
 
     def __init__(self, period: float = 1.0, delay: float = 0.0, clock: Callable[[], int] = time.time_ns) -> None:
         self._period, self._delay, self._clock = int(period * NANOS), int(delay * NANOS), clock
@@ -172,3 +173,6 @@ def labels_of(labels: Mapping[str, str]) -> Labels:
 
 def create_metrics(cloud: Cloud) -> Metrics:
     return Metrics(cloud.settings.metric_period_seconds, cloud.settings.metric_delay_seconds)
+
+
+SERIES: Slot[Metrics] = Slot("monitoring.series")

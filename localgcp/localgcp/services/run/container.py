@@ -6,14 +6,12 @@ SQL sockets) is refused with UNIMPLEMENTED instead of being ignored.
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from localgcp.kit.errors import ApiError, invalid, unimplemented
-from localgcp.kit.interfaces import Image, Probe
-from localgcp.services.sql.postgres.installation import PostgresError
+from localgcp.kit.interfaces import SECRETS, SQL_SOCKETS, Image, Probe
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
@@ -125,7 +123,7 @@ async def environment(cloud: Cloud, project: str, template: Any, image: Image, f
     for index, variable in enumerate(container.env):
         if variable.WhichOneof("values") == "value_source":
             where = f"{field}containers[0].env[{index}].value_from.secret_key_ref.name"
-            env[variable.name] = await _secret(cloud, project, variable.value_source.secret_key_ref, where)
+            env[variable.name] = _secret(cloud, project, variable.value_source.secret_key_ref, where)
         else:
             env[variable.name] = variable.value
     for volume in template.volumes:
@@ -135,15 +133,13 @@ async def environment(cloud: Cloud, project: str, template: Any, image: Image, f
     return env
 
 
-async def _secret(cloud: Cloud, project: str, reference: Any, where: str) -> str:
+def _secret(cloud: Cloud, project: str, reference: Any, where: str) -> str:
     owner, secret = project, reference.secret
     if secret.startswith("projects/"):
         _, owner, _, secret = secret.split("/", 3)
     try:
-        payload = cloud.secrets.payload(cloud.settings.project_id(owner), secret, reference.version or "latest")
-        if inspect.isawaitable(payload):
-            payload = await payload
-        return bytes(payload).decode()
+        project = cloud.settings.project_id(owner)
+        return cloud.part(SECRETS).payload(project, secret, reference.version or "latest").decode()
     except ApiError as error:
         raise ApiError(error.code, f"{where}: {error.message}", "SECRETS_ACCESS_CHECK_FAILED") from error
     except UnicodeDecodeError as error:
@@ -156,9 +152,8 @@ async def _socket_dir(cloud: Cloud, connection: str) -> str:
     except ValueError as error:
         raise invalid(f"'{connection}' is no Cloud SQL connection name (project:region:instance)") from error
     try:
-        found = cloud.postgres.socket_dir(project, instance)
-        return str(await found if inspect.isawaitable(found) else found)
-    except (ApiError, KeyError, PostgresError) as error:
+        return str(await cloud.part(SQL_SOCKETS).socket_dir(project, instance))
+    except (ApiError, KeyError) as error:
         raise ApiError(
             grpc.StatusCode.FAILED_PRECONDITION, f"The Cloud SQL instance {connection} does not exist or is not running"
         ) from error

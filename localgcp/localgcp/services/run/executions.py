@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from localgcp.kit.errors import aborted, failed_precondition, not_found
 from localgcp.services.run.names import location_of, normal_name, page, short
-from localgcp.services.run.tasks import Runs
+from localgcp.services.run.tasks import RUNS
 from localgcp.services.run.types import ListExecutionsResponse, ListTasksResponse, now
 
 if TYPE_CHECKING:
@@ -20,11 +20,9 @@ _END_SECONDS = 15.0  # until a cancelled process has been killed for certain
 
 
 class Executions:
-    API = "google.cloud.run.v2.Executions"
-
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
-        self._runs = Runs.of(cloud)
+        self._runs = cloud.part(RUNS)
         cloud.operations.resume("run.execution.cancel", self._resume_cancel)
         cloud.operations.resume("run.execution.delete", lambda operation: self._drop(operation.target, None))
 
@@ -109,11 +107,9 @@ class Executions:
 
 
 class Tasks:
-    API = "google.cloud.run.v2.Tasks"
-
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
-        self._runs = Runs.of(cloud)
+        self._runs = cloud.part(RUNS)
 
     async def GetTask(self, request: Any, call: Call) -> Any:
         task = self._runs.tasks.get(normal_name(request.name, self._cloud.settings, "jobs", "executions", "tasks"))

@@ -14,7 +14,7 @@ from localgcp.kit.masks import apply_mask
 from localgcp.kit.store import ProtoTable, etag_of
 from localgcp.services.run.container import check_containers, set_container_defaults
 from localgcp.services.run.names import check_id, check_labels, location_of, normal_name, page, short
-from localgcp.services.run.tasks import Runs
+from localgcp.services.run.tasks import RUNS
 from localgcp.services.run.types import (
     FAILED,
     GA,
@@ -44,18 +44,13 @@ _SETTABLE = (
 
 
 class Jobs:
-    API = "google.cloud.run.v2.Jobs"
-
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._policies = Policies(cloud)
         self._table: ProtoTable[Any] = cloud.store.protos("run.jobs", Job)
-        self._runs = Runs.of(cloud)
+        self._runs = cloud.part(RUNS)
         cloud.operations.resume("run.job", self._resume)
         cloud.operations.resume("run.job.delete", lambda operation: self._drop(operation.target, None))
-
-    async def reset(self) -> None:
-        await self._runs.reset()
 
     async def GetJob(self, request: Any, call: Call) -> Any:
         return self._found(request.name)

@@ -17,7 +17,7 @@ import grpc
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import ApiError, aborted, failed_precondition, not_found
-from localgcp.kit.interfaces import ServiceRoute, StartFailed, Target
+from localgcp.kit.interfaces import RUNTIME, ServiceRoute, StartFailed, Target
 from localgcp.kit.store import ProtoTable, etag_of
 from localgcp.services.run.names import project_and_location, short
 from localgcp.services.run.revisions import RevisionStore
@@ -103,9 +103,9 @@ class Reconciler:
             if service is None:
                 raise not_found(f"Resource '{short(name)}' of kind 'SERVICE' does not exist.")
             project, location = project_and_location(name)
-            self._cloud.runtime.unroute(project, location, short(name))
+            self._cloud.part(RUNTIME).unroute(project, location, short(name))
             revisions = self.revisions.of(name)
-            await asyncio.gather(*(self._cloud.runtime.stop(short(revision.name)) for revision in revisions))
+            await asyncio.gather(*(self._cloud.part(RUNTIME).stop(short(revision.name)) for revision in revisions))
             for revision in revisions:
                 self._started.discard(revision.name)
                 self.revisions.remove(revision.name)
@@ -130,7 +130,7 @@ class Reconciler:
         try:
             spec = await self.revisions.spec(revision)
             self.revisions.save(revision)
-            await self._cloud.runtime.start(spec)
+            await self._cloud.part(RUNTIME).start(spec)
         except (StartFailed, ApiError) as error:
             code = error.code if isinstance(error, ApiError) else grpc.StatusCode.FAILED_PRECONDITION
             text = error.message if isinstance(error, ApiError) else str(error)
@@ -188,7 +188,7 @@ class Reconciler:
     async def _ensure_started(self, revision: Any) -> None:
         """A revision from an earlier run of localgcp has no instances yet."""
         if revision.name not in self._started:
-            await self._cloud.runtime.start(await self.revisions.spec(revision))
+            await self._cloud.part(RUNTIME).start(await self.revisions.spec(revision))
             self._started.add(revision.name)
 
     def _route(self, service: Any) -> None:
@@ -198,9 +198,9 @@ class Reconciler:
         self._routed[service.name] = table
         delay = self._cloud.settings.traffic_propagation_seconds
         if delay > 0:
-            asyncio.get_running_loop().call_later(delay, self._cloud.runtime.route, route)
+            asyncio.get_running_loop().call_later(delay, self._cloud.part(RUNTIME).route, route)
         else:
-            self._cloud.runtime.route(route)
+            self._cloud.part(RUNTIME).route(route)
         self.revisions.set_active(service.name, {target.revision for target in table})
 
     def _finish(self, service: Any, configuration: ApiError | None, routes: ApiError | None) -> None:
@@ -237,7 +237,7 @@ class Reconciler:
             if revision is None or revision.name in self._started:
                 continue
             try:
-                self._cloud.runtime.register(await self.revisions.spec(revision))
+                self._cloud.part(RUNTIME).register(await self.revisions.spec(revision))
                 self._started.add(revision.name)
             except ApiError as error:
                 _log.warning("revision %s cannot start again: %s", target.revision, error)

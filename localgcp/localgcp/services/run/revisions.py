@@ -11,7 +11,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from localgcp.kit.errors import aborted, already_exists, failed_precondition, not_found
-from localgcp.kit.interfaces import Image, RevisionProcess
+from localgcp.kit.interfaces import RUNTIME, Image, RevisionProcess
 from localgcp.kit.store import ProtoTable, etag_of
 from localgcp.services.run.container import environment, probe_of
 from localgcp.services.run.names import (
@@ -211,8 +211,6 @@ class RevisionStore:
 
 
 class Revisions:
-    API = "google.cloud.run.v2.Revisions"
-
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._store = RevisionStore(cloud)
@@ -246,7 +244,7 @@ class Revisions:
         self._store.save(revision)
 
         async def work(operation: Any) -> Any:
-            await self._cloud.runtime.stop(short(revision.name))
+            await self._cloud.part(RUNTIME).stop(short(revision.name))
             self._store.remove(revision.name)
             call.effect("delete", revision.name)
             return revision

@@ -41,8 +41,6 @@ _SETTABLE = (
 
 
 class Services:
-    API = "google.cloud.run.v2.Services"
-
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._policies = Policies(cloud)

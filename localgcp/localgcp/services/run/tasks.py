@@ -17,7 +17,8 @@ import grpc
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import ApiError, invalid, unimplemented
-from localgcp.kit.interfaces import RevisionProcess, StartFailed, TaskResult
+from localgcp.kit.interfaces import RUNTIME, RevisionProcess, StartFailed, TaskResult
+from localgcp.kit.service import Slot
 from localgcp.kit.store import ProtoTable, etag_of
 from localgcp.services.run.container import check_containers, environment
 from localgcp.services.run.names import project_and_location, short
@@ -55,13 +56,6 @@ class Runs:
         self._logs = cloud.store.json("run.execution_logs")
         self._cancelled: set[str] = set()
         cloud.operations.resume("run.execution", self._interrupted)
-
-    @classmethod
-    def of(cls, cloud: Cloud) -> Runs:
-        runs: Runs | None = cloud.shared.get("run.runs")
-        if runs is None:
-            runs = cloud.shared["run.runs"] = cls(cloud)
-        return runs
 
     def prepare(self, job: Any, overrides: Any) -> Any:
         """An execution as a job's template and the overrides ask for. Raises ApiError INVALID_ARGUMENT."""
@@ -147,7 +141,7 @@ class Runs:
 
     async def cancel(self, name: str) -> None:
         self._cancelled.add(name)
-        await self._cloud.runtime.cancel_tasks(short(name))
+        await self._cloud.part(RUNTIME).cancel_tasks(short(name))
 
     def running(self, job_name: str) -> bool:
         return any(execution.reconciling for execution in self.executions.values(f"{job_name}/executions/"))
@@ -202,7 +196,7 @@ class Runs:
             "CLOUD_RUN_TASK_COUNT": str(execution.task_count),
         }
         try:
-            return await self._cloud.runtime.run_task(spec, env, spec.timeout)
+            return await self._cloud.part(RUNTIME).run_task(spec, env, spec.timeout)
         except StartFailed as error:
             return TaskResult(exit_code=127, tail=(str(error),), seconds=0.0)
 
@@ -302,6 +296,9 @@ class Runs:
         )
         record["lines"] = record["attempts"][-1]["lines"]
         self._logs.put(name, record)
+
+
+RUNS: Slot[Runs] = Slot("run.runs")
 
 
 def _completed(execution: Any, tasks: list[Any]) -> tuple[Any, ApiError | None]:

@@ -24,16 +24,13 @@ from localgcp.services.secretmanager.store import (
     DESTROYED,
     DISABLED,
     ENABLED,
+    STORE,
     Secret,
-    Secrets,
     SecretVersion,
-    create_secrets,
 )
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
-
-__all__ = ["SecretManager", "create_secrets"]
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _NAME = re.compile(r"projects/([^/]+)/secrets/([^/]+)(?:/versions/([^/]+))?")
@@ -51,11 +48,9 @@ _Access = secretmanager_v1.AccessSecretVersionResponse.pb()
 
 
 class SecretManager:
-    API = "google.cloud.secretmanager.v1.SecretManagerService"
-
     def __init__(self, cloud: Cloud) -> None:
         self._settings = cloud.settings
-        self._store: Secrets = cloud.secrets
+        self._store = cloud.part(STORE)
         self._policies = Policies(cloud)
 
     async def CreateSecret(self, request: Any, call: Call) -> Any:

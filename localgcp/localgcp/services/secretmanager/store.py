@@ -1,6 +1,6 @@
 """Where secret payloads are kept: one file per version that only its owner may read. Nothing else ever holds them.
 
-Runs of containers ask here for the values of their environment (`cloud.secrets.payload`).
+Runs of containers ask here for the values of their environment (`interfaces.SECRETS`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from google.cloud import secretmanager_v1
 
 from localgcp.kit.errors import failed_precondition, not_found
+from localgcp.kit.service import Slot
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
@@ -25,13 +26,9 @@ ENABLED, DISABLED, DESTROYED = (
 )
 
 
-def create_secrets(cloud: Cloud) -> Secrets:
-    return Secrets(cloud)
-
-
 class Secrets:
-    """`cloud.secrets`. Records are named by project id ("demo/db-password", versions "demo/db-password/000001"); the
-    API's names carry the project's number, as Google's do."""
+    """Implements `interfaces.SecretPayloads`. Records are named by project id ("demo/db-password", versions
+    "demo/db-password/000001"); the API's names carry the project's number, as Google's do."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._settings = cloud.settings
@@ -94,3 +91,6 @@ class Secrets:
 
     def _file(self, key: str) -> Path:
         return self._root / hashlib.sha256(key.encode()).hexdigest()
+
+
+STORE: Slot[Secrets] = Slot("secretmanager.store")

@@ -15,7 +15,8 @@ from localgcp.kit.errors import from_http
 from localgcp.kit.rest import json_body
 from localgcp.kit.schema import checked, without_nulls
 from localgcp.services.sql.operations import Json, SqlOperations, api_base, page, timestamp
-from localgcp.services.sql.postgres.servers import Postgres, PostgresError
+from localgcp.services.sql.parts import POSTGRES
+from localgcp.services.sql.postgres.servers import PostgresError
 from localgcp.services.sql.records import Instances
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class Backups:
     def __init__(self, cloud: Cloud, records: Instances, operations: SqlOperations) -> None:
         self._settings, self._records, self._operations = cloud.settings, records, operations
-        self._postgres: Postgres = cloud.postgres
+        self._postgres = cloud.part(POSTGRES)
         self._last_id = 0
         operations.register("BACKUP_VOLUME", self._back_up)
         operations.register("RESTORE_VOLUME", self._restore)

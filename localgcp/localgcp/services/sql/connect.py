@@ -14,15 +14,16 @@ from aiohttp import web
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import from_http
+from localgcp.kit.interfaces import ACCESS_TOKENS
 from localgcp.kit.rest import json_body
 from localgcp.kit.schema import checked, without_nulls
-from localgcp.services.metadata.access_tokens import AccessTokens, database_role
 from localgcp.services.sql.databases import is_iam_user
 from localgcp.services.sql.operations import Json, timestamp
-from localgcp.services.sql.postgres.servers import Postgres
+from localgcp.services.sql.parts import POSTGRES, TLS
 from localgcp.services.sql.records import Instances, flags_of
 from localgcp.services.sql.tls.certificates import BadPublicKey, fingerprint
-from localgcp.services.sql.tls.listeners import SqlTls, iam_enabled
+from localgcp.services.sql.tls.listeners import iam_enabled
+from localgcp.services.sql.tls.login import database_role
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
@@ -35,9 +36,9 @@ class Connect:
     def __init__(self, cloud: Cloud, records: Instances) -> None:
         self._records = records
         self._lifetime = timedelta(seconds=cloud.settings.sql_certificate_seconds)
-        self._tls: SqlTls = cloud.sql_tls
-        self._tokens: AccessTokens = cloud.access_tokens
-        self._postgres: Postgres = cloud.postgres
+        self._tls = cloud.part(TLS)
+        self._tokens = cloud.part(ACCESS_TOKENS)
+        self._postgres = cloud.part(POSTGRES)
 
     async def settings(self, request: web.Request, call: Call) -> Json:
         """connect.get: addresses, CA and version of an instance, whether it runs or not."""

@@ -17,6 +17,7 @@ from localgcp.kit.rest import json_body
 from localgcp.kit.schema import checked, without_nulls
 from localgcp.kit.store import etag_of
 from localgcp.services.sql.operations import Json, SqlOperations, api_base
+from localgcp.services.sql.parts import POSTGRES
 from localgcp.services.sql.postgres.installation import ADMIN, IAM_GROUPS, SUPERUSER_GROUP
 from localgcp.services.sql.postgres.servers import Postgres, identifier, literal
 from localgcp.services.sql.records import Instances, flags_of
@@ -45,7 +46,7 @@ _TYPE_OF_GROUP = {group: kind for kind, group in IAM_GROUPS.items()}
 class Databases:
     def __init__(self, cloud: Cloud, records: Instances, operations: SqlOperations) -> None:
         self._records, self._operations = records, operations
-        self._postgres: Postgres = cloud.postgres
+        self._postgres = cloud.part(POSTGRES)
         operations.register("CREATE_DATABASE", self._create)
         operations.register("DELETE_DATABASE", self._drop)
 
@@ -113,7 +114,7 @@ class Databases:
 class Users:
     def __init__(self, cloud: Cloud, records: Instances, operations: SqlOperations) -> None:
         self._records, self._operations = records, operations
-        self._postgres: Postgres = cloud.postgres
+        self._postgres = cloud.part(POSTGRES)
         operations.register("DELETE_USER", self._drop)
 
     async def insert(self, request: web.Request, call: Call) -> Json:

@@ -20,7 +20,8 @@ from localgcp.services.sql.backups import Backups
 from localgcp.services.sql.connect import Connect
 from localgcp.services.sql.databases import Databases, Users
 from localgcp.services.sql.operations import Json, SqlOperations, api_base, page, timestamp
-from localgcp.services.sql.postgres.servers import Postgres, PostgresError, literal
+from localgcp.services.sql.parts import POSTGRES, TLS
+from localgcp.services.sql.postgres.servers import PostgresError, literal
 from localgcp.services.sql.records import Instances as Records
 from localgcp.services.sql.records import flags_of, is_stopped
 
@@ -85,7 +86,7 @@ def _rendered(func: Callable[[web.Request, Call], Awaitable[Json]]) -> Any:
 class Instances:
     def __init__(self, cloud: Cloud, records: Records, operations: SqlOperations) -> None:
         self._cloud, self._records, self._operations = cloud, records, operations
-        self._postgres: Postgres = cloud.postgres
+        self._postgres = cloud.part(POSTGRES)
         for kind, work in (
             ("CREATE", self._create),
             ("UPDATE", self._apply),
@@ -217,7 +218,7 @@ class Instances:
     def _shown(self, request: web.Request, record: Json) -> Json:
         link = f"{api_base(request)}/projects/{record['project']}/instances/{record['name']}"
         try:
-            address = self._cloud.sql_tls.address(record["project"], record["name"])
+            address = self._cloud.part(TLS).address(record["project"], record["name"])
         except OSError:  # no address for connectors here: everything else about the instance holds
             address = "127.0.0.1"
         return {**record, "selfLink": link, "ipAddresses": [{"type": "PRIMARY", "ipAddress": address}]}
@@ -248,7 +249,7 @@ class Instances:
 
     async def _remove(self, project: str, instance: str, context: Json, call: Call) -> None:
         self._records.set_state(project, instance, "PENDING_DELETE")
-        await self._cloud.sql_tls.forget(project, instance)
+        await self._cloud.part(TLS).forget(project, instance)
         await self._postgres.delete(project, instance)
         for run in self._records.backups(project, instance):
             await self._postgres.delete_backup(project, run["id"])

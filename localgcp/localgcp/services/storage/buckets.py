@@ -12,11 +12,12 @@ from aiohttp import web
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import from_http
+from localgcp.kit.paging import page
 from localgcp.kit.rest import RestRoute, json_body, json_response
 from localgcp.kit.schema import checked, merged, without_nulls
 from localgcp.kit.store import etag_of
-from localgcp.services.storage.objects import Objects, page
-from localgcp.services.storage.store import Json, Preconditions, StoredBuckets, now_rfc3339
+from localgcp.services.storage.objects import Objects
+from localgcp.services.storage.store import STORE, Json, Preconditions, now_rfc3339
 from localgcp.services.storage.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -30,10 +31,6 @@ _SERVER_FIELDS = frozenset(
         *("generation", "location", "locationType", "owner"),
     )
 )
-
-
-def create_buckets(cloud: Cloud) -> StoredBuckets:
-    return StoredBuckets(cloud)
 
 
 def routes(cloud: Cloud) -> list[RestRoute]:
@@ -69,7 +66,7 @@ def routes(cloud: Cloud) -> list[RestRoute]:
 class Buckets:
     def __init__(self, cloud: Cloud) -> None:
         self._settings = cloud.settings
-        self._store: StoredBuckets = cloud.buckets  # type: ignore[assignment]
+        self._store = cloud.part(STORE)
         self._policies = cloud.store.json("storage.policies")
 
     async def insert(self, request: web.Request, call: Call) -> web.Response:

@@ -6,35 +6,32 @@ Source: https://cloud.google.com/storage/docs/json_api/v1/objects
 from __future__ import annotations
 
 import asyncio
-import base64
 import gzip
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from aiohttp import web
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import from_http
+from localgcp.kit.paging import page
 from localgcp.kit.rest import json_body, json_response
 from localgcp.kit.schema import checked, merged, without_nulls
-from localgcp.services.storage.store import Json, Preconditions, StoredBuckets
+from localgcp.services.storage.store import STORE, Json, Preconditions
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
 
-T = TypeVar("T")
-
 _CHUNK = 256 * 1024
 _MOST_SOURCES = 32
-_LARGEST_PAGE = 1000
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 class Objects:
     def __init__(self, cloud: Cloud) -> None:
-        self._store: StoredBuckets = cloud.buckets  # type: ignore[assignment]
+        self._store = cloud.part(STORE)
 
     async def list(self, request: web.Request, call: Call) -> web.Response:
         query, bucket = request.query, request.match_info["bucket"]
@@ -180,21 +177,6 @@ def shown(request: web.Request, record: Mapping[str, Any]) -> Json:
         "mediaLink": f"{base}/download/{path}?generation={record['generation']}&alt=media",
     }
     return {key: value for key, value in record.items() if not key.startswith("_")} | links
-
-
-def page(found: list[tuple[str, T]], query: Mapping[str, str]) -> tuple[list[tuple[str, T]], dict[str, str]]:
-    """One page of entries sorted by name, and `{"nextPageToken": ...}` if there are more. Raises ApiError 400."""
-    if token := query.get("pageToken", ""):
-        try:
-            after = base64.urlsafe_b64decode(token).decode()
-        except ValueError as error:
-            raise from_http(400, "Invalid page token", "invalid", location="pageToken") from error
-        found = [entry for entry in found if entry[0] > after]
-    asked = query.get("maxResults", "")
-    size = min(int(asked), _LARGEST_PAGE) if asked.isdigit() and int(asked) > 0 else _LARGEST_PAGE
-    if len(found) <= size:
-        return found, {}
-    return found[:size], {"nextPageToken": base64.urlsafe_b64encode(found[size - 1][0].encode()).decode()}
 
 
 def _media_headers(record: Mapping[str, Any]) -> dict[str, str]:

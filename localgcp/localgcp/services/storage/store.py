@@ -24,6 +24,7 @@ import google_crc32c
 
 from localgcp.kit.errors import ApiError, from_http
 from localgcp.kit.interfaces import StoredObject
+from localgcp.kit.service import Slot
 from localgcp.kit.store import etag_of
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Incoming:
 
 
 class StoredBuckets:
-    """`cloud.buckets`: implements interfaces.Buckets; the storage service does everything through it."""
+    """Implements `interfaces.Buckets`; the storage service does everything through it."""
 
     def __init__(self, cloud: Cloud) -> None:
         self.buckets = cloud.store.json("storage.buckets")
@@ -296,3 +297,6 @@ def _check_hashes(incoming: Incoming, fields: Mapping[str, Any]) -> None:
             label = "MD5 hash" if name == "md5Hash" else "CRC32C"
             message = f'Provided {label} "{expected}" doesn\'t match calculated {label} "{computed}".'
             raise from_http(400, message, "invalid")
+
+
+STORE: Slot[StoredBuckets] = Slot("storage.store")

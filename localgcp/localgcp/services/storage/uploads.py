@@ -18,7 +18,7 @@ from localgcp.kit.errors import from_http
 from localgcp.kit.rest import json_body, json_response
 from localgcp.kit.schema import checked, without_nulls
 from localgcp.services.storage.objects import shown
-from localgcp.services.storage.store import Incoming, Json, Preconditions, StoredBuckets
+from localgcp.services.storage.store import STORE, Incoming, Json, Preconditions
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
@@ -32,7 +32,7 @@ class Uploads:
     """Sessions are records: bucket, name, fields and query of the request that opened them, and their file's name."""
 
     def __init__(self, cloud: Cloud) -> None:
-        self._store: StoredBuckets = cloud.buckets  # type: ignore[assignment]
+        self._store = cloud.part(STORE)
         self._sessions = cloud.store.json("storage.uploads")
         self._open: dict[str, Incoming] = {}
 

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
+from localgcp.edge.interfaces import NoInstance
 from localgcp.kit.interfaces import RevisionProcess, StartFailed
 from localgcp.services.run.runtime.instances import Host, Instance, InstanceFailed, State
 from localgcp.services.run.runtime.probes import wait_until_dead
@@ -23,14 +24,6 @@ _SHORTEST_QUEUE_WAIT = 10.0  # seconds; Cloud Run: 3.5 times the average start, 
 _FIRST_BACKOFF, _LONGEST_BACKOFF, _STABLE_AFTER = 0.1, 10.0, 10.0
 _SENDING = 0.05  # until a request that was given to an instance has surely reached it: SIGTERM may close its port
 _LIVENESS_GRACE = 1.0  # an instance that fails its liveness probe rarely honours SIGTERM
-
-
-class NoInstance(Exception):
-    """No instance can take the request. `code` is the answer: 429 (all are busy) or 503 (none can start)."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class RevisionPool:

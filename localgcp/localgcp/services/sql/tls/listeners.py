@@ -26,7 +26,9 @@ from localgcp.services.sql.tls.channel import CHUNK, TlsChannel
 from localgcp.services.sql.tls.login import IamAccess, Login
 
 if TYPE_CHECKING:
-    from localgcp.kit.cloud import Cloud
+    from localgcp.kit.interfaces import AccessTokens
+    from localgcp.kit.settings import Settings
+    from localgcp.services.sql.postgres.servers import Postgres
 
 _log = logging.getLogger(__name__)
 PORT = 3307
@@ -35,15 +37,11 @@ _HANDSHAKE_SECONDS = 10.0
 _BACKLOG = 128
 
 
-def create_sql_tls(cloud: Cloud) -> SqlTls:
-    return SqlTls(cloud, cloud.settings.state_dir / "sql-tls")
-
-
 class _Listener:
     """Port 3307 of one instance. `bound` is its socket, listening from `open` on."""
 
-    def __init__(self, cloud: Cloud, directory: Path, project: str, instance: str) -> None:
-        self._cloud, self._directory = cloud, directory
+    def __init__(self, ports: SqlTls, directory: Path, project: str, instance: str) -> None:
+        self._region, self._postgres, self._tokens = ports.region, ports.postgres, ports.tokens
         self._project, self._instance = project, instance
         self._bound = _bind(directory)
         self.address: str = self._bound.getsockname()[0]
@@ -56,7 +54,7 @@ class _Listener:
     def dns_name(self) -> str:
         """As Google's: a label of the instance's own, its project, its region."""
         label = hashlib.sha256(f"{self._project}:{self._instance}".encode()).hexdigest()[:12]
-        return f"{label}.{self._project.replace(':', '-')}.{self._cloud.settings.region}.sql.goog"
+        return f"{label}.{self._project.replace(':', '-')}.{self._region}.sql.goog"
 
     async def open(self) -> None:
         if self._server is None:
@@ -93,7 +91,7 @@ class _Listener:
 
     async def _join(self, channel: TlsChannel) -> None:
         """Bytes both ways between a client and the instance's PostgreSQL until both have ended."""
-        sockets = await self._cloud.postgres.socket_dir(self._project, self._instance)
+        sockets = await self._postgres.socket_dir(self._project, self._instance)
         reader, writer = await asyncio.open_unix_connection(sockets / ".s.PGSQL.5432")
         try:
             if not await Login(channel, reader, writer, self._iam_access()).admit():
@@ -107,7 +105,7 @@ class _Listener:
             writer.transport.abort()
 
     def _iam_access(self) -> IamAccess:
-        postgres, tokens = self._cloud.postgres, self._cloud.access_tokens
+        postgres, tokens = self._postgres, self._tokens
         of = (self._project, self._instance)
 
         def principal(token: str) -> str | None:
@@ -142,8 +140,9 @@ async def _inwards(reader: asyncio.StreamReader, channel: TlsChannel) -> None:
 class SqlTls:
     """The mTLS ports of all instances, by project and instance."""
 
-    def __init__(self, cloud: Cloud, root: Path) -> None:
-        self._cloud, self._root = cloud, root
+    def __init__(self, settings: Settings, postgres: Postgres, tokens: AccessTokens) -> None:
+        self.region, self.postgres, self.tokens = settings.region, postgres, tokens
+        self._root = settings.state_dir / "sql-tls"
         self._listeners: dict[tuple[str, str], _Listener] = {}
 
     async def open(self) -> None:
@@ -189,7 +188,7 @@ class SqlTls:
     def _listener(self, project: str, instance: str) -> _Listener:
         key = (project, instance)
         if key not in self._listeners:
-            self._listeners[key] = _Listener(self._cloud, self._root / project / instance, project, instance)
+            self._listeners[key] = _Listener(self, self._root / project / instance, project, instance)
         return self._listeners[key]
 
 

@@ -13,7 +13,6 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from localgcp.services.metadata.access_tokens import database_role
 from localgcp.services.sql.tls.channel import TlsChannel
 
 _LOGIN_SECONDS = 60.0  # PostgreSQL's authentication_timeout
@@ -24,6 +23,13 @@ _PROTOCOL_3 = 3
 _ASKS_FOR_CLEARTEXT = b"R" + struct.pack(">ii", 8, 3)
 _NEGOTIATE = b"v"
 _PASSWORD = b"p"
+_SERVICE_ACCOUNT_SUFFIX = ".gserviceaccount.com"
+
+
+def database_role(email: str) -> str:
+    """The PostgreSQL role of an IAM principal: a service account's e-mail loses its `.gserviceaccount.com`.
+    https://cloud.google.com/sql/docs/postgres/iam-logins"""
+    return email.removesuffix(_SERVICE_ACCOUNT_SUFFIX)
 
 
 @dataclass(frozen=True, slots=True)
