@@ -129,7 +129,7 @@ class Operations:
     def list(self, parent: str = "", target: str = "") -> list[Operation]:
         """Newest first."""
         found = [self.get(key) for key, record in self._table.items(parent) if target in ("", record["target"])]
-        return sorted(found, key=lambda operation: -operation.created)
+        return sorted(found, key=newest_first)
 
     async def wait(self, name: str, timeout: float) -> Operation:
         """Returns as soon as the operation is done, or after `timeout` seconds."""
@@ -202,6 +202,11 @@ class Operations:
         }
         with contextlib.suppress(ValueError):
             self._table.put(operation.name, record)
+
+
+def newest_first(operation: Operation) -> tuple[float, str]:
+    """The order of lists of operations."""
+    return -operation.created, operation.name
 
 
 def _cancelled() -> ApiError:

@@ -52,6 +52,7 @@ class HttpRule:
     """A google.api.http rule: `pattern` has one group per path variable, `variables` their field paths in order."""
 
     verb: str
+    template: str
     pattern: re.Pattern[str]
     variables: tuple[str, ...]
     body: str | None
@@ -70,7 +71,7 @@ def http_rules(api: ProtoApi, known: dict[str, Rpc]) -> Iterator[HttpRule]:
     for verb, template, body, method in (*api.rules, *_transport_rules(api)):
         if method in known:
             pattern, variables = _compiled(template)
-            yield HttpRule(verb, pattern, variables, body, known[method])
+            yield HttpRule(verb, template, pattern, variables, body, known[method])
 
 
 def _recorded(api: ProtoApi) -> Iterator[Rpc]:

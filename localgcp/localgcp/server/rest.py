@@ -15,6 +15,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from localgcp.kit.call import Call, caller_of
 from localgcp.kit.errors import ApiError, invalid, not_found
+from localgcp.kit.paging import check_rest_token
 from localgcp.kit.rest import RestRoute, json_response
 from localgcp.server.middleware import as_call
 
@@ -68,8 +69,13 @@ class RestFront:
 
         async def answer(request: web.Request) -> web.StreamResponse:
             call = self._call(request, api, route.method)
+
+            async def work() -> web.StreamResponse:
+                check_rest_token(request, route.method)
+                return await route.func(request, call)
+
             try:
-                return await as_call(self._cloud, call, request.path, route.mutating, lambda: route.func(request, call))
+                return await as_call(self._cloud, call, request.path, route.mutating, work)
             except ApiError as error:
                 return json_response(error.legacy_body() if route.legacy_errors else error.body(), error.http)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from localgcp.kit.cloud import Cloud
 from localgcp.kit.errors import unimplemented
+from localgcp.kit.paging import check_proto_token
 from localgcp.kit.service import ProtoApi, Service, Slot, call_hook
 from localgcp.server.admin import Admin
 from localgcp.server.grpc import GrpcFront
@@ -116,9 +117,21 @@ def _bind(apis: Iterable[tuple[ProtoApi, Any]]) -> tuple[dict[str, tuple[Rpc, Bo
     for api, owner in apis:
         known = rpcs(api)
         for rpc in known.values():
-            methods[rpc.path] = (rpc, getattr(owner, rpc.method, None) or _absent(rpc))
+            methods[rpc.path] = (rpc, _checked(rpc, getattr(owner, rpc.method, None) or _absent(rpc)))
         rules += [(rule, methods[rule.rpc.path][1]) for rule in http_rules(api, known)]
     return methods, rules
+
+
+def _checked(rpc: Rpc, method: Bound) -> Bound:
+    """Refuses foreign page tokens before a list method runs, whatever it does with them."""
+    if "page_token" not in rpc.request.DESCRIPTOR.fields_by_name:
+        return method
+
+    async def checked(request: Any, call: Call) -> Any:
+        check_proto_token(request)
+        return await method(request, call)
+
+    return checked
 
 
 def _absent(rpc: Rpc) -> Bound:

@@ -16,7 +16,9 @@ from google.protobuf import json_format, struct_pb2
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import ApiError, from_http
-from localgcp.kit.operations import Operation
+from localgcp.kit.filters import Dialect, json_field, matching
+from localgcp.kit.operations import Operation, newest_first
+from localgcp.kit.paging import Limits, rest_page
 from localgcp.kit.rest import RestRoute, json_response
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ Json = dict[str, Any]
 
 BASE = "https://www.googleapis.com/compute/v1"  # of links; Google's own do not change with the endpoint either
 _LONGEST_WAIT_SECONDS = 120.0
+PAGE = Limits(default=500, largest=500)
+DIALECT = Dialect(matches=True)  # `name eq "we.*"`
 
 
 def timestamp(seconds: float | None = None) -> str:
@@ -94,8 +98,12 @@ class ComputeOperations:
         return json_response(self._shown(operation))
 
     async def list(self, request: web.Request, call: Call) -> web.Response:
-        found = [self._shown(operation) for operation in self._operations.list(self._prefix(request))]
-        return json_response({"kind": "compute#operationList", "items": found})
+        """Newest first."""
+        shown = ((operation, self._shown(operation)) for operation in self._operations.list(self._prefix(request)))
+        wanted = request.query.get("filter", "")
+        found = matching(shown, wanted, lambda entry, selector: json_field(entry[1], selector), DIALECT)
+        page, token = rest_page(request, call.method, found, lambda entry: newest_first(entry[0]), PAGE)
+        return json_response({"kind": "compute#operationList", "items": [item for _, item in page], **token})
 
     async def delete(self, request: web.Request, call: Call) -> web.Response:
         self._operations.delete(self._of(request).name)

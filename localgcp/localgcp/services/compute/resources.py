@@ -15,14 +15,15 @@ from aiohttp import web
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import ApiError, from_http
+from localgcp.kit.filters import json_field, matching
 from localgcp.kit.interfaces import CDN_CACHE
-from localgcp.kit.paging import page
+from localgcp.kit.paging import rest_page
 from localgcp.kit.rest import RestRoute, json_body, json_response
 from localgcp.kit.schema import checked, merged, without_nulls
 from localgcp.kit.service import Slot
 from localgcp.kit.store import etag_of
 from localgcp.services.compute.kinds import KINDS, Kind, bad_value, required
-from localgcp.services.compute.operations import BASE, ComputeOperations, Json, new_id, timestamp
+from localgcp.services.compute.operations import BASE, DIALECT, PAGE, ComputeOperations, Json, new_id, timestamp
 from localgcp.services.compute.url_map import load_errors, test_failures
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ _REFERENCE = re.compile(
     r"(?:https?://[^/]+/compute/v1/|/?compute/v1/)?(?:projects/(?P<project>[^/]+)/)?"
     r"(?P<scope>global|regions/[^/]+)/(?P<collection>[A-Za-z]+)/(?P<name>[a-z0-9-]+)"
 )
-_FILTER = re.compile(r"\s*(\w+)\s*(=|eq|!=|ne)\s*\"?([^\"]*?)\"?\s*")
 
 
 def routes(cloud: Cloud) -> list[RestRoute]:
@@ -161,15 +161,15 @@ class Methods:
 
     async def list(self, request: web.Request, call: Call) -> web.Response:
         prefix = self._prefix(request)
-        wanted = _filter(request.query.get("filter", ""))
-        found = [(key, record) for key, record in self.resources.items(prefix + "/") if wanted(record)]
-        items, token = page(found, request.query)
+        records = [record for _, record in self.resources.items(prefix + "/")]
+        found = matching(records, request.query.get("filter", ""), json_field, DIALECT)
+        items, token = rest_page(request, call.method, found, lambda record: (record["name"],), PAGE)
         body: Json = {
             "kind": f"{self.kind.type}List",
             "id": f"projects/{prefix}",
             "selfLink": f"{BASE}/projects/{prefix}",
         }
-        return json_response(body | ({"items": [record for _, record in items]} if items else {}) | token)
+        return json_response(body | ({"items": items} if items else {}) | token)
 
     async def patch(self, request: web.Request, call: Call) -> web.Response:
         body = checked("compute", self.kind.schema, await json_body(request))
@@ -321,15 +321,3 @@ def _with_full_links(value: Any, project: str) -> Any:
     if isinstance(value, list):
         return [_with_full_links(item, project) for item in value]
     return value
-
-
-def _filter(expression: str) -> Any:
-    """One comparison of a field ("name=web", "name eq we.*"). Raises ApiError 400 for more."""
-    if not expression:
-        return lambda record: True
-    match = _FILTER.fullmatch(expression)
-    if match is None:
-        raise from_http(400, f"Invalid value for field 'filter': '{expression}'", "invalid", location="filter")
-    name, operator, wanted = match.groups()
-    pattern = wanted if operator in ("eq", "ne") else re.escape(wanted)
-    return lambda record: (re.fullmatch(pattern, str(record.get(name, ""))) is not None) == (operator in ("=", "eq"))

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 
+from localgcp.kit.filters import matching
+from localgcp.kit.operations import Operation, newest_first
+from localgcp.kit.paging import Limits, proto_page
+
 if TYPE_CHECKING:
     from localgcp.kit.call import Call
     from localgcp.kit.cloud import Cloud
 
 _MAX_WAIT_SECONDS = 3600.0
+_PAGE = Limits(default=100, largest=1000)
 
 
 class LongRunning:
@@ -27,10 +32,10 @@ class LongRunning:
         return (await self._operations.wait(request.name, min(timeout, _MAX_WAIT_SECONDS))).pb
 
     async def ListOperations(self, request: Any, call: Call) -> Any:
-        found = self._operations.list(f"{request.name}/operations/")
-        if request.filter in ("done=true", "done=false"):
-            found = [operation for operation in found if operation.done is (request.filter == "done=true")]
-        return operations_pb2.ListOperationsResponse(operations=[operation.pb for operation in found])
+        """Newest first. The filter knows `done` and `name`."""
+        found = matching(self._operations.list(f"{request.name}/operations/"), request.filter, _field)
+        page, token = proto_page(request, found, newest_first, _PAGE)
+        return operations_pb2.ListOperationsResponse(operations=[one.pb for one in page], next_page_token=token)
 
     async def DeleteOperation(self, request: Any, call: Call) -> Any:
         self._operations.delete(request.name)
@@ -40,3 +45,7 @@ class LongRunning:
     async def CancelOperation(self, request: Any, call: Call) -> Any:
         await self._operations.cancel(request.name)
         return empty_pb2.Empty()
+
+
+def _field(operation: Operation, selector: str) -> str:
+    return {"done": str(operation.done).lower(), "name": operation.name}[selector]

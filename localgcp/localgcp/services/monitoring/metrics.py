@@ -5,9 +5,10 @@ Source: google/monitoring/v3/metric_service.proto and https://cloud.google.com/m
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from google.api import metric_pb2
@@ -16,8 +17,10 @@ from google.protobuf import empty_pb2
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import ApiError, invalid, not_found
+from localgcp.kit.filters import Filter, matching, parse
+from localgcp.kit.paging import Limits, proto_page
 from localgcp.services.monitoring.aggregation import Aggregation, aggregate
-from localgcp.services.monitoring.filter import Filter, parse
+from localgcp.services.monitoring.filters import MONITORING
 from localgcp.services.monitoring.series import (
     REQUEST_COUNT,
     REQUEST_LATENCIES,
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
 _CUSTOM = re.compile(r"(custom|workload|external|prometheus)\.googleapis\.com/[A-Za-z][\w./-]{0,250}")
 _MOST_SERIES_PER_CALL = 200
 _OLDEST_SECONDS, _NEWEST_SECONDS = 25 * 3600, 5 * 60
-_POINTS_PER_PAGE = 100_000
+_POINTS = Limits(default=100_000, largest=100_000)
+_DESCRIPTORS = Limits(default=10_000, largest=10_000)
 _HEADERS = int(monitoring_v3.ListTimeSeriesRequest.TimeSeriesView.HEADERS)
 _KIND, _TYPE = metric_pb2.MetricDescriptor.MetricKind, metric_pb2.MetricDescriptor.ValueType
 _ALIGNER, _REDUCER = monitoring_v3.Aggregation.Aligner, monitoring_v3.Aggregation.Reducer
@@ -77,7 +81,7 @@ class Metrics:
 
     async def ListTimeSeries(self, request: Any, call: Call) -> Any:
         project = self._project(request.name)
-        wanted = parse(request.filter)
+        wanted = parse(request.filter, MONITORING)
         self._check_metric(project, wanted)
         if not request.interval.HasField("end_time"):
             raise invalid("Field interval.end_time had an invalid value: it is required.", "interval.end_time")
@@ -121,10 +125,11 @@ class Metrics:
         return _named(project, found)
 
     async def ListMetricDescriptors(self, request: Any, call: Call) -> Any:
-        project, wanted = self._project(request.name), parse(request.filter)
+        project = self._project(request.name)
         known = [*_BUILTIN.values(), *self._custom.values(f"{project}/")]
-        found = [_named(project, d) for d in known if wanted.holds({"metric.type": d.type}.__getitem__)]
-        return _ListDescriptors(metric_descriptors=found)
+        found = matching(known, request.filter, lambda found, field: {"metric.type": found.type}[field], MONITORING)
+        page, token = proto_page(request, found, lambda descriptor: (descriptor.type,), _DESCRIPTORS)
+        return _ListDescriptors(metric_descriptors=[_named(project, d) for d in page], next_page_token=token)
 
     async def DeleteMetricDescriptor(self, request: Any, call: Call) -> Any:
         project, metric = self._descriptor_name(request.name)
@@ -208,17 +213,16 @@ def _aggregation(how: Any) -> Aggregation:
     return Aggregation(how.alignment_period.ToNanoseconds(), aligner, reducer, tuple(how.group_by_fields))
 
 
-def _page(found: Sequence[Series], request: Any) -> Any:
-    """Series from the token's on, until the page has its number of points; never less than one series."""
-    start = int(request.page_token) if request.page_token.isdigit() else 0
-    room = request.page_size or _POINTS_PER_PAGE
+def _page(found: Iterable[Series], request: Any) -> Any:
+    """Whole series until the page has its number of points; never less than one series."""
     headers = request.view == _HEADERS
-    reply = _ListTimeSeries()
-    for index, series in enumerate(found[start:], start):
-        room -= 1 if headers else len(series.points)
-        if room < 0 and reply.time_series:
-            reply.next_page_token = str(index)
-            break
+
+    def points(series: Series) -> int:
+        return 1 if headers else len(series.points)
+
+    page, token = proto_page(request, found, lambda series: dataclasses.astuple(series.identity), _POINTS, points)
+    reply = _ListTimeSeries(next_page_token=token)
+    for series in page:
         _shown(series, reply.time_series.add(), headers)
     return reply
 

@@ -5,7 +5,6 @@ Source: google/monitoring/v3/alert.proto and notification.proto
 
 from __future__ import annotations
 
-import functools
 import re
 import secrets
 import time
@@ -17,9 +16,11 @@ from google.protobuf import empty_pb2
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import ApiError, failed_precondition, invalid, not_found
+from localgcp.kit.filters import matching, parse
 from localgcp.kit.masks import apply_mask
+from localgcp.kit.paging import Limits, proto_page
 from localgcp.kit.store import ProtoTable
-from localgcp.services.monitoring.filter import parse
+from localgcp.services.monitoring.filters import MONITORING
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
@@ -29,7 +30,7 @@ _MOST_CONDITIONS, _MOST_CHANNELS, _MOST_LABELS = 6, 16, 64
 _COMPARISONS = (int(monitoring_v3.ComparisonType.COMPARISON_GT), int(monitoring_v3.ComparisonType.COMPARISON_LT))
 _ALIGN_NONE = int(monitoring_v3.Aggregation.Aligner.ALIGN_NONE)
 _AUTO_CLOSE_SECONDS = (1800, 7 * 86_400)
-_PAGE = 1000
+_PAGE = Limits(default=1000, largest=1000)
 _CHANNEL_LABELS: Mapping[str, tuple[str, ...]] = {
     "email": ("email_address",),
     "pubsub": ("topic",),
@@ -64,8 +65,8 @@ class AlertPolicies:
 
     async def ListAlertPolicies(self, request: Any, call: Call) -> Any:
         parent = _parent(request.name, self._settings.project_id)
-        found = _matching(self._table.values(parent + "/"), request.filter, _policy_field)
-        page, token = _page(found, request)
+        found = matching(self._table.values(parent + "/"), request.filter, _policy_field, MONITORING)
+        page, token = proto_page(request, found, lambda resource: (resource.name,), _PAGE)
         return _Policies(alert_policies=page, next_page_token=token, total_size=len(found))
 
     async def UpdateAlertPolicy(self, request: Any, call: Call) -> Any:
@@ -136,8 +137,8 @@ class NotificationChannels:
 
     async def ListNotificationChannels(self, request: Any, call: Call) -> Any:
         parent = _parent(request.name, self._settings.project_id)
-        found = _matching(self._table.values(parent + "/"), request.filter, _channel_field)
-        page, token = _page(found, request)
+        found = matching(self._table.values(parent + "/"), request.filter, _channel_field, MONITORING)
+        page, token = proto_page(request, found, lambda resource: (resource.name,), _PAGE)
         return _Channels(notification_channels=page, next_page_token=token, total_size=len(found))
 
     async def UpdateNotificationChannel(self, request: Any, call: Call) -> Any:
@@ -224,7 +225,7 @@ def _check_condition(condition: Any, where: str) -> None:
 
 
 def _check_metric_filter(text: str, where: str) -> None:
-    parsed = parse(text)
+    parsed = parse(text, MONITORING)
     for selector in ("metric.type", "resource.type"):
         if not any(c.selector == selector for c in parsed.comparisons):
             raise _bad(where, f"the filter must restrict {selector}")
@@ -266,15 +267,6 @@ def _check_labels(labels: Mapping[str, str], where: str) -> None:
             raise _bad(where, f"'{key}={value}': lower-case letters, digits, _ and - only, at most 63 characters")
 
 
-def _matching(found: Iterable[Any], text: str, field: Callable[[Any, str], str | None]) -> list[Any]:
-    """Those that a list filter holds for. `user_labels.team="a"`, `display_name=starts_with("x")`..."""
-    wanted = parse(text)
-    try:
-        return [resource for resource in found if wanted.holds(functools.partial(field, resource))]
-    except KeyError as error:
-        raise invalid(f"Field filter had an invalid value: unknown field {error}.", "filter") from error
-
-
 def _policy_field(policy: Any, selector: str) -> str | None:
     if selector == "enabled":
         return str(policy.enabled.value).lower()
@@ -299,12 +291,6 @@ def _common_field(resource: Any, selector: str) -> str | None:
 
 def _text(labels: Mapping[str, str], key: str) -> str | None:
     return labels.get(key)
-
-
-def _page(found: list[Any], request: Any) -> tuple[list[Any], str]:
-    start = int(request.page_token) if request.page_token.isdigit() else 0
-    size = request.page_size or _PAGE
-    return found[start : start + size], str(start + size) if len(found) > start + size else ""
 
 
 def _parent(name: str, project_id: Callable[[str], str]) -> str:

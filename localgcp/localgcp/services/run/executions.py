@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from localgcp.kit.errors import aborted, failed_precondition, not_found
-from localgcp.services.run.names import location_of, normal_name, page, short
+from localgcp.kit.paging import proto_page
+from localgcp.services.run.names import PAGE, location_of, newest_first, normal_name, short
 from localgcp.services.run.tasks import RUNS
 from localgcp.services.run.types import ListExecutionsResponse, ListTasksResponse, now
 
@@ -34,8 +35,7 @@ class Executions:
         parent = f"{location_of(request.parent, self._cloud.settings)}/jobs/{short(request.parent)}"
         prefix = parent.removesuffix("-") if parent.endswith("/jobs/-") else f"{parent}/executions/"
         found = self._runs.executions.values(prefix)
-        found.sort(key=lambda execution: (execution.create_time.ToNanoseconds(), execution.name), reverse=True)
-        executions, token = page(found, request.page_size, request.page_token)
+        executions, token = proto_page(request, found, newest_first, PAGE)
         return ListExecutionsResponse(executions=executions, next_page_token=token)
 
     async def CancelExecution(self, request: Any, call: Call) -> Any:
@@ -127,8 +127,7 @@ class Tasks:
             for task in self._runs.tasks.values(f"{parent}/jobs/")
             if job in ("-", task.job) and execution in ("-", task.execution)
         ]
-        found.sort(key=lambda task: (task.execution, task.index))
-        tasks, token = page(found, request.page_size, request.page_token)
+        tasks, token = proto_page(request, found, lambda task: (task.execution, task.index, task.name), PAGE)
         return ListTasksResponse(tasks=tasks, next_page_token=token)
 
 

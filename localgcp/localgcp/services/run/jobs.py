@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from localgcp.kit.errors import ApiError, aborted, already_exists, failed_precondition, invalid, not_found
 from localgcp.kit.iam import Policies
 from localgcp.kit.masks import apply_mask
+from localgcp.kit.paging import proto_page
 from localgcp.kit.store import ProtoTable, etag_of
 from localgcp.services.run.container import check_containers, set_container_defaults
-from localgcp.services.run.names import check_id, check_labels, location_of, normal_name, page, short
+from localgcp.services.run.names import PAGE, check_id, check_labels, location_of, normal_name, short
 from localgcp.services.run.tasks import RUNS
 from localgcp.services.run.types import (
     FAILED,
@@ -57,7 +58,8 @@ class Jobs:
 
     async def ListJobs(self, request: Any, call: Call) -> Any:
         parent = location_of(request.parent, self._cloud.settings)
-        jobs, token = page(self._table.values(f"{parent}/jobs/"), request.page_size, request.page_token)
+        found = self._table.values(f"{parent}/jobs/")
+        jobs, token = proto_page(request, found, lambda job: (job.name,), PAGE)
         return ListJobsResponse(jobs=jobs, next_page_token=token)
 
     async def CreateJob(self, request: Any, call: Call) -> Any:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from localgcp.kit.errors import invalid
+from localgcp.kit.paging import Limits
 from localgcp.kit.settings import Settings
-
-T = TypeVar("T")
 
 _PROJECT = r"[a-z][a-z0-9-]{4,28}[a-z0-9]|[a-z][a-z0-9-]{2,28}[a-z0-9]|\d{6,}"
 _LOCATION = re.compile(rf"projects/({_PROJECT})/locations/([a-z]+-[a-z]+\d+)\Z")
@@ -19,8 +16,7 @@ _REVISION = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _TAG = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?\Z")
 _RESERVED_NAMESPACES = ("run.googleapis.com", "cloud.googleapis.com", "serving.knative.dev", "autoscaling.knative.dev")
 _LABEL_VALUE = re.compile(r"([a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?)?\Z", re.IGNORECASE)
-_PAGE_SIZE = 100
-_MAX_PAGE_SIZE = 1000
+PAGE = Limits(default=100, largest=1000)
 
 
 def location_of(name: str, settings: Settings, field: str = "parent") -> str:
@@ -89,13 +85,6 @@ def check_labels(resource: Any, field: str) -> None:
             raise invalid(f"The label '{key}={value}' is not valid", f"{field}labels")
 
 
-def page(items: Sequence[T], size: int, token: str) -> tuple[Sequence[T], str]:
-    """One page and the token of the next. Raises ApiError INVALID_ARGUMENT for a negative size or a foreign token."""
-    if size < 0:
-        raise invalid("page_size must not be negative", "page_size")
-    try:
-        start = int(base64.urlsafe_b64decode(token.encode())) if token else 0
-    except ValueError as error:
-        raise invalid("page_token is not valid", "page_token") from error
-    end = start + min(size or _PAGE_SIZE, _MAX_PAGE_SIZE)
-    return items[start:end], base64.urlsafe_b64encode(str(end).encode()).decode() if end < len(items) else ""
+def newest_first(resource: Any) -> tuple[int, str]:
+    """Sorts revisions and executions by their time of creation."""
+    return -resource.create_time.ToNanoseconds(), str(resource.name)

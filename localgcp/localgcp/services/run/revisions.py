@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from localgcp.kit.errors import aborted, already_exists, failed_precondition, not_found
 from localgcp.kit.interfaces import RUNTIME, Image, RevisionProcess
+from localgcp.kit.paging import proto_page
 from localgcp.kit.store import ProtoTable, etag_of
 from localgcp.services.run.container import environment, probe_of
 from localgcp.services.run.names import (
+    PAGE,
     check_revision_name,
     location_of,
+    newest_first,
     normal_name,
-    page,
     project_and_location,
     short,
 )
@@ -220,7 +222,7 @@ class Revisions:
 
     async def ListRevisions(self, request: Any, call: Call) -> Any:
         parent = f"{location_of(request.parent, self._cloud.settings)}/services/{short(request.parent)}"
-        revisions, token = page(self._store.of(parent), request.page_size, request.page_token)
+        revisions, token = proto_page(request, self._store.of(parent), newest_first, PAGE)
         return ListRevisionsResponse(revisions=revisions, next_page_token=token)
 
     async def DeleteRevision(self, request: Any, call: Call) -> Any:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from localgcp.kit.errors import aborted, already_exists, failed_precondition, invalid, not_found
 from localgcp.kit.iam import Policies
 from localgcp.kit.masks import apply_mask
+from localgcp.kit.paging import proto_page
 from localgcp.services.run.container import check_containers, set_container_defaults, set_serving_defaults
-from localgcp.services.run.names import check_id, check_labels, location_of, normal_name, page, short
+from localgcp.services.run.names import PAGE, check_id, check_labels, location_of, normal_name, short
 from localgcp.services.run.reconcile import Reconciler
 from localgcp.services.run.traffic import check_traffic
 from localgcp.services.run.types import GA, INGRESS_ALL, LATEST, ListServicesResponse, Service, now
@@ -58,7 +59,8 @@ class Services:
 
     async def ListServices(self, request: Any, call: Call) -> Any:
         parent = location_of(request.parent, self._cloud.settings)
-        services, token = page(self._table.values(f"{parent}/services/"), request.page_size, request.page_token)
+        found = self._table.values(f"{parent}/services/")
+        services, token = proto_page(request, found, lambda service: (service.name,), PAGE)
         return ListServicesResponse(services=services, next_page_token=token)
 
     async def CreateService(self, request: Any, call: Call) -> Any:

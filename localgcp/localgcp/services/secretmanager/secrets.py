@@ -6,9 +6,9 @@ Source: https://cloud.google.com/secret-manager/docs/reference/rest/v1
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
@@ -17,8 +17,10 @@ from google.protobuf import empty_pb2
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import already_exists, failed_precondition, invalid, not_found
+from localgcp.kit.filters import Comparison, Dialect, matching
 from localgcp.kit.iam import Policies
 from localgcp.kit.masks import apply_mask
+from localgcp.kit.paging import Limits, proto_page
 from localgcp.kit.store import etag_of
 from localgcp.services.secretmanager.store import (
     DESTROYED,
@@ -35,12 +37,10 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _NAME = re.compile(r"projects/([^/]+)/secrets/([^/]+)(?:/versions/([^/]+))?")
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_TERM = re.compile(r"([\w.]+)(=|:)\"?([\w./-]+)\"?")
 _LARGEST_PAYLOAD = 65_536
 _MUTABLE = ("labels", "annotations", "version_aliases")
 _ACTS_LATER = ("expire_time", "ttl", "rotation", "topics", "version_destroy_ttl")
-_PAGE = 25
-
+_PAGE = Limits(default=25, largest=25_000)
 
 _SecretPage = secretmanager_v1.ListSecretsResponse.pb()
 _VersionPage = secretmanager_v1.ListSecretVersionsResponse.pb()
@@ -74,10 +74,10 @@ class SecretManager:
         return self._store.secret(self._key(request.name)[0])
 
     async def ListSecrets(self, request: Any, call: Call) -> Any:
-        wanted = _filter(request.filter)
-        found = [secret for secret in self._store.secrets.values(self._project(request.parent) + "/") if wanted(secret)]
-        found.sort(key=lambda secret: (secret.create_time.seconds, secret.create_time.nanos), reverse=True)
-        page, token = _page(found, request)
+        """Newest first."""
+        secrets = self._store.secrets.values(self._project(request.parent) + "/")
+        found = matching(secrets, request.filter, _secret_field, _DIALECT)
+        page, token = proto_page(request, found, _newest_first, _PAGE)
         return _SecretPage(secrets=page, next_page_token=token, total_size=len(found))
 
     async def UpdateSecret(self, request: Any, call: Call) -> Any:
@@ -133,9 +133,8 @@ class SecretManager:
     async def ListSecretVersions(self, request: Any, call: Call) -> Any:
         key = self._key(request.parent)[0]
         self._store.secret(key)
-        wanted = _filter(request.filter)
-        found = [version for version in reversed(self._store.versions.values(f"{key}/")) if wanted(version)]
-        page, token = _page(found, request)
+        found = matching(self._store.versions.values(f"{key}/"), request.filter, _version_field, _DIALECT)
+        page, token = proto_page(request, found, lambda version: (-int(_short(version)),), _PAGE)
         return _VersionPage(versions=page, next_page_token=token, total_size=len(found))
 
     async def AccessSecretVersion(self, request: Any, call: Call) -> Any:
@@ -233,29 +232,37 @@ def _now(timestamp: Any) -> None:
     timestamp.FromNanoseconds(time.time_ns())
 
 
-def _page(found: list[Any], request: Any) -> tuple[list[Any], str]:
-    start = int(request.page_token) if request.page_token.isdigit() else 0
-    size = request.page_size or _PAGE
-    return found[start : start + size], str(start + size) if len(found) > start + size else ""
+def _canonical(comparison: Comparison) -> Comparison:
+    """`name=db` is about the last part of a name, `name:db` about all of it; states are written in any case."""
+    value = comparison.values[0]
+    if comparison.selector == "name" and comparison.operator != ":" and "/" not in value:
+        return dataclasses.replace(comparison, selector="short_name")
+    if comparison.selector == "state":
+        if value.upper() not in secretmanager_v1.SecretVersion.State.__members__:
+            raise invalid(f"Invalid filter: [{value}] is no state of a secret version.", "filter")
+        return dataclasses.replace(comparison, values=(value.upper(),))
+    return comparison
 
 
-def _filter(expression: str) -> Callable[[Any], bool]:
-    """Terms joined by AND or a space: `name:db`, `labels.app=shop`, `state:ENABLED`. Raises ApiError for others.
-    https://cloud.google.com/secret-manager/docs/filtering"""
-    terms = [term for term in expression.split() if term != "AND"]
-    parsed = [_TERM.fullmatch(term) for term in terms]
-    if None in parsed:
-        raise invalid(f"Invalid filter [{expression}].", "filter")
-    return lambda resource: all(_holds(resource, *match.groups()) for match in parsed if match)
+# https://cloud.google.com/secret-manager/docs/filtering
+_DIALECT = Dialect(ignore_case=True, canonical=_canonical)
 
 
-def _holds(resource: Any, field: str, operator: str, wanted: str) -> bool:
-    if field.startswith("labels."):
-        value = str(resource.labels.get(field.removeprefix("labels."), ""))
-    elif field == "state":
-        return bool(secretmanager_v1.SecretVersion.State(resource.state).name == wanted.upper())
-    elif field == "name":
-        value = resource.name.rpartition("/")[2] if operator == "=" and "/" not in wanted else resource.name
-    else:
-        raise invalid(f"Invalid filter field [{field}].", "filter")
-    return bool(value == wanted if operator == "=" else wanted.lower() in value.lower())
+def _secret_field(secret: Any, selector: str) -> str | None:
+    if selector.startswith("labels."):
+        label: str | None = secret.labels.get(selector.removeprefix("labels."))
+        return label
+    return {"name": str(secret.name), "short_name": _short(secret)}[selector]
+
+
+def _version_field(version: Any, selector: str) -> str:
+    state = str(secretmanager_v1.SecretVersion.State(version.state).name)
+    return {"name": str(version.name), "short_name": _short(version), "state": state}[selector]
+
+
+def _newest_first(secret: Any) -> tuple[int, str]:
+    return -secret.create_time.ToNanoseconds(), str(secret.name)
+
+
+def _short(resource: Any) -> str:
+    return str(resource.name).rpartition("/")[2]

@@ -12,9 +12,10 @@ from aiohttp import web
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import from_http
+from localgcp.kit.paging import rest_page
 from localgcp.kit.rest import json_body
 from localgcp.kit.schema import checked, without_nulls
-from localgcp.services.sql.operations import Json, SqlOperations, api_base, page, timestamp
+from localgcp.services.sql.operations import PAGE, Json, SqlOperations, api_base, timestamp
 from localgcp.services.sql.parts import POSTGRES
 from localgcp.services.sql.postgres.servers import PostgresError
 from localgcp.services.sql.records import Instances
@@ -58,7 +59,7 @@ class Backups:
     async def list(self, request: web.Request, call: Call) -> Json:
         instance = self._records.of(request)
         found = self._records.backups(instance["project"], instance["name"])
-        items, token = page(found, request.query)
+        items, token = rest_page(request, call.method, found, lambda run: (-int(run["id"]),), PAGE)
         body: Json = {"kind": "sql#backupRunsList", **token}
         return body | ({"items": [self._shown(request, item) for item in items]} if items else {})
 

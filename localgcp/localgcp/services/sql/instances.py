@@ -13,13 +13,15 @@ from aiohttp import web
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import ApiError, from_http
+from localgcp.kit.filters import json_field, matching
+from localgcp.kit.paging import rest_page
 from localgcp.kit.rest import RestRoute, json_body, json_response
 from localgcp.kit.schema import checked, merged, without_nulls
 from localgcp.kit.store import etag_of
 from localgcp.services.sql.backups import Backups
 from localgcp.services.sql.connect import Connect
 from localgcp.services.sql.databases import Databases, Users
-from localgcp.services.sql.operations import Json, SqlOperations, api_base, page, timestamp
+from localgcp.services.sql.operations import PAGE, Json, SqlOperations, api_base, timestamp
 from localgcp.services.sql.parts import POSTGRES, TLS
 from localgcp.services.sql.postgres.servers import PostgresError, literal
 from localgcp.services.sql.records import Instances as Records
@@ -123,8 +125,9 @@ class Instances:
         return self._shown(request, self._records.of(request))
 
     async def list(self, request: web.Request, call: Call) -> Json:
-        found = self._records.all(self._records.project(request))
-        items, token = page(found, request.query)
+        known = self._records.all(self._records.project(request))
+        found = matching(known, request.query.get("filter", ""), json_field)
+        items, token = rest_page(request, call.method, found, lambda record: (record["name"],), PAGE)
         body: Json = {"kind": "sql#instancesList", **token}
         return body | ({"items": [self._shown(request, item) for item in items]} if items else {})
 

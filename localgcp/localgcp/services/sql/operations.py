@@ -8,7 +8,7 @@ Source: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/operations
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,14 @@ from google.protobuf import json_format, struct_pb2
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import ApiError, from_http
-from localgcp.kit.operations import Operation
+from localgcp.kit.operations import Operation, newest_first
+from localgcp.kit.paging import Limits, rest_page
 from localgcp.services.sql.postgres.servers import PostgresError
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
 
+PAGE = Limits(default=500, largest=1000)
 Json = dict[str, Any]
 Work = Callable[[str, str, Json, Call], Awaitable[None]]
 """Does what an operation says: (project, instance, context, call)."""
@@ -107,7 +109,7 @@ class SqlOperations:
         instance = request.query.get("instance", "")
         target = f"{project}/{instance}" if instance else ""
         found = self._cloud.operations.list(f"projects/{project}/sqlOperations/", target)
-        items, token = page(found, request.query)
+        items, token = rest_page(request, call.method, found, newest_first, PAGE)
         return {"kind": "sql#operationsList", "items": [self.shown(request, item) for item in items], **token}
 
     def shown(self, request: web.Request, operation: Operation) -> Json:
@@ -151,14 +153,6 @@ def api_base(request: web.Request) -> str:
     """The address that was asked, up to the API's version: links lead back to it."""
     version = "sql/v1beta4" if request.path.startswith("/sql/") else "v1"
     return f"{request.scheme}://{request.host}/{version}"
-
-
-def page(found: list[Any], query: Mapping[str, str]) -> tuple[list[Any], dict[str, str]]:
-    """A page of a list, the offset being the token."""
-    start = int(query["pageToken"]) if query.get("pageToken", "").isdigit() else 0
-    size = int(query["maxResults"]) if query.get("maxResults", "").isdigit() else 500
-    more = {"nextPageToken": str(start + size)} if len(found) > start + size else {}
-    return found[start : start + size], more
 
 
 def _metadata(operation: Operation) -> Json:

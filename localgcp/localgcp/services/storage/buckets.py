@@ -12,11 +12,11 @@ from aiohttp import web
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import from_http
-from localgcp.kit.paging import page
+from localgcp.kit.paging import rest_page
 from localgcp.kit.rest import RestRoute, json_body, json_response
 from localgcp.kit.schema import checked, merged, without_nulls
 from localgcp.kit.store import etag_of
-from localgcp.services.storage.objects import Objects
+from localgcp.services.storage.objects import PAGE, Objects
 from localgcp.services.storage.store import STORE, Json, Preconditions, now_rfc3339
 from localgcp.services.storage.uploads import Uploads
 
@@ -109,12 +109,12 @@ class Buckets:
         if not project:
             raise from_http(400, "Required parameter: project", "required", location="project")
         found = [
-            (name, self._shown(request, record))
-            for name, record in self._store.buckets.items(request.query.get("prefix", ""))
+            self._shown(request, record)
+            for _, record in self._store.buckets.items(request.query.get("prefix", ""))
             if record["_project"] == self._settings.project_id(project)
         ]
-        items, token = page(found, request.query)
-        return json_response({"kind": "storage#buckets", "items": [item for _, item in items], **token})
+        items, token = rest_page(request, call.method, found, lambda bucket: (bucket["name"],), PAGE)
+        return json_response({"kind": "storage#buckets", "items": items, **token})
 
     async def get(self, request: web.Request, call: Call) -> web.Response:
         record = self._store.bucket(request.match_info["bucket"])

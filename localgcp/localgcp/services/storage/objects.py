@@ -16,7 +16,7 @@ from aiohttp import web
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import from_http
-from localgcp.kit.paging import page
+from localgcp.kit.paging import Limits, rest_page
 from localgcp.kit.rest import json_body, json_response
 from localgcp.kit.schema import checked, merged, without_nulls
 from localgcp.services.storage.store import STORE, Json, Preconditions
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 256 * 1024
 _MOST_SOURCES = 32
+PAGE = Limits(default=1000, largest=1000)
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -51,7 +52,7 @@ class Objects:
                 entries[name + "\0"] = record  # beside the prefix of the same name
                 continue
             entries[name] = record
-        found, token = page(sorted(entries.items()), query)
+        found, token = rest_page(request, call.method, entries.items(), lambda entry: (entry[0],), PAGE)
         body: Json = {"kind": "storage#objects", **token}
         if prefixes := [name for name, record in found if record is None]:
             body["prefixes"] = prefixes

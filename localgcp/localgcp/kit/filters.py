@@ -1,18 +1,21 @@
-"""Cloud Monitoring's filter language: `metric.type = "..." AND resource.labels.revision_name = one_of("a", "b")`.
+"""The filter language of list methods: `state = "ENABLED" AND (labels.app:shop OR NOT labels.app:*)`.
 
-A filter is parsed once into a tree of functions; what a selector means is up to who evaluates it (time series, alert
-policies and notification channels have different ones).
-Source: https://cloud.google.com/monitoring/api/v3/filters
+A filter is parsed once into a tree of functions. What a selector means is up to the service that evaluates it. APIs
+differ in a few points only; a `Dialect` says in which.
+Source: https://google.aip.dev/160
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from localgcp.kit.errors import ApiError, invalid
 
+T = TypeVar("T")
 Resolve = Callable[[str], str | None]
 """Value of a selector ("metric.labels.code"); None where the object has no such label. Raises KeyError if unknown."""
 
@@ -21,17 +24,14 @@ _TOKEN = re.compile(
              | (?P<op><=|>=|!=|=|<|>|:)
              | (?P<punct>[(),])
              | (?P<minus>-(?=\s*[A-Za-z_(]))
-             | (?P<word>[A-Za-z_0-9][\w.\-/]*(?:"[^"]*")?)
+             | (?P<word>[A-Za-z_0-9*][\w.\-/*+]*(?:"[^"]*")?)
              | (?P<number>-?\d+(?:\.\d+)?) )""",
     re.VERBOSE,
 )
-_FUNCTIONS: Mapping[str, Callable[[str, list[str]], bool]] = {
-    "starts_with": lambda value, args: value.startswith(args[0]),
-    "ends_with": lambda value, args: value.endswith(args[0]),
-    "has_substring": lambda value, args: args[0] in value,
-    "one_of": lambda value, args: value in args,
-    "monitoring.regex.full_match": lambda value, args: re.fullmatch(args[0], value) is not None,
-}
+Function = Callable[[str, list[str]], bool]
+"""Whether a function on the right side holds for a value: (value, arguments)."""
+
+_MATCHES = ("eq", "ne")
 _ORDERED: Mapping[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b,
     ">": lambda a, b: a > b,
@@ -49,17 +49,33 @@ class Comparison:
     values: tuple[str, ...]
     function: str = ""
 
-    def holds(self, resolve: Resolve) -> bool:
-        value = resolve(self.selector)
+    def holds(self, resolve: Resolve, dialect: Dialect) -> bool:
+        value, wanted = resolve(self.selector), self.values[0]
         if self.function:
-            found = value is not None and _FUNCTIONS[self.function](value, list(self.values))
+            found = value is not None and dialect.functions[self.function](value, list(self.values))
             return found == (self.operator == "=")
-        wanted = self.values[0]
         if self.operator == ":":
-            return value is not None and wanted in value
+            return value is not None and (wanted == "*" or _contains(value, wanted, dialect.ignore_case))
         if self.operator in _ORDERED:
             return value is not None and _is_ordered(self.operator, value, wanted)
+        if self.operator in _MATCHES:
+            return (re.fullmatch(wanted, value or "") is not None) == (self.operator == "eq")
         return ((value or "") == wanted) == (self.operator == "=")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """`functions` may stand on the right side of `=` and `!=`; `matches`: `eq` and `ne` compare with a regular
+    expression; `ignore_case` is about `:`; `canonical` brings a comparison into its usual spelling, or raises ApiError
+    for one that the API does not know."""
+
+    functions: Mapping[str, Function] = field(default_factory=dict)
+    matches: bool = False
+    ignore_case: bool = False
+    canonical: Callable[[Comparison], Comparison] = lambda comparison: comparison
+
+
+PLAIN = Dialect()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +93,9 @@ class Filter:
         )
 
 
-def parse(text: str) -> Filter:
+def parse(text: str, dialect: Dialect = PLAIN) -> Filter:
     """Raises ApiError INVALID_ARGUMENT that says where it went wrong. An empty filter holds for everything."""
-    parser = _Parser(text)
+    parser = _Parser(text, dialect)
     if parser.peek() is None:
         return Filter(text, lambda resolve: True, ())
     holds = parser.either()
@@ -89,8 +105,8 @@ def parse(text: str) -> Filter:
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, dialect: Dialect) -> None:
+        self._text, self._dialect = text, dialect
         self._tokens = list(self._tokenized(text))
         self._at = 0
         self.comparisons: list[Comparison] = []
@@ -126,20 +142,29 @@ class _Parser:
         return self._comparison()
 
     def _comparison(self) -> Callable[[Resolve], bool]:
-        selector = self._take("word", "a selector such as metric.type")
-        operator = self._take("op", f"an operator after '{selector}'")
+        selector = self._take("word", "a field such as name or labels.app").replace('"', "")
+        operator = self._operator(selector)
         kind, value = self._next(f"a value after '{selector} {operator}'")
         if kind == "word" and self._accept("punct", "("):
-            comparison = Comparison(_canonical(selector), operator, self._arguments(value, operator), value)
+            comparison = Comparison(selector, operator, self._arguments(value, operator), value)
         elif kind in ("string", "word", "number"):
-            comparison = Comparison(_canonical(selector), operator, (_unquoted(kind, value),))
+            comparison = Comparison(selector, operator, (_unquoted(kind, value),))
         else:
             raise self.error(f"a value is expected after '{selector} {operator}'")
+        if operator in _MATCHES:
+            self.check_pattern(comparison.values[0])
+        comparison, dialect = self._dialect.canonical(comparison), self._dialect
         self.comparisons.append(comparison)
-        return comparison.holds
+        return lambda resolve: comparison.holds(resolve, dialect)
+
+    def _operator(self, selector: str) -> str:
+        if self._dialect.matches and (token := self.peek()) is not None and token[1] in _MATCHES:
+            self._at += 1
+            return token[1]
+        return self._take("op", f"an operator after '{selector}'")
 
     def _arguments(self, function: str, operator: str) -> tuple[str, ...]:
-        if function not in _FUNCTIONS or operator not in ("=", "!="):
+        if function not in self._dialect.functions or operator not in ("=", "!="):
             raise self.error(f"unknown function '{function}', or one that does not go with '{operator}'")
         values = []
         while True:
@@ -149,12 +174,15 @@ class _Parser:
                 break
             if not self._accept("punct", ","):
                 raise self.error(f"the arguments of {function} do not end")
-        if function == "monitoring.regex.full_match":
-            try:
-                re.compile(values[0])
-            except re.error as error:
-                raise self.error(f"invalid regular expression: {error}") from error
+        if function.endswith("regex.full_match"):
+            self.check_pattern(values[0])
         return tuple(values)
+
+    def check_pattern(self, pattern: str) -> None:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise self.error(f"invalid regular expression: {error}") from error
 
     def _next(self, expected: str) -> tuple[str, str]:
         token = self.peek()
@@ -185,12 +213,6 @@ class _Parser:
             position = match.end()
 
 
-def _canonical(selector: str) -> str:
-    """`metric.label.code` and `metric.labels."code"` are other spellings of `metric.labels.code`."""
-    plain = selector.replace('"', "")
-    return re.sub(r"^(metric|resource)\.label\.", r"\1.labels.", plain)
-
-
 def _unquoted(kind: str, value: str) -> str:
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if kind == "string" else value
 
@@ -200,3 +222,30 @@ def _is_ordered(operator: str, value: str, wanted: str) -> bool:
         return _ORDERED[operator](float(value), float(wanted))
     except ValueError:
         return False
+
+
+def _contains(value: str, wanted: str, ignore_case: bool) -> bool:
+    return wanted.lower() in value.lower() if ignore_case else wanted in value
+
+
+def matching(
+    items: Iterable[T], text: str, field_of: Callable[[T, str], str | None], dialect: Dialect = PLAIN
+) -> list[T]:
+    """The items that a list filter holds for. `field_of` gives a field's value; it raises KeyError for a field that the
+    API does not know. Raises ApiError INVALID_ARGUMENT."""
+    wanted = parse(text, dialect)
+    try:
+        return [item for item in items if wanted.holds(functools.partial(field_of, item))]
+    except KeyError as error:
+        message = f'Field filter had an invalid value of "{text}": unknown field {error}.'
+        raise invalid(message, "filter") from error
+
+
+def json_field(record: Mapping[str, Any], selector: str) -> str | None:
+    """The value at a dotted path of a JSON object as text; None where there is none."""
+    value: Any = record
+    for name in selector.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return None if value is None else str(value)
