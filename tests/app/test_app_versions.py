@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from app_instance import ROOT, interrupt_of, json_lines, migrate, resumed, text_of, tools_of
-from localgcp.backends.catalogue import Catalogue
+from localgcp.kit.catalogue import Catalogue
 
 CATALOGUE = yaml.safe_load((ROOT / "demo/images/catalog.yaml").read_text())["images"]
 REPOSITORY = "us-central1-docker.pkg.dev/demo/agui/concierge"

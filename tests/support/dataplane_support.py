@@ -12,9 +12,9 @@ from typing import Any
 
 import aiohttp
 
-from localgcp.backends.edge import Edge
-from localgcp.backends.processes import ProcessRuntime
-from localgcp.ports import Image, Probe, RevisionProcess, ServiceRoute, StoredObject, Target
+from localgcp.edge.edge import Edge
+from localgcp.kit.interfaces import Image, Probe, RevisionProcess, ServiceRoute, StoredObject, Target
+from localgcp.services.run.runtime.processes import ProcessRuntime
 
 APP = Path(__file__).with_name("dataplane_app.py")
 HOST = "shop-100000000001.us-central1.run.localhost"
@@ -58,7 +58,7 @@ class Requests:
 
 
 class MemoryBuckets:
-    """ports.Buckets over files in a folder."""
+    """interfaces.Buckets over files in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -95,7 +95,7 @@ class MemoryBuckets:
 
 
 class MemoryUrlMaps:
-    """ports.UrlMaps over dictionaries: one URL map, backends by (kind, name)."""
+    """interfaces.UrlMaps over dictionaries: one URL map, backends by (kind, name)."""
 
     def __init__(self) -> None:
         self.map: Mapping[str, Any] | None = None
@@ -143,10 +143,10 @@ async def data_plane(state_dir: Path, **runtime_options: Any) -> AsyncIterator[D
     objects.mkdir()
     buckets, url_maps, requests = MemoryBuckets(objects), MemoryUrlMaps(), Requests()
     edge = Edge(runtime, lambda: buckets, lambda: url_maps, lambda: requests, grace=3.0)
-    await edge.start()
+    await edge.open()
     client = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
     try:
         yield DataPlane(runtime, edge, buckets, url_maps, requests, client)
     finally:
         await client.close()
-        await edge.stop()
+        await edge.close()

@@ -28,7 +28,7 @@ from agui_dev.controlplane import ControlPlane
 from agui_dev.demo.world import SERVICE_ACCOUNT, SYSTEM_NAMESPACE, World, foundation_manifests, free_port
 from api_proxy import ApiProxy
 from kube_api import ApiRefused, KubeApi
-from localgcp.init import Plan, create_environment
+from localgcp.cli.init import Plan, create_environment
 from releases import ARTIFACTS, CATALOGUE, NAME, ROOT, SECRET, SECRET_VALUE, URL_MAP, bundle, environment, policy
 
 Json = dict[str, Any]

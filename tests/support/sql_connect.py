@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2.credentials import Credentials
 
-from localgcp.server import Server
+from localgcp.server.server import Server
 
 INSTANCE = {"databaseVersion": "POSTGRES_17", "settings": {"tier": "db-f1-micro"}}
 PASSWORD = "s3cret"

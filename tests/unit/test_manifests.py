@@ -209,7 +209,7 @@ def test_the_policy_permits_the_releases() -> None:
 
 
 def test_the_load_balancer_leads_to_the_service_that_the_operator_makes() -> None:
-    source = (ROOT / "localgcp/localgcp/cli.py").read_text()
+    source = (ROOT / "localgcp/localgcp/cli/commands.py").read_text()
     document, environment = sample("release-v1"), sample("environment")["spec"]
     meta = document["metadata"]
     names = Names(meta["namespace"], meta["name"], "uid", environment["projectId"], environment["region"])

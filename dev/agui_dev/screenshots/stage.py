@@ -17,7 +17,7 @@ from agui_dev.paths import ROOT
 
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-from localgcp.init import Plan, create_environment
+from localgcp.cli.init import Plan, create_environment
 from operator_process import OperatorProcess, System
 from releases import HELD, environment, full_release, policy, release
 

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from dataplane_support import IMAGE, DataPlane, data_plane, revision, split
-from localgcp.backends.tether import Tether
-from localgcp.ports import Probe, StartFailed
+from localgcp.kit.interfaces import Probe, StartFailed
+from localgcp.services.run.runtime.tether import Tether
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ async def test_more_requests_than_concurrency_start_more_instances_up_to_the_lim
 
 
 async def test_a_full_queue_ends_in_429(plane: DataPlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("localgcp.backends.pool._SHORTEST_QUEUE_WAIT", 0.2)
+    monkeypatch.setattr("localgcp.services.run.runtime.pool._SHORTEST_QUEUE_WAIT", 0.2)
     await plane.runtime.start(revision(concurrency=1, max_instances=1))
     plane.runtime.route(split(("shop-1", 100)))
     busy = asyncio.ensure_future(plane.get("/sleep/4"))
@@ -300,9 +300,9 @@ async def test_grandchildren_end_with_their_container(plane: DataPlane, tmp_path
 
 
 async def test_the_edge_reports_a_taken_port(plane: DataPlane) -> None:
-    from localgcp.backends.edge import Edge
+    from localgcp.edge.edge import Edge
 
     second = Edge(plane.runtime, lambda: plane.buckets, lambda: plane.url_maps, lambda: None, port=plane.edge.port)
     with pytest.raises(OSError, match="address already in use"):
-        await second.start()
-    await second.stop()
+        await second.open()
+    await second.close()
