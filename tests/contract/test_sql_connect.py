@@ -22,9 +22,10 @@ from cryptography import x509
 from google.cloud.sql.connector import Connector
 
 from agui_dev.authproxy.build import NoAuthProxy, build
+from agui_dev.ports import free_port
+from agui_dev.testbed.local_cloud import run_local_cloud
 from localgcp.backends.sql_tls import _bind
 from localgcp.server import Server
-from localgcp_fixture import run_local_cloud
 from localgcp_thread import localgcp_thread
 from sql_connect import (
     ANYBODY,
@@ -33,7 +34,6 @@ from sql_connect import (
     ClientKey,
     SqlApi,
     certificates_asked,
-    free_port,
     running_proxy,
     served_certificate,
     tls_answer,

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2.credentials import Credentials
 
+from agui_dev.ports import free_port
 from localgcp.server import Server
 
 INSTANCE = {"databaseVersion": "POSTGRES_17", "settings": {"tier": "db-f1-micro"}}
@@ -139,12 +140,6 @@ def weak_public_pem() -> str:
     """A key that is too short to trust."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=1024).public_key()
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
