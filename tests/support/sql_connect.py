@@ -57,7 +57,8 @@ class SqlApi:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return dict(json.loads(answer.read()))
         except urllib.error.HTTPError as error:
-            raise ApiRefusal(error.code, json.loads(error.read())) from None
+            with error:
+                raise ApiRefusal(error.code, json.loads(error.read())) from None
 
     def done(self, path: str, body: Any = None, method: str | None = None) -> None:
         """A call that starts an operation, to its good end."""

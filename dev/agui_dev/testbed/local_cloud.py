@@ -102,8 +102,8 @@ class LocalCloud:
             with urllib.request.urlopen(request, timeout=60) as response:
                 return json.loads(response.read() or b"null")
         except urllib.error.HTTPError as error:
-            text = error.read().decode()
-            raise AssertionError(f"{method} {path}: {error.code} {text}") from None
+            with error:
+                raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()}") from None
 
     def ledger(self, since: int = 0, **filters: str) -> list[dict[str, Any]]:
         """Entries after `since`; filters kind, method, resource, write (see Ledger.query)."""
