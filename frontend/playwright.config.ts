@@ -31,7 +31,7 @@ export default defineConfig({
     : {
         webServer: [
           {
-            command: `exec ${python} e2e/stack.py ${process.env.E2E_BACKEND_PORT}`,
+            command: `exec ${python} -m agui_dev.testbed.page_stack ${process.env.E2E_BACKEND_PORT}`,
             url: `${backend}/readyz`,
             timeout: 120_000,
             gracefulShutdown: { signal: "SIGTERM" as const, timeout: 20_000 },

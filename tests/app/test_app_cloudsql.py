@@ -13,7 +13,7 @@ import pytest
 from agui_app.cloudsql import InstanceUnavailable
 from agui_app.passwords import Connector
 from agui_app.settings import database_settings
-from app_instance import json_lines, migrate, text_of
+from agui_dev.testbed.app_instance import json_lines, migrate, text_of
 from sql_connect import PASSWORD, SqlApi
 
 ROTATED = "pw-linen-2"

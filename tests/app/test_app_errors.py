@@ -13,7 +13,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from agui_app.logs import JsonFormatter, discreet, log
-from app_instance import app_environment, free_port, json_lines, migrate, text_of, types_of
+from agui_dev.ports import free_port
+from agui_dev.testbed.app_instance import app_environment, json_lines, migrate, text_of, types_of
 
 REPORTED = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"
 SERVICE = {"service": "concierge", "version": "concierge-7"}

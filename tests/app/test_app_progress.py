@@ -14,7 +14,7 @@ import httpx
 import psycopg
 import pytest
 
-from app_instance import AppInstance, frames, migrate, said, text_of
+from agui_dev.testbed.app_instance import AppInstance, frames, migrate, said, text_of
 
 CONNECT = "/copilotkit/agent/default/connect"
 STEPS = ["open_brief", "catalogue", "purchases", "write_brief"]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from agui_app.settings import PACKAGE
-from app_instance import frames, interrupt_of, migrate, resumed, said, text_of, types_of
+from agui_dev.testbed.app_instance import frames, interrupt_of, migrate, resumed, said, text_of, types_of
 
 CONNECT = "/copilotkit/agent/default/connect"
 LONG = " ".join(f"Rule {number} of the house." for number in range(1, 41))

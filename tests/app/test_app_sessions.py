@@ -14,7 +14,7 @@ from agui_app.database import create_engine
 from agui_app.passwords import Connector
 from agui_app.sessions import SessionStore
 from agui_app.settings import database_settings
-from app_instance import migrate
+from agui_dev.testbed.app_instance import migrate
 
 WHO = {"app_name": "concierge", "user_id": "ann", "session_id": "s1"}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from localgcp_fixture import LocalCloud, run_local_cloud
+from agui_dev.testbed.local_cloud import LocalCloud, run_local_cloud
 
 pytestmark = pytest.mark.contract
 GLOBAL = "/compute/v1/projects/demo/global"

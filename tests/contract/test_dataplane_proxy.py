@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from dataplane_support import HOST, DataPlane, data_plane, revision, split
+from agui_dev.testbed.data_plane import HOST, DataPlane, data_plane, revision, split
 
 pytestmark = pytest.mark.contract
 

@@ -12,12 +12,13 @@ import tarfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.local_cloud import LocalCloud
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.core.actions import (
@@ -48,12 +49,10 @@ from agui_operator.gcp.pinning import resolve
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.outcome import Outcome
-from localgcp_fixture import LocalCloud
 
 pytestmark = pytest.mark.contract
 
-SUPPORT = Path(__file__).parents[1] / "support"
-LOCALGCP_OPTIONS = ("--catalogue", str(SUPPORT / "run_images.yaml"))
+LOCALGCP_OPTIONS = ("--catalogue", str(SMALL_IMAGES))
 WEB = "us-central1-docker.pkg.dev/demo/agui/web"
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
 EDGE = Edge("http://127.0.0.1:1", "site", "site-assets", "site-api", ("/copilotkit", "/api"))

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from localgcp.init import Plan, create_environment
+from localgcp_fixture import LocalCloud
 
 from agui_operator.api.environment import AgUiEnvironmentSpec, Management
 from agui_operator.api.parse import parse_environment
@@ -25,8 +27,6 @@ from agui_operator.core.provisioning.status import RowState, rows, summarize
 from agui_operator.engine.environment.provision import Provisioner
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
-from localgcp.init import Plan, create_environment
-from localgcp_fixture import LocalCloud
 
 pytestmark = pytest.mark.contract
 

@@ -22,10 +22,11 @@ from cryptography import x509
 from google.cloud.sql.connector import Connector
 
 from agui_dev.authproxy.build import NoAuthProxy, build
+from agui_dev.ports import free_port
+from agui_dev.testbed.local_cloud import run_local_cloud
 from localgcp.server.server import Server
 from localgcp.services import metadata, sql
 from localgcp.services.sql.tls.listeners import _bind
-from localgcp_fixture import run_local_cloud
 from localgcp_thread import localgcp_thread
 from sql_connect import (
     ANYBODY,
@@ -34,7 +35,6 @@ from sql_connect import (
     ClientKey,
     SqlApi,
     certificates_asked,
-    free_port,
     running_proxy,
     served_certificate,
     tls_answer,

@@ -22,12 +22,13 @@ from google.auth.transport.requests import Request
 from google.cloud.sql.connector import Connector
 
 from agui_dev.authproxy.build import NoAuthProxy, build
+from agui_dev.ports import free_port
 from localgcp.kit.interfaces import ACCESS_TOKENS
 from localgcp.server.server import Server
 from localgcp.services import metadata, sql
 from localgcp.services.sql.parts import POSTGRES
 from localgcp_thread import localgcp_thread
-from sql_connect import ANYBODY, PASSWORD, ApiRefusal, ClientKey, SqlApi, free_port, running_proxy
+from sql_connect import ANYBODY, PASSWORD, ApiRefusal, ClientKey, SqlApi, running_proxy
 
 pytestmark = pytest.mark.contract
 SERVICES = (metadata.SERVICE, sql.SERVICE)

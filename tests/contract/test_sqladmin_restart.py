@@ -11,7 +11,7 @@ import psutil
 import psycopg
 import pytest
 
-from localgcp_fixture import LocalCloud, run_local_cloud
+from agui_dev.testbed.local_cloud import LocalCloud, run_local_cloud
 
 pytestmark = pytest.mark.contract
 SQL = "/v1/projects/demo"

@@ -8,10 +8,10 @@ import re
 import pytest
 import yaml
 
-from agui_dev.demo.world import NAME, NAMESPACE
+from agui_dev.testbed.demo_stage import DemoStage, missing_browser
+from agui_dev.testbed.kube_api import condition
+from agui_dev.testbed.world import NAME, NAMESPACE
 from bundle_archives import listed, packed, sha384, unpacked
-from demo_stage import DemoStage, missing_browser
-from kube_api import condition
 
 pytestmark = [
     pytest.mark.e2e,

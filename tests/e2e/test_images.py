@@ -29,9 +29,10 @@ from agui_dev.images.build import FILE_TIME, Image, Sources, build
 from agui_dev.images.container import Container, container, innermost
 from agui_dev.images.sbom import read_sbom
 from agui_dev.images.store import Store, open_store, why_unavailable
+from agui_dev.ports import free_port
 from agui_dev.steps import StepFailed
-from app_instance import free_port, json_lines
-from postgres_fixture import PostgresForTests
+from agui_dev.testbed.app_instance import json_lines
+from agui_dev.testbed.postgres import PostgresServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,7 +110,7 @@ def json_of(made: Container, code: str) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def database(postgres_server: PostgresForTests, images: Images) -> Iterator[str]:
+def database(postgres_server: PostgresServer, images: Images) -> Iterator[str]:
     """A database that the migrations image brought to its head, twice: a job may be repeated."""
     url = postgres_server.create_database()
     with container(images.store, images.of["migrations"].name) as made:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from agui_dev.testbed.demo_stage import DemoStage, missing_browser
 from browser_tabs import BrowserTabs, browser_tabs
-from demo_stage import DemoStage, missing_browser
 
 pytestmark = [
     pytest.mark.e2e,

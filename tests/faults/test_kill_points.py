@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from api_proxy import Write, is_status_write
+from agui_dev.testbed.api_proxy import Write, is_status_write
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.releases import NAME, full_release
+from agui_dev.testbed.system import System, load
 from end_state import end_state, faults_of
-from operator_process import OperatorProcess, System, load
-from releases import NAME, full_release
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 

@@ -7,9 +7,9 @@ import urllib.request
 
 import pytest
 
+from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, full_release
+from agui_dev.testbed.system import System
 from end_state import Belongings
-from operator_process import System
-from releases import AT_ONCE, HELD, NAME, full_release
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.usefixtures("operator")]
 

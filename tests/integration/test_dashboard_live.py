@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from agui_dev.demo.world import free_port
-from operator_process import OperatorProcess, System, load, wait_for
-from releases import NAME, SECRET_VALUE, full_release, release
+from agui_dev.ports import free_port
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.releases import NAME, SECRET_VALUE, full_release, release
+from agui_dev.testbed.system import System, load, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from api_proxy import is_status_write
+from agui_dev.testbed.api_proxy import is_status_write
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, full_release, release
+from agui_dev.testbed.system import System, load, wait_for
 from end_state import faults_of
-from operator_process import OperatorProcess, System, load, wait_for
-from releases import AT_ONCE, HELD, NAME, full_release, release
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
 

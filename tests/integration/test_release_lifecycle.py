@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from agui_dev.testbed.kube_api import condition
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, SECRET_VALUE, full_release, release
+from agui_dev.testbed.system import System, load, wait_for
 from end_state import Belongings
-from kube_api import condition
-from operator_process import OperatorProcess, System, load, wait_for
-from releases import AT_ONCE, HELD, NAME, SECRET_VALUE, full_release, release
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.usefixtures("operator")]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from kube_api import condition
-from operator_process import System
-from releases import AT_ONCE, HELD, NAME, release
+from agui_dev.testbed.kube_api import condition
+from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, release
+from agui_dev.testbed.system import System
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.usefixtures("operator")]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from operator_process import OperatorProcess, System, wait_for
-from releases import AT_ONCE, NAME, full_release
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.releases import AT_ONCE, NAME, full_release
+from agui_dev.testbed.system import System, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 

@@ -8,9 +8,9 @@ import urllib.error
 from dataclasses import dataclass
 from typing import Any
 
-from api_proxy import Write
-from operator_process import System
-from releases import NAME, URL_MAP
+from agui_dev.testbed.api_proxy import Write
+from agui_dev.testbed.releases import NAME, URL_MAP
+from agui_dev.testbed.system import System
 
 Json = dict[str, Any]
 _PARENT = "/v2/projects/demo/locations/us-central1"

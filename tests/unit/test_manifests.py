@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from agui_dev.demo import pages
 from agui_dev.steps import StepFailed
+from agui_dev.testbed import pages
 from agui_operator.api.parse import parse_deployment, parse_environment, parse_policy
 from agui_operator.core.names import Names
 from agui_operator.core.permitted import permitted

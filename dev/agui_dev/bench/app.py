@@ -26,11 +26,9 @@ import yaml
 
 from agui_dev.bench.figures import Figure
 from agui_dev.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-
-from app_instance import app_environment, free_port, migrate
-from postgres_fixture import PostgresForTests
+from agui_dev.ports import free_port
+from agui_dev.testbed.app_instance import app_environment, migrate
+from agui_dev.testbed.postgres import PostgresServer
 
 BLOCK = 5
 CHUNKS = 300
@@ -75,7 +73,7 @@ class Instance:
 class Stage:
     """A PostgreSQL with one migrated database for each instance."""
 
-    def __init__(self, server: PostgresForTests, folder: Path) -> None:
+    def __init__(self, server: PostgresServer, folder: Path) -> None:
         self._server = server
         self._folder = folder
         self._running: list[Instance] = []
@@ -125,7 +123,7 @@ def stage() -> Iterator[Stage]:
         Path(folder).chmod(0o755)
         data = Path(folder, "postgres")
         data.mkdir()
-        server = PostgresForTests(data)
+        server = PostgresServer(data)
         made = Stage(server, Path(folder))
         try:
             yield made

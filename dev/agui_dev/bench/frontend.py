@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,13 +13,9 @@ from statistics import median
 from agui_dev.bench.figures import Figure
 from agui_dev.bundle import build
 from agui_dev.controlplane import ControlPlane
-from agui_dev.paths import ROOT
 from agui_dev.setup import browser
 from agui_dev.setup.node import FRONTEND
-
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-
-from demo_stage import DemoStage
+from agui_dev.testbed.demo_stage import DemoStage
 
 _BROWSER_SECONDS = 240
 

@@ -21,12 +21,10 @@ import psutil
 from agui_dev.bench.figures import Figure, percentile, uncovered
 from agui_dev.controlplane import ControlPlane
 from agui_dev.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-
-from localgcp_fixture import LocalCloud
-from operator_process import OperatorProcess, System, load, run_system, wait_for
-from releases import AT_ONCE, NAME, full_release, release
+from agui_dev.testbed.local_cloud import LocalCloud
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.releases import AT_ONCE, NAME, full_release, release
+from agui_dev.testbed.system import System, load, run_system, wait_for
 
 IDLE_SECONDS = 60
 THREE_STEPS = {
@@ -191,7 +189,7 @@ def cloud_starts(n: int) -> Figure:
 
 def proxy_cost(requests: int) -> Figure:
     """What the edge adds to a request; direct and proxied ones alternate in one run."""
-    command = [sys.executable, str(ROOT / "tests" / "bench" / "bench_proxy.py"), str(requests)]
+    command = [sys.executable, "-m", "agui_dev.bench.edge", str(requests)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     added = float(json.loads(done.stdout)["proxy_added_ms_p50"])
     return Figure("localgcp.proxy_added_ms_p50", added, requests, "median proxied less median direct, same run")

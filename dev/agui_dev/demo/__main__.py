@@ -18,9 +18,9 @@ from agui_dev.demo.load import Load
 from agui_dev.demo.screen import Screen
 from agui_dev.demo.story import Story
 from agui_dev.demo.watch import Watch
-from agui_dev.demo.world import NAME, NAMESPACE, World
 from agui_dev.paths import ROOT
 from agui_dev.setup import browser
+from agui_dev.testbed.world import NAME, NAMESPACE, World
 
 
 @click.command()

@@ -13,7 +13,7 @@ from agui_dev.demo.figures import Step
 from agui_dev.demo.load import Load
 from agui_dev.demo.screen import Screen
 from agui_dev.demo.watch import Watch
-from agui_dev.demo.world import World
+from agui_dev.testbed.world import World
 
 TITLES = {
     "v1": "v1: the first release",

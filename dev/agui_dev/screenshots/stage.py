@@ -3,7 +3,6 @@ taken back. All of it is real: a real API server, the local cloud, the operator 
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,14 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from agui_dev.controlplane import ControlPlane
-from agui_dev.demo.world import free_port
-from agui_dev.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-
+from agui_dev.ports import free_port
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.releases import HELD, environment, full_release, policy, release
+from agui_dev.testbed.system import System
 from localgcp.cli.init import Plan, create_environment
-from operator_process import OperatorProcess, System
-from releases import HELD, environment, full_release, policy, release
 
 Json = dict[str, Any]
 PLACES = ("retail", "search", "support", "travel", "billing", "loyalty", "returns", "stores")

@@ -16,7 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dataplane_support import IMAGE, DataPlane, data_plane, revision, split
+from agui_dev.testbed.data_plane import IMAGE, DataPlane, data_plane, revision, split
+from agui_dev.testbed.images import WEB_PROGRAM
 from localgcp.kit.interfaces import Probe, StartFailed
 from localgcp.services.run.runtime.tether import Tether
 
@@ -75,7 +76,7 @@ async def test_a_failing_startup_probe_fails_the_start_and_leaves_no_process(pla
     probe = Probe(path="/status/503", period=0.2, failure_threshold=20)  # long enough for a slow start of the process
     with pytest.raises(StartFailed, match=r"The startup probe failed for .* HTTP 503"):
         await plane.runtime.start(revision(startup=probe, env={"START_DELAY": "0"}, service="shop"))
-    assert not [p for p in psutil.Process().children(recursive=True) if "dataplane_app" in " ".join(p.cmdline())]
+    assert not [p for p in psutil.Process().children(recursive=True) if str(WEB_PROGRAM) in p.cmdline()]
 
 
 @pytest.mark.parametrize("command", [("/no/such/program",), ()])
@@ -238,8 +239,7 @@ async def test_a_cancelled_execution_stops_its_tasks(plane: DataPlane) -> None:
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-sys.path.insert(0, {support!r})
-from dataplane_support import data_plane, revision
+from agui_dev.testbed.data_plane import data_plane, revision
 
 async def main():
     async with data_plane(Path({state!r})) as plane:
@@ -253,7 +253,7 @@ asyncio.run(main())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the death signal is Linux'")
 async def test_children_die_with_a_killed_localgcp(tmp_path: Path) -> None:
-    code = OWNER.format(support=str(Path(IMAGE.command[1]).parent), state=str(tmp_path))
+    code = OWNER.format(state=str(tmp_path))
     owner = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     try:
         assert owner.stdout is not None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from dataplane_support import HOST, split
+from agui_dev.testbed.data_plane import HOST, split
 from localgcp.edge.headers import add_trace, end_to_end
 from localgcp.edge.traffic import Routes, TrafficTable
 

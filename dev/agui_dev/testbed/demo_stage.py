@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import copy
 import json
-import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from agui_dev.controlplane import ControlPlane
-from agui_dev.demo.world import NAME, NAMESPACE, World
 from agui_dev.setup import browser
 from agui_dev.setup.node import FRONTEND
-from kube_api import KubeApi
-from releases import AT_ONCE
+from agui_dev.testbed.kube_api import KubeApi
+from agui_dev.testbed.releases import AT_ONCE
+from agui_dev.testbed.world import NAME, NAMESPACE, World
 
 Json = dict[str, Any]
 READY = {"name": "ready", "http": {"path": "/readyz"}}
@@ -117,16 +115,3 @@ class DemoStage:
 def _newest(found: Json) -> Json | None:
     history: list[Json] = (found.get("status") or {}).get("history") or []
     return history[0] if history else None
-
-
-@pytest.fixture(scope="session")
-def demo_stage(control_plane: ControlPlane) -> Iterator[DemoStage]:
-    """The running stage, with nothing released yet."""
-    if reason := missing_browser():
-        pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="agui-stage-", ignore_cleanup_errors=True) as folder:
-        stage = DemoStage(control_plane, Path(folder))
-        try:
-            yield stage.start()
-        finally:
-            stage.stop()

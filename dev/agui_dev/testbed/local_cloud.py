@@ -18,8 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
 
@@ -104,8 +102,8 @@ class LocalCloud:
             with urllib.request.urlopen(request, timeout=60) as response:
                 return json.loads(response.read() or b"null")
         except urllib.error.HTTPError as error:
-            text = error.read().decode()
-            raise AssertionError(f"{method} {path}: {error.code} {text}") from None
+            with error:
+                raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()}") from None
 
     def ledger(self, since: int = 0, **filters: str) -> list[dict[str, Any]]:
         """Entries after `since`; filters kind, method, resource, write (see Ledger.query)."""
@@ -139,16 +137,3 @@ def run_local_cloud(*options: str) -> Iterator[LocalCloud]:
             yield cloud
         finally:
             cloud.stop()
-
-
-@pytest.fixture(scope="module")
-def local_cloud(request: pytest.FixtureRequest) -> Iterator[LocalCloud]:
-    """One local cloud per test module; a module's `LOCALGCP_OPTIONS` (tuple of words) are added to its command line."""
-    yield from run_local_cloud("--lro-seconds", "0.1", *getattr(request.module, "LOCALGCP_OPTIONS", ()))
-
-
-@pytest.fixture
-def fresh_cloud(local_cloud: LocalCloud) -> LocalCloud:
-    """The module's local cloud, emptied."""
-    local_cloud.reset()
-    return local_cloud

@@ -12,16 +12,16 @@ from typing import Any
 
 import aiohttp
 
+from agui_dev.testbed.images import WEB_PROGRAM
 from localgcp.edge.edge import Edge
 from localgcp.kit.interfaces import Image, Probe, RevisionProcess, ServiceRoute, StoredObject, Target
 from localgcp.services.run.runtime.processes import ProcessRuntime
 
-APP = Path(__file__).with_name("dataplane_app.py")
 HOST = "shop-100000000001.us-central1.run.localhost"
 IMAGE = Image(
     repository="us-central1-docker.pkg.dev/demo/agui/shop",
     digest="sha256:" + "0" * 64,
-    command=("python", str(APP)),
+    command=("python", str(WEB_PROGRAM)),
     env={"FROM_IMAGE": "1"},
 )
 

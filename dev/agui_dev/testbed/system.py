@@ -1,7 +1,7 @@
-"""The whole system for tests: a control plane, a local Google Cloud, and the operator as a process of its own.
+"""The whole system without an operator: a control plane, a local Google Cloud, and a place for each case.
 
-The operator runs with the token of exactly the ServiceAccount that manifests/base gives it. One `System` per test
-run, an operator per module, a namespace with an environment of its own per case.
+The operator runs with the token of exactly the ServiceAccount that manifests/base gives it. One `System` per run, an
+operator per module or measurement, a namespace with an environment of its own per case.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import base64
 import contextlib
 import json
 import os
-import signal
-import subprocess
-import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -22,104 +20,17 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from agui_dev.controlplane import ControlPlane
-from agui_dev.demo.world import SERVICE_ACCOUNT, SYSTEM_NAMESPACE, World, foundation_manifests, free_port
-from api_proxy import ApiProxy
-from kube_api import ApiRefused, KubeApi
+from agui_dev.paths import ROOT
+from agui_dev.testbed.api_proxy import ApiProxy
+from agui_dev.testbed.images import SHOP_IMAGES
+from agui_dev.testbed.kube_api import ApiRefused, KubeApi
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.releases import ARTIFACTS, NAME, SECRET, SECRET_VALUE, URL_MAP, bundle, environment, policy
+from agui_dev.testbed.world import SERVICE_ACCOUNT, SYSTEM_NAMESPACE, World, foundation_manifests
 from localgcp.cli.init import Plan, create_environment
-from releases import ARTIFACTS, CATALOGUE, NAME, ROOT, SECRET, SECRET_VALUE, URL_MAP, bundle, environment, policy
 
 Json = dict[str, Any]
-_READY_SECONDS = 40.0
-_STOP_SECONDS = 15.0
-
-
-class OperatorProcess:
-    """`agui-operator run` with settings of its own; log and identity outlive a restart."""
-
-    def __init__(self, folder: Path, kubeconfig: Path, endpoint: str, **settings: str) -> None:
-        self.identity = settings.get("AGUI_IDENTITY") or f"operator-{uuid.uuid4().hex[:6]}"
-        self.log_path = folder / f"{self.identity}.log"
-        self.port = free_port()
-        self._environment = {
-            "KUBECONFIG": str(kubeconfig),
-            "AGUI_GCP_ENDPOINT": endpoint,
-            "AGUI_HTTP_PORT": str(self.port),
-            "AGUI_LEASE_SECONDS": "3",
-            "AGUI_RESYNC_SECONDS": "300",
-            "AGUI_IDENTITY": self.identity,
-        } | settings
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None, "the operator was not started"
-        return self._process.pid
-
-    @property
-    def log(self) -> str:
-        return self.log_path.read_text(errors="replace")
-
-    def start(self, *, wait: bool = True) -> OperatorProcess:
-        command = [sys.executable, "-m", "agui_operator", "run", "--log-level", "debug"]
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | self._environment, cwd=ROOT
-            )
-        if wait:
-            self.wait_ready()
-        return self
-
-    def wait_ready(self, seconds: float = _READY_SECONDS) -> None:
-        assert self._process is not None
-        deadline = time.monotonic() + seconds
-        while self.http("/readyz")[0] != 200:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the operator did not become ready:\n{self.log[-3000:]}")
-            time.sleep(0.03)
-
-    def http(self, path: str) -> tuple[int, str]:
-        """Status and body of its own HTTP server; status 0 when it does not answer."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=6) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as refused:
-            with refused:
-                return refused.code, refused.read().decode()
-        except OSError:
-            return 0, ""
-
-    def send(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
-
-    def wait_ended(self, seconds: float) -> int:
-        """The exit code (negative: the signal). Raises AssertionError when it still runs after `seconds`."""
-        assert self._process is not None
-        try:
-            return self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"the operator still runs after {seconds:g} s") from None
-
-    def kill(self) -> None:
-        """SIGKILL: it has no time for anything."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def _end(self, number: signal.Signals) -> None:
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGCONT)
-        process.send_signal(number)
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 class System:
@@ -127,7 +38,7 @@ class System:
 
     def __init__(self, plane: ControlPlane, folder: Path, cloud_options: tuple[str, ...] = ()) -> None:
         self.plane, self.folder = plane, folder
-        self.world = World(folder, lambda _: None, catalogue=CATALOGUE, cloud_options=cloud_options)
+        self.world = World(folder, lambda _: None, catalogue=SHOP_IMAGES, cloud_options=cloud_options)
         self.world.control_plane = plane
         self.api = KubeApi(plane.kubeconfig)
         self.proxy = ApiProxy(plane.kubeconfig)
@@ -299,25 +210,9 @@ def run_system(plane: ControlPlane, *cloud_options: str) -> Generator[System]:
                 Path(keep or "", log.name).write_bytes(log.read_bytes())
 
 
-@pytest.fixture(scope="session")
-def system(control_plane: ControlPlane) -> Iterator[System]:
-    """The whole system without an operator; operations of the cloud are done in the first reply where they can be."""
-    yield from run_system(control_plane, "--lro-seconds", "0", "--metric-period-seconds", "0.25")
-
-
-@pytest.fixture(scope="module")
-def operator(system: System) -> Iterator[OperatorProcess]:
-    """The operator of a module's tests. It holds the lease: a module that needs its own does not ask for this one."""
-    running = system.operator()
-    yield running
-    running.stop()
-
-
 @contextlib.contextmanager
 def load(system: System, namespace: str, rate: float = 60.0) -> Iterator[list[tuple[int, str]]]:
     """Users: asks /api/orders about `rate` times a second until the block ends. Yields (status, revision) of each."""
-    import threading
-
     stop, answers = threading.Event(), list[tuple[int, str]]()
 
     def ask() -> None:

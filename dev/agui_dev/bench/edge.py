@@ -1,4 +1,4 @@
-"""Measures what the edge adds to a request: `python tests/bench/bench_proxy.py [requests]` prints one JSON object.
+"""Measures what the edge adds to a request: `python -m agui_dev.bench.edge [requests]` prints one JSON object.
 
 Direct and proxied requests alternate in blocks on one kept-alive connection each, so that the machine's other load
 falls on both alike; medians are taken over all blocks. The client is a process of its own: a thread beside the edge
@@ -17,9 +17,7 @@ from pathlib import Path
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
-
-from dataplane_support import HOST, data_plane, revision, split
+from agui_dev.testbed.data_plane import HOST, data_plane, revision, split
 
 BLOCK = 50
 
@@ -75,9 +73,8 @@ async def main(requests: int) -> None:
             port = plane.runtime.describe()[0]["port"]
             assert isinstance(port, int)
             before = psutil.Process().memory_info().rss
-            client = await asyncio.create_subprocess_exec(
-                sys.executable, __file__, str(requests), str(port), str(plane.edge.port), stdout=asyncio.subprocess.PIPE
-            )
+            command = [sys.executable, "-m", "agui_dev.bench.edge", str(requests), str(port), str(plane.edge.port)]
+            client = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
             output, _ = await client.communicate()
             figures = json.loads(output)
             memory = psutil.Process().memory_info().rss

@@ -1,6 +1,6 @@
-"""The real backend for browser flows: PostgreSQL, migrations with seeds, the application with its offline model.
+"""The real backend for the flows of frontend/e2e: PostgreSQL with seeds, and the application with its offline model.
 
-`python e2e/stack.py PORT` serves until it is ended. Needs the repository's Python environment.
+`python -m agui_dev.testbed.page_stack PORT` serves until it is ended.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
+import psycopg
+import yaml
 
-import psycopg  # noqa: E402
-import yaml  # noqa: E402
-
-from app_instance import app_environment, migrate  # noqa: E402
-from postgres_fixture import PostgresForTests  # noqa: E402
+from agui_dev.paths import ROOT
+from agui_dev.testbed.app_instance import app_environment, migrate
+from agui_dev.testbed.postgres import PostgresServer
 
 SCRIPT = ROOT / "app" / "agui_app" / "data" / "script.yaml"
 LONG_ANSWER = " ".join(f"Rule {number} of the house is kindness." for number in range(1, 41))
@@ -49,7 +47,7 @@ def main(port: str) -> int:
     """Runs the stack; returns the application's exit code."""
     with tempfile.TemporaryDirectory(prefix="agui-e2e-") as folder:
         Path(folder).chmod(0o755)
-        server = PostgresForTests(Path(folder))
+        server = PostgresServer(Path(folder))
         try:
             url = server.create_database()
             done = migrate(url, "upgrade", "head", "--seeds")

@@ -7,15 +7,14 @@ import hashlib
 import importlib.util
 import sys
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import yaml
 
+from agui_dev.paths import ROOT
+
 Json = dict[str, Any]
-ROOT = Path(__file__).resolve().parents[2]
-CATALOGUE = Path(__file__).with_name("release_images.yaml")
 REPOSITORY = "us-central1-docker.pkg.dev/demo/agui/shop"
 NAME = "shop"
 ENVIRONMENT = "local"

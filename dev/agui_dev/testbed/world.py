@@ -16,11 +16,12 @@ from typing import Any
 
 import yaml
 
+from agui_dev.children import Child
 from agui_dev.controlplane import ControlPlane
-from agui_dev.controlplane.children import Child
-from agui_dev.demo import pages
-from agui_dev.demo.pages import SAMPLES, Pages
 from agui_dev.paths import ROOT
+from agui_dev.ports import free_port
+from agui_dev.testbed import pages
+from agui_dev.testbed.pages import SAMPLES, Pages
 
 NAMESPACE, NAME = "demo", "concierge"
 SYSTEM_NAMESPACE, SERVICE_ACCOUNT = "agui-system", "agui-operator"
@@ -224,14 +225,6 @@ def foundation_manifests() -> str:
         documents += [yaml.safe_dump(document, sort_keys=False) for document in found]
     documents.sort(key=lambda text: "kind: Namespace" not in text)
     return "---\n".join(documents)
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _port(address: str) -> int:

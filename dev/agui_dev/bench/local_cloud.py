@@ -1,6 +1,6 @@
 """How fast localgcp starts, and what one call through its one port costs. Prints one JSON object.
 
-Run: python tests/bench/bench_localgcp.py [rounds]
+`python -m agui_dev.bench.local_cloud [rounds]`
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ import psutil
 from google.cloud import run_v2
 from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
 
-SUPPORT = Path(__file__).parents[1] / "support"
-sys.path.insert(0, str(SUPPORT))
-
-from localgcp_fixture import LocalCloud  # noqa: E402
+from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.local_cloud import LocalCloud
 
 IMAGE = "us-central1-docker.pkg.dev/demo/agui/web:v1"
 
@@ -56,7 +54,7 @@ def main() -> None:
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for number in range(3):
-            options = ("--catalogue", str(SUPPORT / "run_images.yaml"), "--lro-seconds", "0")
+            options = ("--catalogue", str(SMALL_IMAGES), "--lro-seconds", "0")
             cloud = LocalCloud(Path(folder) / f"state-{number}", *options)
             began = time.perf_counter()
             try:

@@ -6,33 +6,25 @@ import ctypes
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from agui_dev.ports import free_port
+
 _PR_SET_PDEATHSIG = 1
 Event = dict[str, Any]
 
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def app_environment(database_url: str, **more: str) -> dict[str, str]:
@@ -193,36 +185,3 @@ class AppStarter:
     def stop_all(self) -> None:
         for instance in self._instances:
             instance.stop()
-
-
-@pytest.fixture
-def start_app(tmp_path: Path) -> Iterator[AppStarter]:
-    """Starts instances for one test."""
-    starter = AppStarter(tmp_path)
-    try:
-        yield starter
-    finally:
-        starter.stop_all()
-
-
-@pytest.fixture(scope="module")
-def app_database(postgres_server: Any) -> Iterator[str]:
-    """A migrated and seeded database that the tests of one file share."""
-    url = postgres_server.create_database()
-    done = migrate(url, "upgrade", "head", "--seeds")
-    assert done.returncode == 0, done.stdout + done.stderr
-    yield url
-    postgres_server.drop_database(url)
-
-
-@pytest.fixture(scope="module")
-def app_instances(app_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[AppInstance]]:
-    """Two ready instances on `app_database`, shared by the tests of one file."""
-    starter = AppStarter(tmp_path_factory.mktemp("app"))
-    try:
-        both = [starter(app_database, ready=False, K_REVISION=f"rev-{name}", AGUI_RELEASE="r1") for name in "ab"]
-        for instance in both:
-            instance.wait()
-        yield both
-    finally:
-        starter.stop_all()
