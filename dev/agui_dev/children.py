@@ -1,4 +1,4 @@
-"""Starts programs that can't outlive us: the kernel kills them with their parent, however the parent ends."""
+"""Starts programs that end with this process: the kernel kills them with their parent, however the parent ends."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,8 +38,13 @@ def _in_lasting_thread(start: Callable[[], subprocess.Popen[bytes]]) -> subproce
     return _starter.submit(start).result()
 
 
+class ChildFailed(RuntimeError):
+    """A program ended or was not ready in time; the message ends with its last output."""
+
+
 class Child:
-    """A running program whose output goes to the end of `log`. `env` is added to ours."""
+    """A running program whose output goes to the end of `log`. `env` is added to our environment, or replaces it with
+    `inherit=False`."""
 
     def __init__(
         self,
@@ -47,6 +53,7 @@ class Child:
         log: Path,
         *,
         env: Mapping[str, str] | None = None,
+        inherit: bool = True,
         cwd: Path | None = None,
     ) -> None:
         self.name = name
@@ -63,7 +70,7 @@ class Child:
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
-                    env={**os.environ, **(env or {})},
+                    env={**(os.environ if inherit else {}), **(env or {})},
                     cwd=cwd,
                 )
             )
@@ -84,17 +91,38 @@ class Child:
             file.seek(self._start_of_output)
             return file.read().decode(errors="replace")
 
-    def stop(self, grace_s: float) -> None:
-        """SIGTERM, and SIGKILL after `grace_s` seconds; returns when the program is gone."""
-        if self.is_alive:
-            self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
+    def until(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Waits until `ready` holds. Raises ChildFailed when the program ends before that, or after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if not self.is_alive:
+                raise ChildFailed(f"{self.name} ended:\n{self.output()[-3000:]}")
+            if time.monotonic() > deadline:
+                raise ChildFailed(f"{self.name} was not ready after {seconds:g} s:\n{self.output()[-3000:]}")
+            time.sleep(0.02)
 
-    def kill(self) -> None:
-        """SIGKILL; returns when the program is gone."""
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal, unless the program has ended."""
         if self.is_alive:
-            self._process.kill()
-        self._process.wait()
+            self._process.send_signal(number)
+
+    def terminate(self) -> None:
+        """Sends SIGTERM and does not wait."""
+        self.send(signal.SIGTERM)
+
+    def wait(self, seconds: float | None = None) -> int:
+        """The exit code (negative: the signal). Raises subprocess.TimeoutExpired."""
+        return self._process.wait(seconds)
+
+    def stop(self, grace_s: float) -> int:
+        """SIGTERM, and SIGKILL after `grace_s` seconds; the exit code once the program is gone."""
+        self.terminate()
+        try:
+            return self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            return self.kill()
+
+    def kill(self) -> int:
+        """SIGKILL; the exit code once the program is gone."""
+        self.send(signal.SIGKILL)
+        return self._process.wait()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import pytest
+from localgcp_fixture import LocalCloud
 
 from agui_operator.core.errors import CloudError, NotOwned
 from agui_operator.core.provisioning.graph import Site
@@ -29,7 +30,6 @@ from agui_operator.gcp.kinds.storage.bucket import Bucket
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.outcome import Outcome
-from localgcp_fixture import LocalCloud
 
 pytestmark = pytest.mark.contract
 

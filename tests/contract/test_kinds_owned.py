@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from localgcp_fixture import LocalCloud
 
 from agui_operator.core.actions import (
     AlertCreated,
@@ -37,7 +38,6 @@ from agui_operator.gcp.kinds.storage import objects, release_assets
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.outcome import Outcome
-from localgcp_fixture import LocalCloud
 
 pytestmark = pytest.mark.contract
 

@@ -18,7 +18,7 @@ ASSETS_CHECK = {"name": "assets", "assets": {"integrity": "sha384", "runtimeUrl"
 
 def page(system: System, place: str, release: str | None = None) -> tuple[int, str]:
     """Status and html of `/` through the public edge, for a request that names a release or does not."""
-    port = system.world.edge.rpartition(":")[2]
+    port = system.gcp.edge.rpartition(":")[2]
     headers = {"Host": system.origin(place).removeprefix("http://")}
     headers |= {"x-agui-release": release} if release else {}
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agui_dev.testbed.app_instance import AppInstance, AppStarter, migrate
+from agui_dev.testbed.app_instance import AppInstance, AppStarter, seeded_database
 from agui_dev.testbed.postgres import PostgresServer
 
 
@@ -24,9 +24,7 @@ def start_app(tmp_path: Path) -> Iterator[AppStarter]:
 @pytest.fixture(scope="module")
 def app_database(postgres_server: PostgresServer) -> Iterator[str]:
     """A migrated and seeded database that the tests of one file share."""
-    url = postgres_server.create_database()
-    done = migrate(url, "upgrade", "head", "--seeds")
-    assert done.returncode == 0, done.stdout + done.stderr
+    url = seeded_database(postgres_server)
     yield url
     postgres_server.drop_database(url)
 

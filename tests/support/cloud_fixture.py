@@ -9,13 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from agui_dev.testbed.local_cloud import LocalCloud, run_local_cloud
+from agui_dev.testbed.local_cloud import LocalCloud, running_local_cloud
 
 
 @pytest.fixture(scope="module")
 def local_cloud(request: pytest.FixtureRequest) -> Iterator[LocalCloud]:
     """One local cloud per test module; a module's `LOCALGCP_OPTIONS` (tuple of words) are added to its command line."""
-    yield from run_local_cloud("--lro-seconds", "0.1", *getattr(request.module, "LOCALGCP_OPTIONS", ()))
+    with running_local_cloud("--lro-seconds", "0.1", *getattr(request.module, "LOCALGCP_OPTIONS", ())) as cloud:
+        yield cloud
 
 
 @pytest.fixture

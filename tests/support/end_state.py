@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.error
 from dataclasses import dataclass
 from typing import Any
 
 from agui_dev.testbed.api_proxy import Write
+from agui_dev.testbed.local_cloud import CloudRefused
 from agui_dev.testbed.releases import NAME, URL_MAP
 from agui_dev.testbed.system import System
 
@@ -146,8 +146,7 @@ def _stables(found: Json) -> set[str]:
 def _service(system: System, name: str) -> Json | None:
     try:
         found: Json = system.cloud(f"{_PARENT}/services/{name}")
-    except urllib.error.HTTPError as refused:
-        refused.close()
+    except CloudRefused as refused:
         if refused.code == 404:
             return None
         raise

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from agui_dev.testbed.postgres import PostgresServer
+from agui_dev.testbed.postgres import PostgresServer, running_postgres
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """One PostgreSQL server for the whole test session."""
-    with tempfile.TemporaryDirectory(prefix="agui-pg-") as folder:
-        Path(folder).chmod(0o755)
-        server = PostgresServer(Path(folder))
-        try:
-            yield server
-        finally:
-            server.stop()
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture

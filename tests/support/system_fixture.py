@@ -8,13 +8,14 @@ import pytest
 
 from agui_dev.controlplane import ControlPlane
 from agui_dev.testbed.operator_process import OperatorProcess
-from agui_dev.testbed.system import System, run_system
+from agui_dev.testbed.system import System, running_system
 
 
 @pytest.fixture(scope="session")
 def system(control_plane: ControlPlane) -> Iterator[System]:
     """The whole system without an operator; operations of the cloud are done in the first reply where they can be."""
-    yield from run_system(control_plane, "--lro-seconds", "0", "--metric-period-seconds", "0.25")
+    with running_system(control_plane, "--lro-seconds", "0", "--metric-period-seconds", "0.25") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

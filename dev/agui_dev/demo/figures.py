@@ -28,7 +28,7 @@ class Step:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def as_told(self) -> bool:
+    def as_expected(self) -> bool:
         return self.outcome == self.expected and not self.notes
 
 
@@ -61,7 +61,7 @@ def write_report(path: Path, steps: list[Step], overall: Tally, served_by_v3: in
     restores = [s.restore_ms for s in steps if s.restore_ms is not None]
     failed_v4 = sum(s.failed for s in v4)
     report: dict[str, Any] = {
-        "steps": [asdict(s) | {"as_told": s.as_told} for s in steps],
+        "steps": [asdict(s) | {"as_expected": s.as_expected} for s in steps],
         "apply_to_first_write_ms": firsts[len(firsts) // 2] if firsts else None,
         "failure_to_stable_ms": max(restores) if restores else None,
         "requests_total": overall.total,

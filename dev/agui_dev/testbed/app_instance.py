@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,14 +15,11 @@ from typing import Any
 
 import httpx
 
+from agui_dev.children import Child
 from agui_dev.ports import free_port
+from agui_dev.testbed.postgres import PostgresServer
 
-_PR_SET_PDEATHSIG = 1
 Event = dict[str, Any]
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def app_environment(database_url: str, **more: str) -> dict[str, str]:
@@ -44,6 +39,15 @@ def migrate(database_url: str, *arguments: str, **env: str) -> subprocess.Comple
     )
 
 
+def seeded_database(server: PostgresServer) -> str:
+    """URL of a new database that is migrated and seeded. Raises RuntimeError with the output of the migration."""
+    url = server.create_database()
+    done = migrate(url, "upgrade", "head", "--seeds")
+    if done.returncode != 0:
+        raise RuntimeError(f"the migration ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return url
+
+
 def json_lines(text: str) -> list[dict[str, Any]]:
     """The JSON lines of a process's output."""
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
@@ -51,11 +55,12 @@ def json_lines(text: str) -> list[dict[str, Any]]:
 
 @dataclass
 class AppInstance:
-    """One process. `log` grows while it runs."""
+    """One process. `log` grows while it runs; `began` is the `time.perf_counter()` of its start."""
 
     port: int
     log_path: Path
-    child: subprocess.Popen[bytes]
+    child: Child
+    began: float
     headers: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -75,7 +80,7 @@ class AppInstance:
         deadline = time.monotonic() + seconds
         last = "nothing"
         while time.monotonic() < deadline:
-            assert self.child.poll() is None, f"the instance ended: {self.log_path.read_text()[-2000:]}"
+            assert self.child.is_alive, f"the instance ended: {self.log_path.read_text()[-2000:]}"
             try:
                 response = httpx.get(self.url + path, timeout=5)
                 if response.status_code == status:
@@ -83,7 +88,7 @@ class AppInstance:
                 last = f"{response.status_code} {response.text}"
             except httpx.HTTPError as exc:
                 last = repr(exc)
-            time.sleep(0.05)
+            time.sleep(0.01)
         raise AssertionError(f"{path} did not answer {status} in {seconds} s; last: {last}")
 
     def get(self, path: str, **more: Any) -> httpx.Response:
@@ -106,18 +111,11 @@ class AppInstance:
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
-        if self.child.poll() is None:
-            self.child.terminate()
-            try:
-                self.child.wait(20)
-            except subprocess.TimeoutExpired:
-                self.child.kill()
-        return self.child.wait()
+        return self.child.stop(20)
 
     def kill(self) -> None:
-        """As when the machine is lost."""
+        """SIGKILL, as when the machine is lost."""
         self.child.kill()
-        self.child.wait()
 
 
 def said(thread: str, words: str, **more: Any) -> dict[str, Any]:
@@ -165,18 +163,15 @@ class AppStarter:
         self._folder = folder
         self._instances: list[AppInstance] = []
 
-    def __call__(self, database_url: str, ready: bool = True, **env: str) -> AppInstance:
-        port = free_port()
+    def __call__(self, database_url: str, ready: bool = True, module: str = "agui_app", **env: str) -> AppInstance:
+        """Starts `python -m module` on `PORT` or a free port, and waits for /readyz if `ready`."""
+        port = int(env.pop("PORT", "0")) or free_port()
         log_path = self._folder / f"app-{port}.log"
-        with log_path.open("wb") as out:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "agui_app"],
-                env=app_environment(database_url, PORT=str(port), **env),
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent,
-            )
-        instance = AppInstance(port, log_path, child)
+        log_path.unlink(missing_ok=True)
+        environment = app_environment(database_url, PORT=str(port), **env)
+        began = time.perf_counter()
+        child = Child(module, [sys.executable, "-m", module], log_path, env=environment, inherit=False)
+        instance = AppInstance(port, log_path, child, began)
         self._instances.append(instance)
         if ready:
             instance.wait()

@@ -1,16 +1,17 @@
-"""The demo's world for tests in a browser: the real application, its real page, PostgreSQL, operator and local cloud.
+"""The demo's world for a browser: the real application, its real page, operator and local cloud.
 
-One for a whole test run, because it takes a quarter of a minute to start. All tests release the same object; each
-begins by releasing what it stands on.
+All tests release the same object; each begins by releasing what it builds on.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ class DemoStage:
     """Releases of the samples' object, and what came of them."""
 
     def __init__(self, plane: ControlPlane, folder: Path) -> None:
+        self.plane = plane
         self.world = World(folder, lambda _: None, cloud_options=("--lro-seconds", "0"))
-        self.world.control_plane = plane
         self.api = KubeApi(plane.kubeconfig)
         self._number = 0
         self._newest: Json | None = None  # of the history, before the last apply
@@ -49,16 +50,14 @@ class DemoStage:
         return self.world.edge
 
     def start(self) -> DemoStage:
-        self.world.stand_up()
+        self.world.start_on(self.plane)
         return self
 
     def stop(self) -> None:
         """Ends what was started; in a cluster that outlives the tests, the object goes with it."""
-        assert self.world.control_plane is not None
-        if self.world.control_plane.is_existing_cluster:
-            self.world.control_plane.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s", "--ignore-not-found")
-        self.world.end("operator")
-        self.world.end("localgcp", hard=True)
+        if self.plane.is_existing_cluster:
+            self.plane.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s", "--ignore-not-found")
+        self.world.stop(kill_cloud=True)
         self.api.close()
 
     def archive(self, name: str) -> bytes:
@@ -115,3 +114,14 @@ class DemoStage:
 def _newest(found: Json) -> Json | None:
     history: list[Json] = (found.get("status") or {}).get("history") or []
     return history[0] if history else None
+
+
+@contextmanager
+def running_demo_stage(plane: ControlPlane) -> Iterator[DemoStage]:
+    """A stage with nothing released yet, for the duration of the block."""
+    with tempfile.TemporaryDirectory(prefix="agui-stage-", ignore_cleanup_errors=True) as folder:
+        stage = DemoStage(plane, Path(folder))
+        try:
+            yield stage.start()
+        finally:
+            stage.stop()

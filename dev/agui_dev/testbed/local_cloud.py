@@ -1,25 +1,31 @@
-"""A local Google Cloud for tests: `localgcp serve` as a process of its own, on random ports and an empty state.
-
-`local_cloud` is shared by a test module and emptied before each test that asks for it through `fresh_cloud`.
-"""
+"""A local Google Cloud: `localgcp serve` as a process of its own, on random ports."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+from agui_dev.children import Child, ChildFailed
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
+
+
+class CloudRefused(AssertionError):
+    """An API of the local cloud answered with an error; `code` is its HTTP status."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
 
 
 class LocalCloud:
@@ -31,7 +37,7 @@ class LocalCloud:
         self.location = "us-central1"
         self.parent = f"projects/{self.project}/locations/{self.location}"
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._running: Child | None = None
         self.endpoint = self.edge = ""
 
     @property
@@ -45,28 +51,24 @@ class LocalCloud:
 
     @property
     def pid(self) -> int:
-        assert self._process is not None, "the local cloud is not running"
-        return self._process.pid
+        assert self._running is not None, "the local cloud is not running"
+        return self._running.pid
 
     def start(self, *, port: int = 0, edge_port: int = 0) -> None:
-        """Starts it, and waits until it serves. Raises RuntimeError with its log when it does not."""
+        """Starts it, and waits until it serves. Raises ChildFailed with its log when it does not."""
         ready = self.state_dir.parent / f"{self.state_dir.name}.ready"
         ready.unlink(missing_ok=True)
-        log = self.state_dir.parent / f"{self.state_dir.name}.log"
         command = [sys.executable, "-m", "localgcp", "serve", "--port", str(port), "--edge-port", str(edge_port)]
         command += ["--state-dir", str(self.state_dir), "--ready-file", str(ready), *self._options]
-        with log.open("ab") as stderr:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, env={**os.environ}
-            )
-        deadline = time.monotonic() + _START_SECONDS
-        while not ready.exists():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise RuntimeError(f"localgcp did not start:\n{log.read_text()[-4000:]}")
-            time.sleep(0.02)
-        said = json.loads(ready.read_text())
-        self.endpoint, self.edge = said["endpoint"], said["edge"]
+        log = self.state_dir.parent / f"{self.state_dir.name}.log"
+        self._running = Child("localgcp", command, log)
+        try:
+            self._running.until(ready.exists, _START_SECONDS)
+        except ChildFailed:
+            self.stop()
+            raise
+        addresses = json.loads(ready.read_text())
+        self.endpoint, self.edge = addresses["endpoint"], addresses["edge"]
 
     def restart(self, *, kill: bool = False) -> None:
         """Ends it (SIGKILL with `kill`) and starts it on the same state and the same ports."""
@@ -75,23 +77,17 @@ class LocalCloud:
         self.start(**ports)
 
     def stop(self, *, kill: bool = False) -> None:
-        if self._process is None:
-            return
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
-            try:
-                self._process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._process = None
+        """SIGTERM, or SIGKILL; the programs that it started end with it."""
+        if self._running is not None:
+            self._running.kill() if kill else self._running.stop(_STOP_SECONDS)
+            self._running = None
 
     def admin(self, path: str, method: str = "GET", body: Any = None) -> Any:
-        """Calls the admin API below /_localgcp/. Raises AssertionError with its message on an error."""
+        """Calls the admin API below /_localgcp/. Raises CloudRefused."""
         return self.call(f"/_localgcp/{path}", method, body)
 
     def call(self, path: str, method: str = "GET", body: Any = None) -> Any:
-        """Calls any path with a JSON body. Raises AssertionError with the error's body."""
+        """Calls any path with a JSON body. Raises CloudRefused."""
         request = urllib.request.Request(
             self.endpoint + path,
             method=method,
@@ -103,7 +99,14 @@ class LocalCloud:
                 return json.loads(response.read() or b"null")
         except urllib.error.HTTPError as error:
             with error:
-                raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()}") from None
+                raise CloudRefused(error.code, f"{method} {path}: {error.read().decode()}") from None
+
+    def upload(self, bucket: str, name: str, data: bytes) -> str:
+        """Puts an object of type application/gzip; its sha256."""
+        url = f"{self.endpoint}/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(name, safe='')}"
+        request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/gzip"}, method="POST")
+        urllib.request.urlopen(request, timeout=30).close()
+        return hashlib.sha256(data).hexdigest()
 
     def ledger(self, since: int = 0, **filters: str) -> list[dict[str, Any]]:
         """Entries after `since`; filters kind, method, resource, write (see Ledger.query)."""
@@ -124,12 +127,16 @@ class LocalCloud:
         """Adds a fault rule; returns its id."""
         return int(self.admin("faults", "POST", rule)["id"])
 
+    def clear_faults(self) -> None:
+        self.admin("faults", "DELETE")
+
     def reset(self) -> None:
         self.admin("reset", "POST")
 
 
-def run_local_cloud(*options: str) -> Iterator[LocalCloud]:
-    """Generator body for fixtures that need options of their own."""
+@contextmanager
+def running_local_cloud(*options: str) -> Iterator[LocalCloud]:
+    """A local cloud with an empty state, for the duration of the block."""
     with tempfile.TemporaryDirectory(prefix="localgcp-test-", ignore_cleanup_errors=True) as folder:
         cloud = LocalCloud(Path(folder) / "state", *options)
         try:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 import uuid
 from pathlib import Path
 
+from agui_dev.children import Child
 from agui_dev.paths import ROOT
 from agui_dev.ports import free_port
 
@@ -22,46 +21,38 @@ _STOP_SECONDS = 15.0
 class OperatorProcess:
     """`agui-operator run` with settings of its own; log and identity outlive a restart."""
 
-    def __init__(self, folder: Path, kubeconfig: Path, endpoint: str, **settings: str) -> None:
+    def __init__(
+        self, folder: Path, kubeconfig: Path, endpoint: str, *, log_level: str = "info", **settings: str
+    ) -> None:
         self.identity = settings.get("AGUI_IDENTITY") or f"operator-{uuid.uuid4().hex[:6]}"
         self.log_path = folder / f"{self.identity}.log"
         self.port = free_port()
+        self._command = [sys.executable, "-m", "agui_operator", "run", "--log-level", log_level]
         self._environment = {
             "KUBECONFIG": str(kubeconfig),
             "AGUI_GCP_ENDPOINT": endpoint,
             "AGUI_HTTP_PORT": str(self.port),
-            "AGUI_LEASE_SECONDS": "3",
-            "AGUI_RESYNC_SECONDS": "300",
             "AGUI_IDENTITY": self.identity,
         } | settings
-        self._process: subprocess.Popen[bytes] | None = None
+        self._running: Child | None = None
 
     @property
     def pid(self) -> int:
-        assert self._process is not None, "the operator was not started"
-        return self._process.pid
+        return self._child().pid
 
     @property
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
     def start(self, *, wait: bool = True) -> OperatorProcess:
-        command = [sys.executable, "-m", "agui_operator", "run", "--log-level", "debug"]
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | self._environment, cwd=ROOT
-            )
+        self._running = Child("the operator", self._command, self.log_path, env=self._environment, cwd=ROOT)
         if wait:
             self.wait_ready()
         return self
 
     def wait_ready(self, seconds: float = _READY_SECONDS) -> None:
-        assert self._process is not None
-        deadline = time.monotonic() + seconds
-        while self.http("/readyz")[0] != 200:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the operator did not become ready:\n{self.log[-3000:]}")
-            time.sleep(0.03)
+        """Raises ChildFailed."""
+        self._child().until(lambda: self.http("/readyz")[0] == 200, seconds)
 
     def http(self, path: str) -> tuple[int, str]:
         """Status and body of its own HTTP server; status 0 when it does not answer."""
@@ -75,31 +66,26 @@ class OperatorProcess:
             return 0, ""
 
     def send(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
+        self._child().send(number)
 
     def wait_ended(self, seconds: float) -> int:
         """The exit code (negative: the signal). Raises AssertionError when it still runs after `seconds`."""
-        assert self._process is not None
         try:
-            return self._process.wait(seconds)
+            return self._child().wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the operator still runs after {seconds:g} s") from None
 
     def kill(self) -> None:
-        """SIGKILL: it has no time for anything."""
-        self._end(signal.SIGKILL)
+        """SIGKILL; returns when it has ended."""
+        if self._running is not None:
+            self._running.kill()
 
     def stop(self) -> None:
-        self._end(signal.SIGTERM)
+        """SIGTERM, also to an operator that is suspended; returns when it has ended."""
+        if self._running is not None:
+            self._running.send(signal.SIGCONT)
+            self._running.stop(_STOP_SECONDS)
 
-    def _end(self, number: signal.Signals) -> None:
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGCONT)
-        process.send_signal(number)
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    def _child(self) -> Child:
+        assert self._running is not None, "the operator was not started"
+        return self._running

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,8 +14,8 @@ import psycopg
 import yaml
 
 from agui_dev.paths import ROOT
-from agui_dev.testbed.app_instance import app_environment, migrate
-from agui_dev.testbed.postgres import PostgresServer
+from agui_dev.testbed.app_instance import AppStarter, seeded_database
+from agui_dev.testbed.postgres import running_postgres
 
 SCRIPT = ROOT / "app" / "agui_app" / "data" / "script.yaml"
 LONG_ANSWER = " ".join(f"Rule {number} of the house is kindness." for number in range(1, 41))
@@ -44,27 +43,19 @@ def slow_script(folder: Path) -> Path:
 
 
 def main(port: str) -> int:
-    """Runs the stack; returns the application's exit code."""
-    with tempfile.TemporaryDirectory(prefix="agui-e2e-") as folder:
-        Path(folder).chmod(0o755)
-        server = PostgresServer(Path(folder))
-        try:
-            url = server.create_database()
-            done = migrate(url, "upgrade", "head", "--seeds")
-            if done.returncode:
-                print(done.stdout + done.stderr, file=sys.stderr)
-                return done.returncode
-            with psycopg.connect(url) as connection:
-                connection.execute(SLOW_PIPELINES)
-            env = app_environment(
-                url, PORT=port, AGUI_IDENTITY="development", AGUI_SCRIPT=str(slow_script(Path(folder)))
-            )
-            child = subprocess.Popen([sys.executable, "-m", "agui_app"], env=env)
-            signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-            signal.signal(signal.SIGINT, lambda *_: child.terminate())
-            return child.wait()
-        finally:
-            server.stop()
+    """Serves until SIGTERM; the application's exit code."""
+    with running_postgres() as server, tempfile.TemporaryDirectory(prefix="agui-e2e-") as folder:
+        url = seeded_database(server)
+        with psycopg.connect(url) as connection:
+            connection.execute(SLOW_PIPELINES)
+        start = AppStarter(Path(folder))
+        settings = {"AGUI_IDENTITY": "development", "AGUI_SCRIPT": str(slow_script(Path(folder)))}
+        instance = start(url, ready=False, PORT=port, **settings)
+        signal.signal(signal.SIGTERM, lambda *_: instance.child.terminate())
+        signal.signal(signal.SIGINT, lambda *_: instance.child.terminate())
+        code = instance.child.wait()
+        print(instance.child.output(), file=sys.stderr)
+        return code
 
 
 if __name__ == "__main__":

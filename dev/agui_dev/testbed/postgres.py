@@ -7,9 +7,12 @@ import os
 import pwd
 import signal
 import subprocess
+import tempfile
 import time
 import uuid
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -102,3 +105,15 @@ class PostgresServer:
                 self._server.send_signal(signal.SIGQUIT)
                 self._server.wait(10)
         self.log.close()
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """A server with its data in a temporary folder, for the duration of the block."""
+    with tempfile.TemporaryDirectory(prefix="agui-pg-") as folder:
+        Path(folder).chmod(0o755)
+        server = PostgresServer(Path(folder))
+        try:
+            yield server
+        finally:
+            server.stop()

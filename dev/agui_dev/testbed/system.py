@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import tempfile
 import threading
@@ -16,30 +15,29 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from agui_dev.controlplane import ControlPlane
-from agui_dev.paths import ROOT
 from agui_dev.testbed.api_proxy import ApiProxy
+from agui_dev.testbed.foundations import SERVICE_ACCOUNT, SYSTEM_NAMESPACE, apply_foundations
 from agui_dev.testbed.images import SHOP_IMAGES
 from agui_dev.testbed.kube_api import ApiRefused, KubeApi
+from agui_dev.testbed.local_cloud import CloudRefused, LocalCloud
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import ARTIFACTS, NAME, SECRET, SECRET_VALUE, URL_MAP, bundle, environment, policy
-from agui_dev.testbed.world import SERVICE_ACCOUNT, SYSTEM_NAMESPACE, World, foundation_manifests
 from localgcp.cli.init import Plan, create_environment
 
 Json = dict[str, Any]
 
 
 class System:
-    """Control plane, cloud and what tests do to them. `cases` are made by `case()`."""
+    """A control plane, a local cloud and what cases do with them."""
 
     def __init__(self, plane: ControlPlane, folder: Path, cloud_options: tuple[str, ...] = ()) -> None:
         self.plane, self.folder = plane, folder
-        self.world = World(folder, lambda _: None, catalogue=SHOP_IMAGES, cloud_options=cloud_options)
-        self.world.control_plane = plane
+        self.gcp = LocalCloud(folder / "localgcp", "--catalogue", str(SHOP_IMAGES), *cloud_options)
         self.api = KubeApi(plane.kubeconfig)
         self.proxy = ApiProxy(plane.kubeconfig)
         self._operators: list[OperatorProcess] = []
@@ -48,36 +46,31 @@ class System:
     # --- start and stop ------------------------------------------------------------------------------------------
 
     def start(self) -> System:
-        self.world.start_cloud()
+        self.gcp.start()
         self.proxy.start()
-        self._found()
-        create_environment(self.endpoint, Plan(URL_MAP, "t-base", "nobody", domain=self.world.edge))
+        apply_foundations(self.plane)
+        self.api.apply(policy())
+        create_environment(self.endpoint, Plan(URL_MAP, "t-base", "nobody", domain=self.gcp.edge))
         for page in ("v1", "v2", "v3"):
-            self.world.upload(ARTIFACTS, f"bundles/{page}.tar.gz", bundle(page)[0])
+            self.gcp.upload(ARTIFACTS, f"bundles/{page}.tar.gz", bundle(page)[0])
         self._secret()
         return self
 
     def stop(self) -> None:
-        """Stops what was started; in a cluster that outlives the tests, what they did not delete is let go."""
+        """Stops what was started; in a cluster that outlives the tests, what they did not delete is released."""
         for operator in self._operators:
             operator.stop()
         if self.plane.is_existing_cluster:
             for namespace in self._namespaces:
                 self._sweep(namespace)
         self.proxy.stop()
-        self.world.end("localgcp", hard=True)  # its children die with it; a grace time would be for users
+        self.gcp.stop(kill=True)  # its children die with it; a grace time would be for users
         self.api.close()
-
-    def _found(self) -> None:
-        self.plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        self.plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        self.plane.kubectl("apply", "-f", "-", input=foundation_manifests())
-        self.api.apply(policy())
 
     def _secret(self) -> None:
         payload = base64.b64encode(SECRET_VALUE.encode()).decode()
         secrets = "/v1/projects/demo/secrets"
-        with contextlib.suppress(urllib.error.HTTPError):
+        with contextlib.suppress(CloudRefused):
             self.cloud(f"{secrets}?secretId={SECRET}", {"replication": {"automatic": {}}})
         self.cloud(f"{secrets}/{SECRET}:addVersion", {"payload": {"data": payload}})
 
@@ -98,7 +91,8 @@ class System:
         config = token
         if not direct:
             config = (proxy or self.proxy).kubeconfig(token, self.folder / f"kubeconfig-{uuid.uuid4().hex[:6]}")
-        operator = OperatorProcess(self.folder, config, self.endpoint, **settings)
+        settings = {"AGUI_LEASE_SECONDS": "3", "AGUI_RESYNC_SECONDS": "300"} | settings
+        operator = OperatorProcess(self.folder, config, self.endpoint, log_level="debug", **settings)
         self._operators.append(operator)
         return operator.start() if start else operator
 
@@ -107,6 +101,11 @@ class System:
     def case(self, *, environment_too: bool = True) -> str:
         """A namespace of its own, with an environment whose public origin is `origin(namespace)`."""
         namespace = f"t-{uuid.uuid4().hex[:8]}"
+        self.place(namespace, environment_too=environment_too)
+        return namespace
+
+    def place(self, namespace: str, *, environment_too: bool = True) -> None:
+        """Creates a namespace, and an environment in it unless that is not wanted."""
         document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
         self.api.call("POST", "/api/v1/namespaces", document)
         self._namespaces.append(namespace)
@@ -115,7 +114,6 @@ class System:
             printed = create_environment(self.endpoint, plan)
             self._assets(namespace)
             self.api.apply(environment(printed, namespace))
-        return namespace
 
     def _assets(self, namespace: str) -> None:
         """A bucket of its own: equal bundles would else be found published already."""
@@ -124,50 +122,42 @@ class System:
         self.cloud("/compute/v1/projects/demo/global/backendBuckets", backend)
 
     def origin(self, namespace: str) -> str:
-        return f"http://{namespace}.apps.localhost:{self.world.edge.rpartition(':')[2]}"
+        return f"http://{namespace}.apps.localhost:{self.gcp.edge.rpartition(':')[2]}"
 
     # --- the cloud -----------------------------------------------------------------------------------------------
 
     @property
     def endpoint(self) -> str:
-        return self.world.endpoint
+        return self.gcp.endpoint
 
     def cloud(self, path: str, body: Any = None, method: str = "") -> Any:
-        """Calls an API of the local cloud as somebody who is not the operator."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            self.endpoint + path,
-            data=data,
-            method=method or ("GET" if body is None else "POST"),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or b"null")
+        """Calls an API of the local cloud, not as the operator. Raises CloudRefused."""
+        return self.gcp.call(path, method or ("GET" if body is None else "POST"), body)
 
     def fault(self, **rule: Any) -> None:
-        self.cloud("/_localgcp/faults", rule)
+        self.gcp.fault(**rule)
 
     def clear_faults(self) -> None:
-        self.cloud("/_localgcp/faults", method="DELETE")
+        self.gcp.clear_faults()
 
     @property
     def position(self) -> int:
         """Where the ledger is now."""
-        return int(self.cloud("/_localgcp/ledger?limit=1")["last"])
+        return self.gcp.last
 
     def calls(self, since: int, *, writes: bool = True) -> list[Json]:
         """The operator's calls after `since`, oldest first."""
-        found = self.world.ledger(since)
+        found = self.gcp.ledger(since)
         return [
             e for e in found if e["kind"] == "call" and "agui-operator" in e["caller"] and (e["write"] or not writes)
         ]
 
     def effects(self, since: int) -> list[Json]:
-        return [e for e in self.world.ledger(since) if e["kind"] == "effect"]
+        return [e for e in self.gcp.ledger(since) if e["kind"] == "effect"]
 
     def get(self, namespace: str, path: str) -> tuple[int, str, str]:
         """A user's request through the public edge: status, revision that answered, body."""
-        port = self.world.edge.rpartition(":")[2]
+        port = self.gcp.edge.rpartition(":")[2]
         host = self.origin(namespace).removeprefix("http://")
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Host": host})
         try:
@@ -197,8 +187,9 @@ class System:
         )
 
 
-def run_system(plane: ControlPlane, *cloud_options: str) -> Generator[System]:
-    """Generator body for fixtures."""
+@contextlib.contextmanager
+def running_system(plane: ControlPlane, *cloud_options: str) -> Iterator[System]:
+    """A system without an operator, for the duration of the block. AGUI_KEEP_LOGS names a folder for the logs."""
     with tempfile.TemporaryDirectory(prefix="agui-system-", ignore_cleanup_errors=True) as folder:
         system = System(plane, Path(folder), cloud_options)
         try:
