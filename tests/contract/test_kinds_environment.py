@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import pytest
-from localgcp_fixture import LocalCloud
 
+from agui_dev.testbed.local_cloud import LocalCloud
 from agui_operator.core.errors import CloudError, NotOwned
 from agui_operator.core.provisioning.graph import Site
 from agui_operator.core.provisioning.plan import Diff, State

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from localgcp_fixture import LocalCloud
 
+from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.local_cloud import LocalCloud
 from agui_operator.core.actions import (
     AlertCreated,
     AlertPolicy,
@@ -41,8 +41,7 @@ from agui_operator.gcp.transport.outcome import Outcome
 
 pytestmark = pytest.mark.contract
 
-SUPPORT = Path(__file__).parents[1] / "support"
-LOCALGCP_OPTIONS = ("--catalogue", str(SUPPORT / "run_images.yaml"))
+LOCALGCP_OPTIONS = ("--catalogue", str(SMALL_IMAGES))
 REPOSITORY = "us-central1-docker.pkg.dev/demo/agui"
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
 FILTER = 'metric.type="run.googleapis.com/request_count" resource.type="cloud_run_revision"'

@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
-from localgcp.init import Plan, create_environment
-from localgcp_fixture import LocalCloud
 
+from agui_dev.testbed.local_cloud import LocalCloud
 from agui_operator.api.environment import AgUiEnvironmentSpec, Management
 from agui_operator.api.parse import parse_environment
 from agui_operator.core.errors import CloudError, NotOwned
@@ -27,6 +26,7 @@ from agui_operator.core.provisioning.status import RowState, rows, summarize
 from agui_operator.engine.environment.provision import Provisioner
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
+from localgcp.cli.init import Plan, create_environment
 
 pytestmark = pytest.mark.contract
 

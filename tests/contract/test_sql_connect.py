@@ -23,7 +23,7 @@ from google.cloud.sql.connector import Connector
 
 from agui_dev.authproxy.build import NoAuthProxy, build
 from agui_dev.ports import free_port
-from agui_dev.testbed.local_cloud import run_local_cloud
+from agui_dev.testbed.local_cloud import running_local_cloud
 from localgcp.server.server import Server
 from localgcp.services import metadata, sql
 from localgcp.services.sql.tls.listeners import _bind
@@ -294,7 +294,7 @@ def test_a_connector_renews_its_certificate_before_it_expires(tmp_path: Path) ->
 
 
 async def test_a_connector_finds_everything_again_after_localgcp_was_killed(tmp_path: Path) -> None:
-    for cloud in run_local_cloud("--lro-seconds", "0"):
+    with running_local_cloud("--lro-seconds", "0") as cloud:
         api = SqlApi(cloud.endpoint)
         api.create("main")
         address, authority = api.address(), api.connect_settings()["serverCaCert"]["cert"]
