@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+from collections import Counter
 from dataclasses import dataclass, field
 
 from localgcp.kit.interfaces import ServiceRoute
@@ -61,22 +62,29 @@ class Routes:
     def __init__(self) -> None:
         self._by_name: dict[tuple[str, str, str], TrafficTable] = {}
         self._by_host: dict[str, TrafficTable] = {}
+        self._serving: Counter[str] = Counter()  # in how many tables a revision has traffic or a tag
 
     def put(self, route: ServiceRoute) -> None:
         self.drop(route.project, route.location, route.service)
         table = TrafficTable(route)
         self._by_name[route.project, route.location, route.service] = table
         self._by_host[route.host.lower()] = table
+        self._serving.update(table.revisions)
 
     def drop(self, project: str, location: str, service: str) -> None:
         """No error when there is no such service."""
         table = self._by_name.pop((project, location, service), None)
         if table is not None:
             self._by_host.pop(table.route.host.lower(), None)
+            for revision in table.revisions:
+                self._serving[revision] -= 1
+                if not self._serving[revision]:
+                    del self._serving[revision]
 
     def clear(self) -> None:
         self._by_name.clear()
         self._by_host.clear()
+        self._serving.clear()
 
     def by_name(self, project: str, location: str, service: str) -> TrafficTable | None:
         return self._by_name.get((project, location, service))
@@ -92,4 +100,8 @@ class Routes:
 
     def serving(self) -> frozenset[str]:
         """Revisions with traffic or a tag in any service."""
-        return frozenset().union(*(table.revisions for table in self._by_name.values()))
+        return frozenset(self._serving)
+
+    def serves(self, revision: str) -> bool:
+        """Whether a revision has traffic or a tag in any service."""
+        return revision in self._serving

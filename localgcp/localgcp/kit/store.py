@@ -8,6 +8,8 @@ so that nobody changes a stored record by accident.
 from __future__ import annotations
 
 import base64
+import bisect
+import contextlib
 import hashlib
 import json
 import sqlite3
@@ -30,8 +32,12 @@ class Store:
             " PRIMARY KEY (collection, key)) WITHOUT ROWID"
         )
         self._records: dict[str, dict[str, tuple[int, bytes]]] = {}
-        for collection, key, version, value in self._db.execute("SELECT collection, key, version, value FROM records"):
+        self._keys: dict[str, list[str]] = {}  # sorted: a scan of a prefix costs what it finds
+        self._undo: list[tuple[str, str, tuple[int, bytes] | None]] | None = None  # None: no transaction is open
+        rows = self._db.execute("SELECT collection, key, version, value FROM records ORDER BY collection, key")
+        for collection, key, version, value in rows:
             self._records.setdefault(collection, {})[key] = (version, value)
+            self._keys.setdefault(collection, []).append(key)
 
     def get(self, collection: str, key: str) -> bytes | None:
         record = self._records.get(collection, {}).get(key)
@@ -45,24 +51,66 @@ class Store:
     def put(self, collection: str, key: str, value: bytes) -> int:
         version = self.version(collection, key) + 1
         self._db.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", (collection, key, version, value))
-        self._records.setdefault(collection, {})[key] = (version, value)
+        self._remember(collection, key, (version, value))
         return version
 
     def delete(self, collection: str, key: str) -> bool:
         self._db.execute("DELETE FROM records WHERE collection = ? AND key = ?", (collection, key))
-        return self._records.get(collection, {}).pop(key, None) is not None
+        return self._remember(collection, key, None)
 
     def scan(self, collection: str, prefix: str = "") -> list[tuple[str, bytes]]:
         """Records whose key starts with `prefix`, by key."""
-        records = self._records.get(collection, {})
-        return [(key, records[key][1]) for key in sorted(records) if key.startswith(prefix)]
+        records, keys = self._records.get(collection, {}), self._keys.get(collection, [])
+        found = []
+        for index in range(bisect.bisect_left(keys, prefix), len(keys)):
+            if not keys[index].startswith(prefix):
+                break
+            found.append((keys[index], records[keys[index]][1]))
+        return found
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commits all writes of the block at once, or none of them when it raises or the process dies. Do not await
+        in the block: writes of others would belong to it."""
+        if self._undo is not None:
+            yield
+            return
+        self._undo = []
+        self._db.execute("BEGIN")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            undo, self._undo = self._undo, None
+            for collection, key, record in reversed(undo):
+                self._remember(collection, key, record)
+            raise
+        finally:
+            self._undo = None
 
     def clear(self) -> None:
         self._db.execute("DELETE FROM records")
         self._records.clear()
+        self._keys.clear()
 
     def close(self) -> None:
         self._db.close()
+
+    def _remember(self, collection: str, key: str, record: tuple[int, bytes] | None) -> bool:
+        """Keeps (None: drops) a record in memory; returns whether there was one."""
+        records, keys = self._records.setdefault(collection, {}), self._keys.setdefault(collection, [])
+        before = records.get(key)
+        if self._undo is not None:
+            self._undo.append((collection, key, before))
+        if record is None:
+            if records.pop(key, None) is not None:
+                del keys[bisect.bisect_left(keys, key)]
+        else:
+            records[key] = record
+            if before is None:
+                bisect.insort(keys, key)
+        return before is not None
 
     def protos(self, collection: str, cls: type[M]) -> ProtoTable[M]:
         return ProtoTable(self, collection, cls)

@@ -13,7 +13,7 @@ from localgcp.services.run.services import Services
 from localgcp.services.run.tasks import RUNS, Runs
 
 _API, _PACKAGE = "google.cloud.run.v2", "google.cloud.run_v2.services"
-_PROCESSES: Slot[ProcessRuntime] = Slot("run.processes")
+PROCESSES: Slot[ProcessRuntime] = Slot("run.processes")
 
 SERVICE = Service(
     "run",
@@ -27,8 +27,8 @@ SERVICE = Service(
     ),
     parts=(
         Part(RUNS, Runs),
-        Part(_PROCESSES, create_runtime),
-        Part(RUNTIME, lambda cloud: cloud.part(_PROCESSES)),
-        Part(DATA_PLANE, lambda cloud: cloud.part(_PROCESSES)),
+        Part(PROCESSES, create_runtime),
+        Part(RUNTIME, lambda cloud: cloud.part(PROCESSES)),
+        Part(DATA_PLANE, lambda cloud: cloud.part(PROCESSES)),
     ),
 )

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localgcp.edge.traffic import Routes
+from localgcp.edge.traffic import Routes, TrafficTable
 from localgcp.kit.interfaces import RevisionProcess, ServiceRoute, StartFailed, TaskResult
 from localgcp.services.run.runtime.instances import Host
 from localgcp.services.run.runtime.pool import RevisionPool
@@ -64,7 +64,7 @@ class ProcessRuntime:
             self._pools.pop(spec.revision, None)
             raise
         finally:
-            pool.set_serving(spec.revision in self.routes.serving())
+            pool.set_serving(self.routes.serves(spec.revision))
             if starting.done():
                 self._starting.pop(spec.revision, None)
             else:  # our caller gave up, not the start
@@ -74,7 +74,7 @@ class ProcessRuntime:
         """Makes a revision known without starting it: its first request, or min_instances, will. For revisions that
         were ready before a restart of localgcp."""
         if spec.revision not in self._pools:
-            self._register(spec).set_serving(spec.revision in self.routes.serving())
+            self._register(spec).set_serving(self.routes.serves(spec.revision))
 
     async def stop(self, revision: str, grace: float = 10) -> None:
         pool = self._pools.pop(revision, None)
@@ -82,12 +82,14 @@ class ProcessRuntime:
             await pool.stop(grace)
 
     def route(self, route: ServiceRoute) -> None:
+        before = self.routes.by_name(route.project, route.location, route.service)
         self.routes.put(route)
-        self._share_out()
+        self._tell_pools(before, self.routes.by_name(route.project, route.location, route.service))
 
     def unroute(self, project: str, location: str, service: str) -> None:
+        before = self.routes.by_name(project, location, service)
         self.routes.drop(project, location, service)
-        self._share_out()
+        self._tell_pools(before)
 
     async def run_task(self, spec: RevisionProcess, env: Mapping[str, str], timeout: float) -> TaskResult:
         return await self._tasks.run(spec, env, timeout)
@@ -146,10 +148,11 @@ class ProcessRuntime:
         if not done.cancelled() and done.exception() is not None:
             self._pools.pop(revision, None)
 
-    def _share_out(self) -> None:
-        serving = self.routes.serving()
-        for revision, pool in self._pools.items():
-            pool.set_serving(revision in serving)
+    def _tell_pools(self, *tables: TrafficTable | None) -> None:
+        """Tells the pools of these tables' revisions whether they have traffic now."""
+        for revision in {revision for table in tables if table is not None for revision in table.revisions}:
+            if (pool := self._pools.get(revision)) is not None:
+                pool.set_serving(self.routes.serves(revision))
 
     async def _sweep(self) -> None:
         pause = max(0.05, min(self._idle, self._retired_idle) / 4)
