@@ -145,6 +145,40 @@ async def test_it_goes_on_after_an_interruption(cloud: Cloud, fresh_cloud: Local
     assert len(fresh_cloud.call("/v3/projects/demo/notificationChannels")["notificationChannels"]) == 1
 
 
+class Died(Exception):
+    """Stands for SIGKILL: nothing in the operator catches it."""
+
+
+async def test_a_process_that_dies_at_any_write_is_followed_by_one_that_goes_on(fresh_cloud: LocalCloud) -> None:
+    """Each process may make one more write of its own; the last one has nothing left to do."""
+    graph = new_graph(wanted(fresh_cloud))
+    since, processes = fresh_cloud.last, 0
+    while True:
+        left = 1
+
+        def before_write() -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Died
+
+        cloud = await connect(CloudSettings(endpoint=fresh_cloud.endpoint), before_write=before_write)
+        try:
+            have = await Provisioner(cloud).apply(graph)
+            break
+        except Died:
+            processes += 1
+            assert processes < 40, "it never ends"
+        finally:
+            await cloud.close()
+    assert processes >= 10, "the writes were made one by one"
+    assert {row.state for row in rows(graph, have)} == {RowState.PRESENT}
+    assert len(fresh_cloud.call("/v1/projects/demo/secrets/concierge-db/versions")["versions"]) == 1
+    assert len(fresh_cloud.call("/v3/projects/demo/notificationChannels")["notificationChannels"]) == 1
+    created = [resource for effect, resource in fresh_cloud.effects(since) if effect == "create"]
+    assert len(created) == len(set(created)), "nothing was created twice"
+
+
 async def test_drift_is_corrected_and_what_cannot_be_changed_is_reported(cloud: Cloud, fresh_cloud: LocalCloud) -> None:
     graph, provisioner = new_graph(wanted(fresh_cloud)), Provisioner(cloud)
     await provisioner.apply(graph)

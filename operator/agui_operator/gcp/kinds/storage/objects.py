@@ -68,8 +68,34 @@ async def list_objects(cloud: Cloud, bucket: str, prefix: str) -> dict[str, List
 
 async def create(cloud: Cloud, bucket: str, upload: Upload) -> str | None:
     """Creates one object and checks what has arrived by the checksum in the reply; returns its generation. None: the
-    name is taken, nothing was written."""
+    name is taken, nothing was written. Raises CloudError."""
     boundary = uuid.uuid4().hex
+    path = f"/upload/storage/v1/b/{path_part(bucket)}/o"
+    resource = f"gs://{bucket}/{upload.name}"
+    request = RestRequest(
+        "storage.objects.insert",
+        path + "?uploadType=multipart&ifGenerationMatch=0&fields=name,md5Hash,generation",
+        project=bucket,
+        resource=resource,
+        verb="POST",
+        data=_multipart(upload, boundary),
+        headers={"Content-Type": f"multipart/related; boundary={boundary}"},
+        write=True,
+        timeout=_UPLOAD_SECONDS,
+    )
+    try:
+        made = await cloud.rest(request)
+    except CloudError as error:
+        if error.code != 412:
+            raise
+        return None
+    if made.get("md5Hash") != upload.md5:
+        raise CloudError(503, "the stored object has another checksum", resource=resource, status="DATA_LOSS")
+    return str(made.get("generation", ""))
+
+
+def _multipart(upload: Upload, boundary: str) -> bytes:
+    """Metadata and content as one body: https://cloud.google.com/storage/docs/uploading-objects"""
     metadata = {
         "name": upload.name,
         "contentType": upload.content_type,
@@ -77,7 +103,7 @@ async def create(cloud: Cloud, bucket: str, upload: Upload) -> str | None:
         "md5Hash": upload.md5,
         "metadata": dict(MARK),
     }
-    body = b"".join(
+    return b"".join(
         (
             f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
             json.dumps(metadata).encode(),
@@ -86,29 +112,6 @@ async def create(cloud: Cloud, bucket: str, upload: Upload) -> str | None:
             f"\r\n--{boundary}--\r\n".encode(),
         )
     )
-    path = f"/upload/storage/v1/b/{path_part(bucket)}/o"
-    resource = f"gs://{bucket}/{upload.name}"
-    try:
-        made = await cloud.rest(
-            RestRequest(
-                "storage.objects.insert",
-                path + "?uploadType=multipart&ifGenerationMatch=0&fields=name,md5Hash,generation",
-                project=bucket,
-                resource=resource,
-                verb="POST",
-                data=body,
-                headers={"Content-Type": f"multipart/related; boundary={boundary}"},
-                write=True,
-                timeout=_UPLOAD_SECONDS,
-            )
-        )
-    except CloudError as error:
-        if error.code != 412:
-            raise
-        return None
-    if made.get("md5Hash") != upload.md5:
-        raise CloudError(503, "the stored object has another checksum", resource=resource, status="DATA_LOSS")
-    return str(made.get("generation", ""))
 
 
 async def delete(cloud: Cloud, bucket: str, name: str, generation: str) -> bool:

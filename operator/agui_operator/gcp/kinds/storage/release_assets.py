@@ -173,25 +173,22 @@ async def _download(cloud: Cloud, bundle: Bundle, limits: BundleLimits | None = 
             )
         return b"".join(parts)
 
-    path = f"/storage/v1/b/{path_part(bundle.bucket)}/o/{path_part(bundle.object)}?alt=media"
+    request = RestRequest(
+        "storage.objects.get",
+        f"/storage/v1/b/{path_part(bundle.bucket)}/o/{path_part(bundle.object)}?alt=media",
+        project=bundle.bucket,
+        resource=where,
+        timeout=_DOWNLOAD_SECONDS,
+        read=read,
+        headers={"Accept-Encoding": "gzip"},  # the stored bytes: the digest is theirs
+        auto_decompress=False,
+    )
     try:
-        data: bytes = await cloud.rest(
-            RestRequest(
-                "storage.objects.get",
-                path,
-                project=bundle.bucket,
-                resource=where,
-                timeout=_DOWNLOAD_SECONDS,
-                read=read,
-                headers={"Accept-Encoding": "gzip"},  # the stored bytes: the digest is theirs
-                auto_decompress=False,
-            )
-        )
+        data: bytes = await cloud.rest(request)
     except CloudError as error:
-        if error.code == 404:
-            raise UserError(
-                f"spec.frontend.bundle.object: {where} does not exist; upload the bundle or correct the name",
-                reason=Reason.BUNDLE_NOT_FOUND,
-            ) from error
-        raise
+        if error.code != 404:
+            raise
+        advice = "upload the bundle or correct the name"
+        message = f"spec.frontend.bundle.object: {where} does not exist; {advice}"
+        raise UserError(message, reason=Reason.BUNDLE_NOT_FOUND) from error
     return data
