@@ -11,7 +11,7 @@ Source: https://cloud.google.com/compute/docs/reference/rest/v1/urlMaps
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from agui_operator.core.names import OWNER_LABEL, RELEASE_HEADER, Names
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
+from agui_operator.gcp.transport.paging import rest_pages
 
 Json = dict[str, Any]
 # Files that browsers ask for at the root; everything else that is neither API nor asset is a page of the application.
@@ -153,8 +154,34 @@ def patch(url_map: UrlMap, edge: Edge, names: Names, pointer: Pointer | None, ca
 async def observe(cloud: Cloud, names: Names, place: Place) -> tuple[Routing, UrlMap]:
     """One call: the routing and the map itself. Raises CloudError 404 if the map does not exist."""
     edge = _edge(place)
-    url_map = await _get(cloud, names, edge)
+    url_map = await _get(cloud, names, _path(names, edge))
     return parse(url_map, edge, names), url_map
+
+
+async def owned(cloud: Cloud, names: Names) -> list[str]:
+    """Names of the project's URL maps that hold a path matcher of this deployment, whatever its environment says now;
+    one call for each 500 maps. Raises CloudError."""
+    path = f"/compute/v1/projects/{names.project}/global/urlMaps?maxResults=500"
+    found: list[str] = []
+    async for page in rest_pages(cloud, "compute.urlMaps.list", path, project=names.project):
+        found += [str(m["name"]) for m in page.get("items") or () if _without_ours(_parsed(m), names) is not None]
+    return found
+
+
+async def remove(cloud: Cloud, names: Names, url_map: str) -> Outcome:
+    """Takes this deployment's path matchers and their host rules out of a map that `owned` named; everybody else's
+    stay. Nothing is written when the map has none of them, or is gone. Raises CloudError."""
+    path = f"/compute/v1/projects/{names.project}/global/urlMaps/{url_map}"
+
+    async def look() -> Json | None:
+        return _without_ours(await _get(cloud, names, path), names)
+
+    try:
+        return await _patched(cloud, names, path, look)
+    except CloudError as error:
+        if error.code != 404:
+            raise
+        return Outcome()
 
 
 async def apply(cloud: Cloud, names: Names, place: Place, action: PointerSet, fresh: UrlMap | None = None) -> Outcome:
@@ -162,11 +189,22 @@ async def apply(cloud: Cloud, names: Names, place: Place, action: PointerSet, fr
     candidate is shown is not waited for: its check asks until it is. Raises NotOwned, UserError, CloudError."""
     edge = _edge(place)
     path = _path(names, edge)
+    known = [fresh] if fresh is not None else []
+
+    async def look() -> Json | None:
+        url_map = known.pop() if known else await _get(cloud, names, path)
+        return patch(url_map, edge, names, action.pointer, action.candidate)
+
+    outcome = await _patched(cloud, names, path, look)
+    return Outcome(None if action.candidate is not None else outcome.operation, action)
+
+
+async def _patched(cloud: Cloud, names: Names, path: str, look: Callable[[], Awaitable[Json | None]]) -> Outcome:
+    """Writes the patch that `look` gives, unless it gives none; after a 412 it looks again."""
     for attempt in range(1, _TRIES + 1):
-        url_map = fresh if fresh is not None and attempt == 1 else await _get(cloud, names, edge)
-        body = patch(url_map, edge, names, action.pointer, action.candidate)
+        body = await look()
         if body is None:
-            return Outcome(None, action)
+            return Outcome()
         try:
             operation = await cloud.rest(
                 "compute.urlMaps.patch", path, project=names.project, verb="PATCH", body=body, write=True
@@ -175,20 +213,36 @@ async def apply(cloud: Cloud, names: Names, place: Place, action: PointerSet, fr
             if error.code != 412 or attempt == _TRIES:
                 raise
             continue
-        return _outcome(names, operation, action)
+        result = operations.compute_result(operation)
+        if result.error is not None:
+            raise result.error
+        return Outcome(None if result.done else operations.compute_name(names.project, operation))
     raise AssertionError("the last try returns or raises")
 
 
-def _outcome(names: Names, operation: Json, action: PointerSet) -> Outcome:
-    result = operations.compute_result(operation)
-    if result.error is not None:
-        raise result.error
-    ended = result.done or action.candidate is not None
-    return Outcome(None if ended else operations.compute_name(names.project, operation), action)
+def _without_ours(url_map: UrlMap, names: Names) -> Json | None:
+    """The patch that removes this deployment's path matchers, told by the owner in their description, with the host
+    rules that lead to them; None if there are none."""
+    gone = {m.get("name") for m in url_map.matchers if _owner_of(m) == names.uid}
+    if not gone:
+        return None
+    return {
+        "fingerprint": url_map.fingerprint,
+        "hostRules": [rule for rule in url_map.host_rules if rule.get("pathMatcher") not in gone] or None,
+        "pathMatchers": [matcher for matcher in url_map.matchers if matcher.get("name") not in gone] or None,
+    }
 
 
-async def _get(cloud: Cloud, names: Names, edge: Edge) -> UrlMap:
-    body = await cloud.rest("compute.urlMaps.get", _path(names, edge), project=names.project)
+def _owner_of(matcher: Json) -> str:
+    found = _DESCRIPTION.search(str(matcher.get("description", "")))
+    return found[1] if found is not None else ""
+
+
+async def _get(cloud: Cloud, names: Names, path: str) -> UrlMap:
+    return _parsed(await cloud.rest("compute.urlMaps.get", path, project=names.project))
+
+
+def _parsed(body: Json) -> UrlMap:
     return UrlMap(
         fingerprint=str(body.get("fingerprint", "")),
         host_rules=tuple(body.get("hostRules") or ()),

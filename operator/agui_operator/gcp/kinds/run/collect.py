@@ -17,6 +17,7 @@ from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
 from agui_operator.core.retention import Made
 from agui_operator.gcp.kinds.run.views import short
 from agui_operator.gcp.transport.clients import Cloud
+from agui_operator.gcp.transport.paging import pages
 
 _PAGE = 500
 
@@ -26,14 +27,10 @@ async def revisions(cloud: Cloud, names: Names) -> tuple[Made, ...]:
     from google.cloud import run_v2
 
     found: list[Made] = []
-    token = ""
-    while True:
-        request = run_v2.ListRevisionsRequest(parent=names.service_path, page_size=_PAGE, page_token=token)
-        page = await cloud.rpc("Revisions.ListRevisions", request, names.service_path)
+    request = run_v2.ListRevisionsRequest(parent=names.service_path, page_size=_PAGE)
+    async for page in pages(cloud, "Revisions.ListRevisions", request, names.service_path):
         found += [_made(r) for r in page.revisions if r.labels.get(OWNER_LABEL) == names.uid and not r.delete_time]
-        token = str(page.next_page_token)
-        if not token:
-            return tuple(found)
+    return tuple(found)
 
 
 class Jobs:
@@ -57,16 +54,12 @@ class Jobs:
         from google.cloud import run_v2
 
         found: defaultdict[str, list[Made]] = defaultdict(list)
-        token = ""
-        while True:
-            request = run_v2.ListJobsRequest(parent=parent, page_size=_PAGE, page_token=token)
-            page = await self._cloud.rpc("Jobs.ListJobs", request, parent)
+        request = run_v2.ListJobsRequest(parent=parent, page_size=_PAGE)
+        async for page in pages(self._cloud, "Jobs.ListJobs", request, parent):
             for job in page.jobs:
                 if job.labels.get(OWNER_LABEL) and not job.delete_time:
                     found[job.labels[OWNER_LABEL]].append(_made(job, busy=_runs(job)))
-            token = str(page.next_page_token)
-            if not token:
-                return dict(found)
+        return dict(found)
 
 
 async def delete_revision(cloud: Cloud, names: Names, revision: Made) -> bool:

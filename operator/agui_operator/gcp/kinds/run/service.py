@@ -19,9 +19,11 @@ from agui_operator.gcp.kinds.run.views import service_view as view_of
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
+from agui_operator.gcp.transport.paging import pages
 
-__all__ = ["apply", "desired", "observe", "view_of"]
+__all__ = ["apply", "desired", "observe", "owned", "view_of"]
 
+_PAGE = 500
 _INGRESS = {"All": 1, "Internal": 2, "InternalAndCloudLoadBalancing": 3}  # run_v2.IngressTraffic
 
 
@@ -37,6 +39,18 @@ async def observe(cloud: Cloud, names: Names) -> ServiceView | None:
             return None
         raise
     return None if service.delete_time else view_of(service)
+
+
+async def owned(cloud: Cloud, names: Names) -> list[ServiceView]:
+    """Every service of the region that carries the deployment's owner label, whatever it is called; one call for each
+    500 services of the region. Raises CloudError."""
+    from google.cloud import run_v2
+
+    request = run_v2.ListServicesRequest(parent=names.parent, page_size=_PAGE)
+    found: list[ServiceView] = []
+    async for page in pages(cloud, "Services.ListServices", request, names.parent):
+        found += [view_of(s) for s in page.services if s.labels.get(OWNER_LABEL) == names.uid and not s.delete_time]
+    return found
 
 
 async def apply(
@@ -127,9 +141,10 @@ async def _delete(cloud: Cloud, names: Names, have: ServiceView | None) -> Outco
 
     if have is None:
         return Outcome()
-    request = run_v2.DeleteServiceRequest(name=names.service_path, etag=have.etag)
+    path = f"{names.parent}/services/{have.name}"
+    request = run_v2.DeleteServiceRequest(name=path, etag=have.etag)
     try:
-        operation = await cloud.rpc("Services.DeleteService", request, names.service_path, write=True)
+        operation = await cloud.rpc("Services.DeleteService", request, path, write=True)
     except CloudError as error:
         if error.code == 404:
             return Outcome()
@@ -163,7 +178,7 @@ async def _check_same_revision(cloud: Cloud, names: Names, wanted: Any) -> None:
 def _check_owner(have: ServiceView, names: Names) -> None:
     if have.owner != names.uid:
         owner = f"belongs to {have.owner}" if have.owner else f"has no label {OWNER_LABEL}"
-        raise NotOwned(f"Cloud Run service {names.service} {owner}; delete it, or rename this deployment")
+        raise NotOwned(f"Cloud Run service {have.name} {owner}; delete it, or rename this deployment")
 
 
 def _revision(template: RevisionTemplate, names: Names) -> Any:
