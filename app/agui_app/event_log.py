@@ -163,10 +163,12 @@ class EventLog:
                     _READ, {"user": row.user_id, "thread": row.thread_id, "after": row.first_seq - 1, "limit": 100_000}
                 )
                 seen = rows.all()
-                events = closing_events([json.loads(event.event) for event in seen], row.thread_id, row.run_id)
-                events.append(
-                    {"type": "RUN_ERROR", "message": "The instance that ran this was lost.", "code": "INSTANCE_LOST"}
-                )
+                cut_short = {"type": "CUSTOM", "name": "run.cut_short", "value": {"reason": "INSTANCE_LOST"}}
+                events = [
+                    *([cut_short] if seen else []),  # nothing may come before RUN_STARTED but an error
+                    *closing_events([json.loads(event.event) for event in seen], row.thread_id, row.run_id),
+                    {"type": "RUN_ERROR", "message": "The instance that ran this was lost.", "code": "INSTANCE_LOST"},
+                ]
                 first = (seen[-1].seq if seen else row.first_seq - 1) + 1
                 lines = [json.dumps(event) for event in events]
                 await self._write(connection, row.user_id, row.thread_id, row.run_id, first, lines)

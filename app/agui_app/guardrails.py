@@ -167,6 +167,11 @@ def check_input(rules: Guardrails, text: str) -> Finding | None:
     return None
 
 
+def turn_budget(rules: Guardrails) -> int | None:
+    """How many user turns a session may have; None if no rule limits them."""
+    return min((rule.maximum for rule in rules.rules if isinstance(rule, TurnBudget)), default=None)
+
+
 def check_turns(rules: Guardrails, turns: int) -> Finding | None:
     """The turn budget, once `turns` user turns exceed it."""
     for rule in rules.rules:

@@ -257,7 +257,7 @@ class Runs:
             await writer
         except (SQLAlchemyError, OSError, TimeoutError):
             logger.exception("events could not be logged while the run went on")
-        ends = [*closing_events(run.events, run.thread_id, run.run_id), last]
+        ends = [*_cut_short(run, last), *closing_events(run.events, run.thread_id, run.run_id), last]
         known = run.lines[run.committed :]
         lines = known + [json.dumps(event, separators=(",", ":")) for event in ends]
         first = run.first_seq + run.committed
@@ -377,9 +377,18 @@ def _ending(run: Run) -> Event:
     return {"type": "RUN_ERROR", "message": "The run ended without a result.", "code": "NO_RESULT"}
 
 
+def _cut_short(run: Run, last: Event) -> list[Event]:
+    """Tells everybody who follows the run that its answer is not complete; `connect` tells it again later."""
+    status, outcome = _status(run, last)
+    if status not in ("stopped", "failed") or not run.events:
+        return []  # a run that was refused before it began cut nothing short, and its error must come first
+    reason = (outcome or {}).get("code") or ("stopped" if status == "stopped" else "NO_RESULT")
+    return [{"type": "CUSTOM", "name": "run.cut_short", "value": {"reason": reason}}]
+
+
 def _status(run: Run, last: Event) -> tuple[str, dict[str, Any] | None]:
     if run.stopping:
-        return "stopped", None
+        return "stopped", {"code": last["code"]} if last["type"] == "RUN_ERROR" else None
     if last["type"] == "RUN_ERROR":
         return "failed", {"code": last.get("code")}
     outcome = last.get("outcome")

@@ -1,4 +1,5 @@
-"""A user's threads as a page lists them, and what guardrails blocked in one: read from what is stored anyway.
+"""A user's threads as a page lists them, and for one thread what guardrails blocked and which answers were cut short:
+read from what is stored anyway.
 
 Every query names the user first: no thread of somebody else can be seen, whatever a client asks for.
 """
@@ -34,6 +35,7 @@ class ThreadSummary:
     last_activity: datetime
     waiting: bool
     running: bool
+    runs: int  # that it has had; a thread may have only so many
 
     def public(self) -> dict[str, Any]:
         """As JSON."""
@@ -43,6 +45,7 @@ class ThreadSummary:
             "lastActivity": self.last_activity.isoformat(),
             "waitingForApproval": self.waiting,
             "running": self.running,
+            "runs": self.runs,
         }
 
 
@@ -65,6 +68,7 @@ class Threads:
                 last_activity=row.update_time.replace(tzinfo=UTC),
                 waiting=bool(row.waiting) and not row.running,
                 running=row.running,
+                runs=row.runs,
             )
             for row in rows[:limit]
         ]
@@ -80,6 +84,21 @@ class Threads:
                 for row in rows
                 if row.invocation_id in turns
             ]
+
+    async def cut_short(self, user: str, thread: str, events: Sequence[Event]) -> list[dict[str, Any]]:
+        """Turns whose latest run ended early: `{turn, reason}`; the reason is `stopped` or the code of a failure."""
+        turns = turns_of(events)
+        asked = [(e.timestamp, turns[e.invocation_id]) for e in events if e.author == "user" and e.content]
+        reasons: dict[int, str | None] = {}
+        before = 0.0
+        async with self._reader.connect() as connection:
+            for row in await connection.execute(_ENDED, {"user": user, "thread": thread}):
+                # runs of a thread never overlap: what the user said since the run before is what this run answered
+                turn = next((turn for at, turn in reversed(asked) if before < at <= row.ended), 0)
+                before = row.ended
+                if turn:
+                    reasons[turn] = row.reason
+        return [{"turn": turn, "reason": reason} for turn, reason in reasons.items() if reason]
 
 
 def turns_of(events: Sequence[Event]) -> dict[str, int]:
@@ -121,6 +140,7 @@ SELECT s.id, s.update_time,
      AND jsonb_path_exists(e.event_data, '$.content.parts[*].text') ORDER BY e.timestamp, e.id LIMIT 1) AS words,
   EXISTS (SELECT 1 FROM agent_runs r WHERE r.user_id = :user AND r.thread_id = s.id
           AND r.status = 'running') AS running,
+  (SELECT count(*) FROM agent_runs r WHERE r.user_id = :user AND r.thread_id = s.id) AS runs,
   (SELECT r.outcome ->> 'type' = 'interrupt' FROM agent_runs r WHERE r.user_id = :user AND r.thread_id = s.id
    AND r.status IN ('finished', 'interrupted') ORDER BY r.last_seq DESC NULLS LAST LIMIT 1) AS waiting
 FROM (
@@ -132,4 +152,11 @@ FROM (
 _BLOCKS = sa.text("""
 SELECT rule, stage, agent, invocation_id FROM audit_events
 WHERE user_id = :user AND session_id = :thread AND event = 'guardrail.block' ORDER BY id LIMIT 500
+""")
+_ENDED = sa.text("""
+SELECT CAST(extract(epoch FROM finished_at) AS double precision) AS ended,
+  CASE status WHEN 'stopped' THEN coalesce(outcome ->> 'code', 'stopped')
+              WHEN 'failed' THEN coalesce(outcome ->> 'code', 'NO_RESULT')
+              WHEN 'lost' THEN 'INSTANCE_LOST' END AS reason
+FROM agent_runs WHERE user_id = :user AND thread_id = :thread AND finished_at IS NOT NULL ORDER BY finished_at
 """)

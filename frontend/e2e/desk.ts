@@ -42,6 +42,27 @@ export class Desk {
     await this.page.getByRole("button", { name: "Send" }).click();
   }
 
+  /** The next message is answered with `markdown`, whatever it is. The backend never hears of it. */
+  async answerWith(markdown: string): Promise<void> {
+    await this.page.route(
+      "**/copilotkit/agent/*/run",
+      async (route) => {
+        const { threadId, runId } = route.request().postDataJSON();
+        const message = { messageId: "m1" };
+        const events = [
+          { type: "RUN_STARTED", threadId, runId },
+          { type: "TEXT_MESSAGE_START", ...message, role: "assistant" },
+          { type: "TEXT_MESSAGE_CONTENT", ...message, delta: markdown },
+          { type: "TEXT_MESSAGE_END", ...message },
+          { type: "RUN_FINISHED", threadId, runId },
+        ];
+        const body = events.map((event) => `data: ${JSON.stringify(event)}\n\n`).join("");
+        await route.fulfill({ contentType: "text/event-stream", body });
+      },
+      { times: 1 },
+    );
+  }
+
   /** The answer has ended. */
   async settled(): Promise<void> {
     await expect(this.page.locator(".conversation")).toHaveAttribute("data-running", "false");

@@ -11,7 +11,7 @@ import click
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="agui-operator")
 def main() -> None:
-    """Releases AG-UI agent applications on Google Cloud, and takes them back as one unit."""
+    """Releases AG-UI agent applications on Google Cloud, and rolls them back as one unit."""
 
 
 @main.command()

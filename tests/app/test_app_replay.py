@@ -30,6 +30,10 @@ def blocks_of(events):
     return [event["value"] for event in events if event["type"] == "CUSTOM" and event["name"] == "guardrail.block"]
 
 
+def cut_short(events):
+    return [event["value"] for event in events if event["type"] == "CUSTOM" and event["name"] == "run.cut_short"]
+
+
 def test_blocks_come_back_with_the_message_that_they_belong_to(app_instances, thread):
     first, second = app_instances
     live = []
@@ -91,12 +95,32 @@ def test_an_answer_that_was_stopped_comes_back_as_far_as_it_was_shown(start_app,
             if "Rule 3" in line:
                 assert app.post(f"/copilotkit/agent/default/stop/{thread}", {}).json() == {"stopped": True}
     said_live = text_of(frames("\n".join(shown)))
+    assert cut_short(frames("\n".join(shown))) == [{"reason": "stopped"}]
     assert said_live.startswith("Rule 1 of the house.")
     assert len(said_live) < len(LONG)
     time.sleep(2)  # a run that went on unseen would have said all of it by now
     (answer_kept,) = [m["content"] for m in replayed(app, thread)[1]["messages"] if m["role"] == "assistant"]
     assert answer_kept == said_live
+    assert cut_short(replayed(app, thread)) == [{"turn": 1, "reason": "stopped"}]
     assert text_of(app.say(thread, "hello")).startswith("Hello!")
+    assert cut_short(replayed(app, thread)) == [{"turn": 1, "reason": "stopped"}], "only the answer that was stopped"
+
+
+def test_an_answer_that_took_too_long_comes_back_marked_with_the_reason(start_app, app_database, thread):
+    app = start_app(app_database, AGUI_RUN_SECONDS="1")
+    with psycopg.connect(app_database) as holder:
+        holder.execute("SELECT 1 FROM orders WHERE id = 44 FOR UPDATE")
+        live = app.say(thread, "refund order 44 for 1")
+    assert cut_short(live) == [{"reason": "RUN_TIMEOUT"}]
+    assert cut_short(replayed(app, thread)) == [{"turn": 1, "reason": "RUN_TIMEOUT"}]
+
+
+def test_a_run_that_was_refused_before_it_began_cuts_nothing_short(app_instances, thread):
+    first, second = app_instances
+    first.run(resumed(thread, interrupt_of(first.say(thread, "refund order 42 for 80")), True))
+    late = second.run(resumed(thread, "adk-of-long-ago", True))
+    assert types_of(late) == ["RUN_ERROR"], "an error is all that may come before RUN_STARTED"
+    assert cut_short(replayed(first, thread)) == []
 
 
 def test_the_sessions_are_whole_after_all_this(app_database):

@@ -1,4 +1,4 @@
-"""Releases from the first to the one that is taken back, on a real API server, by the operator as it is deployed."""
+"""Releases from the first to the one that is rolled back, on a real API server, by the operator as it is deployed."""
 
 from __future__ import annotations
 

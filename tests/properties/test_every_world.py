@@ -14,7 +14,7 @@ import pytest
 from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.api.status import AgUiDeploymentStatus
 from agui_operator.core.actions import Pointer
-from agui_operator.core.memory import from_status, to_status
+from agui_operator.core.memory import HeldBy, from_status, to_status
 from agui_operator.core.merge import without_nulls
 from agui_operator.core.rollout import IN_FLIGHT, TRANSITIONS, Event, Phase
 from agui_operator.core.snapshot import Request, RequestKind
@@ -137,7 +137,7 @@ def may_rest(world: World) -> bool:
         return world.fingerprint is None
     if phase is Phase.RESOLVING:
         return look(world, Luck()).resolved is None
-    return phase is Phase.PAUSED and world.memory.held_by in ("Step", "Request")
+    return phase is Phase.PAUSED and world.memory.held_by in (HeldBy.STEP, HeldBy.REQUEST)
 
 
 @starts

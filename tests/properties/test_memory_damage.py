@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agui_operator.api.conditions import Reason
 from agui_operator.core.memory import (
     Acknowledged,
     Cause,
+    HeldBy,
     HistoryEntry,
     Memory,
     Rejected,
@@ -52,11 +54,11 @@ memories = st.builds(
     since=st.none() | times,
     started=st.none() | times,
     step=st.integers(0, 20),
-    held_by=words,
+    held_by=st.none() | st.sampled_from(HeldBy),
     stable=st.none() | releases,
     undo_to=st.none() | releases,
-    cause=st.none() | st.builds(Cause, words, words, st.sampled_from(Phase), times, st.booleans()),
-    rejected=st.none() | st.builds(Rejected, words, words, words, words, words, times),
+    cause=st.none() | st.builds(Cause, st.sampled_from(Reason), words, st.sampled_from(Phase), times, st.booleans()),
+    rejected=st.none() | st.builds(Rejected, words, words, words, st.sampled_from(Reason), words, times),
     verdicts=st.lists(checks, max_size=3).map(lambda found: {c.name: c for c in found}),
     analysis=st.none()
     | st.builds(Finding, st.sampled_from(Verdict), words, st.dictionaries(words, numbers, max_size=2)),
@@ -89,7 +91,7 @@ FULL = to_status(
         since=NOW,
         started=NOW,
         step=1,
-        held_by="Step",
+        held_by=HeldBy.STEP,
         candidate=replace(SECOND, secrets={"A": "1"}, alerts={"x": 1}),
         stable=FIRST,
         undo_to=FIRST,

@@ -15,12 +15,13 @@ from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.parse import parse_environment, parse_policy
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.actions import Action, AssetsPublished
-from agui_operator.core.decide import stage_of
+from agui_operator.core.alerts import desired
 from agui_operator.core.forecast import assume
 from agui_operator.core.names import Names
+from agui_operator.core.phases.case import stage_of
 from agui_operator.core.release import Resolved, make_release
 from agui_operator.core.rollout import Phase
-from agui_operator.core.snapshot import CheckResult, Finding, ServiceView, Snapshot, Verdict
+from agui_operator.core.snapshot import AlertView, CheckResult, Finding, ServiceView, Snapshot, Verdict
 from agui_operator.engine.cluster.kube import Kube, KubeError
 from agui_operator.engine.cluster.records import Recorder
 from agui_operator.engine.deployment.cache import ObjectCache
@@ -149,7 +150,7 @@ class FakeKube:
 
 class FakeCloud:
     """Observer, check runner and executor over one world. Actions take effect at once; `log` tells them in order. While
-    `down` is set every look meets it; `act_faults` are raised before the n-th action; `failing` are checks that fail."""
+    `down` is set every look meets it; `act_faults` are raised before the n-th action; `failing` are failing checks."""
 
     def __init__(self, log: list[str]) -> None:
         self.world = Snapshot(service_known=True, pointer_known=True)
@@ -167,9 +168,7 @@ class FakeCloud:
     def invalidate(self, names: Names) -> None:
         pass
 
-    async def look(
-        self, scope: Scope, cache: ObjectCache, basic: Snapshot, *, drift: bool
-    ) -> tuple[Snapshot, tuple[Action, ...]]:
+    async def look(self, scope: Scope, cache: ObjectCache, basic: Snapshot, *, drift: bool) -> Snapshot:
         self.looks += 1
         self.drift_looks += drift
         if self.down is not None:
@@ -177,26 +176,26 @@ class FakeCloud:
         memory, plan = scope.memory, scope.blueprint
         seen = replace(
             basic,
-            alerts_converged=True,
+            alerts=_converged(scope, basic),
             analysis=Finding(Verdict.PASSED, "fine") if _analysed(scope) else None,
         )
         if memory.phase is Phase.RESOLVING:
-            return (self._resolved(scope, seen) if scope.spec is not None else seen), ()
+            return self._resolved(scope, seen) if scope.spec is not None else seen
         if memory.phase not in (Phase.HEALTHY, Phase.ROLLED_BACK, Phase.FAILED) or drift:
             world = self.world
             seen = replace(seen, service=world.service, service_known=True, pointer=world.pointer, pointer_known=True)
             seen = replace(seen, candidate_pointer=world.candidate_pointer)
         if plan is None:
-            return seen, ()
+            return seen
         seen = replace(seen, assets_complete=plan.release.frontend in self.published)
         if self.world.backup is not None and self.world.backup.name.endswith(f" {plan.release.id}"):
             seen = replace(seen, backup=self.world.backup)
         if self.world.migration is not None and self.world.migration.name == scope.names.migration_job(plan.release.id):
             seen = replace(seen, migration=self.world.migration)
-        return seen, ()
+        return seen
 
     async def run(self, scope: Scope, service: ServiceView | None) -> CheckReport:
-        stage = stage_of(scope.memory)
+        stage = stage_of(scope.memory.phase)
         if stage is None or scope.blueprint is None:
             return CheckReport()
         checks = scope.blueprint.checks(stage)
@@ -235,6 +234,16 @@ class FakeCloud:
                 self.published.add(action.frontend)
             self.actions.append(action)
             self.log.append(type(action).__name__)
+
+
+def _converged(scope: Scope, basic: Snapshot) -> tuple[AlertView, ...]:
+    """The alert policies that the phase wants, as if they were there."""
+    memory = scope.memory
+    release = memory.candidate if memory.phase is Phase.BAKING else memory.serving
+    if release is None:
+        return ()
+    wanted = desired(scope.names, basic.channels, release.alerts, release.id)
+    return tuple(AlertView(policy.key, policy) for policy in wanted)
 
 
 def _analysed(scope: Scope) -> bool:

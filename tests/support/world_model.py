@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.api.smoke import HttpCheck, SmokeCheck
-from agui_operator.api.strategy import AnalysisStep, CanaryStep, Pause
+from agui_operator.api.strategy import AnalysisStep, CanaryStep, Inconclusive, Pause
 from agui_operator.core.actions import (
     Action,
     AssetsPublished,
@@ -24,9 +25,10 @@ from agui_operator.core.actions import (
     TrafficSplit,
 )
 from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Analysis, Blueprint
-from agui_operator.core.decide import Decision, decide, stage_of
+from agui_operator.core.decide import Decision, decide
 from agui_operator.core.memory import Cause, HistoryEntry, Memory
 from agui_operator.core.names import Names
+from agui_operator.core.phases.case import Case, stage_of
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Event, Phase
 from agui_operator.core.snapshot import (
@@ -52,9 +54,9 @@ SECOND = Release("bbbb", "art-b", "fp-b", "2", "img@sha256:b", "img@sha256:b", "
 THIRD = "fp-c"  # a newer spec that is never resolved here
 STEPS = (CanaryStep(set_weight=10), CanaryStep(analysis=AnalysisStep()), CanaryStep(pause=Pause()))
 CHECK = SmokeCheck(name="smoke", http=HttpCheck(path="/readyz"))
-FREEZE = Blocker("SpecAccepted", "Frozen", "a freeze", "wait", holds_running=True)
-REVOKED = Blocker("SpecAccepted", "NotPermitted", "withdrawn", "ask", revokes=True)
-SUSPEND = Blocker("SpecAccepted", "Suspended", "suspended", "resume", holds_running=True)
+FREEZE = Blocker(ConditionType.SPEC_ACCEPTED, Reason.FROZEN, "a freeze", "wait", holds_running=True)
+REVOKED = Blocker(ConditionType.SPEC_ACCEPTED, Reason.NOT_PERMITTED, "withdrawn", "ask", revokes=True)
+SUSPEND = Blocker(ConditionType.SPEC_ACCEPTED, Reason.SUSPENDED, "suspended", "resume", holds_running=True)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def blueprint(memory: Memory, fingerprint: str | None) -> Blueprint | None:
         runtime_url="/copilotkit",
         pointer=Pointer(release.frontend, release.id),
         steps=STEPS,
-        analysis=Analysis(10, 1, 60, "Hold", ()),
+        analysis=Analysis(10, 1, 60, Inconclusive.HOLD, ()),
         smoke=(CHECK,),
     )
 
@@ -121,7 +123,7 @@ def look(world: World, luck: Luck) -> Snapshot:
     release = memory.candidate
     job = NAMES.migration_job(release.id) if release else ""
     backup = BackupView("b", luck.backup) if release and release.id in cloud.backed_up else None
-    stage = stage_of(memory)
+    stage = stage_of(memory.phase)
     finding = Finding(luck.analysis, "seen") if luck.analysis is not None else None
     return Snapshot(
         fingerprint=world.fingerprint,
@@ -138,7 +140,7 @@ def look(world: World, luck: Luck) -> Snapshot:
         pointer_known=True,
         checks={"smoke": CheckResult("smoke", luck.checks)} if stage else {},
         analysis=finding if memory.phase in (Phase.PROGRESSING, Phase.PAUSED) else None,
-        alerts_converged=True if memory.phase is Phase.BAKING else None,
+        alerts=() if memory.phase is Phase.BAKING else None,
         has_edge=True,
     )
 
@@ -239,8 +241,8 @@ def normal(memory: Memory) -> Memory:
         HistoryEntry(e.release, "Promoted" if e.outcome == "Promoted" else "Ended", "", NOW, 0)
         for _, e in sorted(newest.items())
     )
-    taken_back = memory.phase is Phase.ROLLING_BACK and memory.cause is not None
-    cause = Cause("", "", Phase.SMOKING, NOW, memory.cause.rejects) if taken_back and memory.cause else None
+    cause = memory.cause if memory.phase is Phase.ROLLING_BACK else None
+    cause = Cause(Reason.SMOKE_FAILED, "", Phase.SMOKING, NOW, cause.rejects) if cause is not None else None
     rejected = replace(memory.rejected, at=NOW, message="") if memory.rejected else None
     return replace(
         memory,
@@ -251,7 +253,7 @@ def normal(memory: Memory) -> Memory:
         rejected=rejected,
         acknowledged=None,
         analysis=None,
-        verdicts=memory.verdicts if stage_of(memory) else {},
+        verdicts=memory.verdicts if stage_of(memory.phase) else {},
         step=memory.step if memory.phase in (Phase.PROGRESSING, Phase.PAUSED) else 0,
     )
 
@@ -259,7 +261,7 @@ def normal(memory: Memory) -> Memory:
 def step(world: World, luck: Luck) -> tuple[Decision, Snapshot]:
     seen = look(world, luck)
     plan = blueprint(world.memory, world.fingerprint)
-    return decide(world.memory, seen, plan, NAMES, luck.now), seen
+    return decide(Case(world.memory, seen, plan, NAMES, luck.now), 10), seen
 
 
 def lucks(world: World) -> Iterator[Luck]:

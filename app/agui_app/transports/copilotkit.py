@@ -18,6 +18,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from agui_app.agents import APP_NAME, ROOT
 from agui_app.event_log import LiveRun
+from agui_app.guardrails import turn_budget
 from agui_app.progress import settled
 from agui_app.services import Services
 from agui_app.stream_shape import PIPELINES, TERMINAL, public_state
@@ -66,7 +67,8 @@ async def info() -> dict[str, Any]:
 async def threads(
     request: Request, response: Response, limit: Annotated[int, Query(ge=1, le=100)] = 30, cursor: str = ""
 ) -> dict[str, Any]:
-    """The caller's threads, the last used first: `{threads, next}`; `next` is the cursor of the next page or null."""
+    """The caller's threads, the last used first: `{threads, next, limits}`; `next` is the cursor of the next page or
+    null, `limits` says how many messages of the user and how many runs a thread may have."""
     services = services_of(request)
     user = await caller(services, request.headers)
     try:
@@ -74,7 +76,8 @@ async def threads(
     except BadCursor:
         raise Refused(422, "invalid_input", "this is no cursor of this list") from None
     response.headers["Cache-Control"] = "no-store"  # a shared browser must not keep another user's titles
-    return {"threads": [thread.public() for thread in found], "next": following}
+    limits = {"turns": turn_budget(services.agents.rules), "runs": services.settings.limits.messages_per_thread}
+    return {"threads": [thread.public() for thread in found], "next": following, "limits": limits}
 
 
 @router.post("/agent/{agent_id}/run", openapi_extra=RUN_BODY, responses=AGENT_RESPONSES)  # type: ignore[arg-type]
@@ -182,10 +185,12 @@ async def _replay(
     if live is None and PIPELINES in state:
         state[PIPELINES] = settled(state[PIPELINES])
     blocks = await services.threads.blocks(user, thread, events)
+    cut_short = await services.threads.cut_short(user, thread, events)
     return [
         {"type": "RUN_STARTED", "threadId": thread, "runId": run_id},
         {"type": "MESSAGES_SNAPSHOT", "messages": messages},
         {"type": "STATE_SNAPSHOT", "snapshot": state},
         *({"type": "CUSTOM", "name": "guardrail.block", "value": block} for block in blocks),
+        *({"type": "CUSTOM", "name": "run.cut_short", "value": turn} for turn in cut_short),
         finished,
     ]

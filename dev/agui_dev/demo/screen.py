@@ -13,19 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from agui_dev.demo.load import Load
+from agui_operator.core.rollout import TIMELINE
 
-PHASES = (
-    "Resolving",
-    "BackingUp",
-    "Migrating",
-    "Publishing",
-    "Staging",
-    "Smoking",
-    "Progressing",
-    "Promoting",
-    "Baking",
-    "Healthy",
-)
+PHASES = tuple(str(phase) for phase in TIMELINE)
 
 
 class Screen:

@@ -52,7 +52,7 @@ class Reason(StrEnum):
     IN_PROGRESS = "InProgress"  # this part of the rollout runs
     IN_SYNC = "InSync"  # nothing differs from what the operator wants
     NOT_STARTED = "NotStarted"  # the rollout has not come to this part
-    NOT_REACHED = "NotReached"  # the rollout was taken back before this part
+    NOT_REACHED = "NotReached"  # the rollout was rolled back before this part
     NOT_RECONCILING = "NotReconciling"  # nothing is in progress
     NOT_STALLED = "NotStalled"  # nothing needs a person
     STABLE_KNOWN = "StableKnown"  # the release to go back to is recorded
@@ -76,4 +76,5 @@ class Reason(StrEnum):
     DELETING = "Deleting"  # what the deployment owns is taken down
     DELETION_BLOCKED = "DeletionBlocked"  # the message says by what, and how to let go
     CLOUD_UNAVAILABLE = "CloudUnavailable"  # Google Cloud does not answer; tried again
+    UNKNOWN = "Unknown"  # written by another version of the operator
     INTERNAL_ERROR = "InternalError"  # a bug of the operator; its log has the traceback

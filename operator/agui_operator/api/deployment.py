@@ -124,7 +124,7 @@ class Frontend(Model):
 
 
 class Rollback(Model):
-    """How a release is taken back."""
+    """How a release is rolled back."""
 
     automatic: bool = Field(True, description="Take a failed release back without asking.")
     window: Duration = Field(timedelta(hours=24), description="How long an earlier release is kept able to serve.")
@@ -187,7 +187,7 @@ class AgUiDeploymentSpec(Model):
         json_schema_extra=keyed_list("name"),
     )
     strategy: Strategy = Field(default_factory=Strategy, description="How traffic moves to the release.")
-    rollback: Rollback = Field(default_factory=Rollback, description="How it is taken back.")
+    rollback: Rollback = Field(default_factory=Rollback, description="How it is rolled back.")
     alerts: Alerts | None = Field(None, description="Alert policies.")
     promote_from: PromoteFrom | None = Field(None, description="Where the same artifact must have proved itself.")
     history_limit: int = Field(10, ge=1, le=20, description="Finished rollouts kept in status.")

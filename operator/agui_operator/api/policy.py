@@ -56,7 +56,7 @@ class Limits(Model):
 
 
 class FreezeWindow(Model):
-    """A time in which no rollout begins or goes on. A failed release is taken back all the same."""
+    """A time in which no rollout starts or continues. A failed release is rolled back all the same."""
 
     name: DnsLabel = Field(description="Name, shown to those who wait.")
     from_: Instant = Field(alias="from", description="Begin, RFC 3339.")
@@ -74,7 +74,7 @@ class FreezeWindow(Model):
 
 
 class Stop(Model):
-    """The stop button: while active, no rollout begins or goes on in the policy's namespaces."""
+    """The stop button: while active, no rollout starts or continues in the policy's namespaces."""
 
     active: bool = Field(False, description="True: stopped.")
     reason: str = Field("", max_length=256, description="Why, shown to those who wait.")

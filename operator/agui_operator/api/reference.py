@@ -30,7 +30,7 @@ removed.
 |---|---|
 | `agui.dev/promote` | the next step, without waiting for the end of this one |
 | `agui.dev/promote-full` | all traffic now |
-| `agui.dev/abort` | the release to be taken back |
+| `agui.dev/abort` | the release to be rolled back |
 | `agui.dev/retry` | another try of a release that was rejected |
 | `agui.dev/pause`, `agui.dev/resume` | a halt, and its end |
 | `agui.dev/undo` | an earlier release: its id, or `previous` |

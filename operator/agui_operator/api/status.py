@@ -69,7 +69,7 @@ class AnalysisFinding(Model):
 
 
 class CauseStatus(Model):
-    """Why a rollout is taken back."""
+    """Why a rollout is rolled back."""
 
     reason: Word = Field(description="One word.")
     message: Text | None = Field(None, description="A sentence.")
@@ -92,7 +92,7 @@ class RolloutStatus(Model):
     verdicts: dict[str, CheckVerdict] | None = Field(None, max_length=100, description="Checks of this stage, by name.")
     analysis: AnalysisFinding | None = Field(None, description="Last look at the metrics.")
     undo_to: ReleaseStatus | None = Field(None, description="Release that an undo goes back to.")
-    cause: CauseStatus | None = Field(None, description="Why it is taken back.")
+    cause: CauseStatus | None = Field(None, description="Why it is rolled back.")
 
 
 class RejectedStatus(Model):

@@ -135,5 +135,5 @@ class Strategy(Model):
 
     canary: Canary | None = Field(None, description="Steps of traffic; absent: everything at once, after the checks.")
     progress_deadline: Duration = Field(
-        timedelta(minutes=30), description="Longest time of one phase; then the release is taken back."
+        timedelta(minutes=30), description="Longest time of one phase; then the release is rolled back."
     )

@@ -1,11 +1,11 @@
-"""Why a rollout may not start, go on, or must be taken back: decided by the policy, the environment and the spec."""
+"""Why a rollout may not start, may not continue or must be rolled back: by policy, environment and spec."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from agui_operator.api.conditions import ConditionType
+from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.policy import AgUiPolicySpec
@@ -27,7 +27,7 @@ def blockers(
     if environment is None:
         message = environment_error or f"AgUiEnvironment {namespace}/{spec.environment_ref.name} does not exist"
         fix = "create the environment or correct spec.environmentRef.name"
-        found.append(Blocker(ConditionType.ENVIRONMENT_READY, "EnvironmentNotReady", message, fix))
+        found.append(Blocker(ConditionType.ENVIRONMENT_READY, Reason.ENVIRONMENT_NOT_READY, message, fix))
     else:
         found += _refused(spec, environment, namespace, policies)
         found += _missing(spec, environment)
@@ -36,10 +36,12 @@ def blockers(
         text, until = freeze.message, freeze.until
         stamp = until.strftime("%Y-%m-%dT%H:%M:%SZ") if until else None
         fix = "wait for its end or change the AgUiPolicy"
-        found.append(Blocker(ConditionType.SPEC_ACCEPTED, "Frozen", text, fix, until=stamp, holds_running=True))
+        found.append(Blocker(ConditionType.SPEC_ACCEPTED, Reason.FROZEN, text, fix, until=stamp, holds_running=True))
     if spec.suspend:
         fix = "set spec.suspend to false"
-        found.append(Blocker(ConditionType.SPEC_ACCEPTED, "Suspended", "spec.suspend is true", fix, holds_running=True))
+        found.append(
+            Blocker(ConditionType.SPEC_ACCEPTED, Reason.SUSPENDED, "spec.suspend is true", fix, holds_running=True)
+        )
     return tuple(found)
 
 
@@ -51,7 +53,7 @@ def _refused(
         return []
     text = "; ".join(str(f) for f in findings)
     fix = "ask an administrator to extend the AgUiPolicy, or change the named field"
-    return [Blocker(ConditionType.SPEC_ACCEPTED, "NotPermitted", text, fix, revokes=True)]
+    return [Blocker(ConditionType.SPEC_ACCEPTED, Reason.NOT_PERMITTED, text, fix, revokes=True)]
 
 
 def _missing(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec) -> list[Blocker]:
@@ -71,7 +73,7 @@ def _missing(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec) -> list
     if not lacks:
         return []
     fix = "add the part to the AgUiEnvironment or remove it from the spec"
-    return [Blocker(ConditionType.ENVIRONMENT_READY, "EnvironmentIncomplete", "; ".join(lacks), fix)]
+    return [Blocker(ConditionType.ENVIRONMENT_READY, Reason.ENVIRONMENT_INCOMPLETE, "; ".join(lacks), fix)]
 
 
 def place_of(environment: AgUiEnvironmentSpec, spec: AgUiDeploymentSpec | None) -> Place:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from agui_operator.api.deployment import AgUiDeploymentSpec, CanaryStep, SmokeCheck
+from agui_operator.api.strategy import Inconclusive
 from agui_operator.core.actions import (
     Bundle,
     ContainerTemplate,
@@ -33,7 +34,7 @@ class Analysis:
     min_samples: int
     interval: float
     deadline: float
-    inconclusive: str  # Hold | RollBack | PromoteAfter
+    inconclusive: Inconclusive
     limits: tuple[Limit, ...]
     synthetic_per_minute: int | None = None
 
@@ -104,7 +105,7 @@ def _analysis(raw: Any) -> Analysis:
         min_samples=raw.min_samples,
         interval=raw.interval.total_seconds(),
         deadline=raw.deadline.total_seconds(),
-        inconclusive=str(raw.inconclusive),
+        inconclusive=raw.inconclusive,
         limits=limits,
         synthetic_per_minute=raw.synthetic_conversations.per_minute if raw.synthetic_conversations else None,
     )

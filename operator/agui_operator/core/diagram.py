@@ -1,33 +1,14 @@
-"""Draws the transition table for docs/rollout.md: what a reader sees is what the operator does."""
+"""Renders docs/rollout.md from the transition table."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 
-from agui_operator.core.rollout import IN_FLIGHT, RESTING, TRANSITIONS, Event, Phase
-
-_MEANING = {
-    Phase.PENDING: "waits for a valid, permitted spec, a ready environment and the end of a freeze",
-    Phase.RESOLVING: "tags become digests, `latest` becomes a secret version",
-    Phase.BACKING_UP: "the database is backed up before the first DDL",
-    Phase.MIGRATING: "the schema moves forward (expand), by a Cloud Run job of the release",
-    Phase.PUBLISHING: "assets go into the pool, the html last",
-    Phase.STAGING: "the revision is made at 0 %, with a tag of its own",
-    Phase.SMOKING: "the checks run against the candidate at 0 %",
-    Phase.PROGRESSING: "canary steps: weight, analysis, pause",
-    Phase.PAUSED: "waits: for a person, for data, for the end of a freeze",
-    Phase.PROMOTING: "all traffic, then the release pointer",
-    Phase.BAKING: "the checks run once more where users are; alert policies are set",
-    Phase.HEALTHY: "the release is the stable one; drift is corrected",
-    Phase.ROLLING_BACK: "traffic and pointer go back to stable, together",
-    Phase.ROLLED_BACK: "stable serves; the release is rejected until the spec changes or a retry is asked for",
-    Phase.FAILED: "rejected, and nothing of it was ever public",
-    Phase.SUSPENDED: "`spec.suspend`: no rollout begins",
-}
+from agui_operator.core.rollout import PHASES, TRANSITIONS, Event
 
 _CAUSE = {
     Event.STARTED: "the spec is new, valid and permitted",
-    Event.SUCCEEDED: "what the phase wants is true",
+    Event.SUCCEEDED: "what the phase establishes is true",
     Event.ALREADY_STABLE: "the spec is that of the stable release",
     Event.STILL_REJECTED: "the spec is that of the rejected release",
     Event.STEP_PASSED: "the canary step is over",
@@ -42,7 +23,7 @@ _CAUSE = {
     Event.UNDONE: "`undo` was asked for",
     Event.SUSPENDED: "`spec.suspend` is set",
     Event.RESTORED: "stable has all traffic, the release pointer and its alert policies",
-    Event.NOTHING_PUBLIC: "there is no stable release, and nothing of this one can be reached",
+    Event.NOTHING_PUBLIC: "there is no stable release, and this one can't be reached by users",
 }
 
 
@@ -70,10 +51,7 @@ def _diagram() -> list[str]:
 
 def _phases() -> list[str]:
     lines = ["| phase | kind | what happens |", "| --- | --- | --- |"]
-    for phase in Phase:
-        kind = "in flight" if phase in IN_FLIGHT else "resting" if phase in RESTING else "on the way"
-        lines.append(f"| {phase} | {kind} | {_MEANING[phase]} |")
-    return lines
+    return [*lines, *(f"| {phase} | {spec.kind} | {spec.meaning} |" for phase, spec in PHASES.items())]
 
 
 def _events() -> list[str]:

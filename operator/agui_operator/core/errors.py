@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from agui_operator.api.conditions import Reason
+
 
 class Fault(StrEnum):
     TRANSIENT = "Transient"
@@ -19,7 +21,7 @@ class Fault(StrEnum):
 class UserError(Exception):
     """Something that the person who wrote the spec, or granted the rights, can change. `reason`: of a condition."""
 
-    def __init__(self, message: str, reason: str = "InvalidConfiguration") -> None:
+    def __init__(self, message: str, reason: Reason = Reason.INVALID_CONFIGURATION) -> None:
         super().__init__(message)
         self.reason = reason
 
@@ -28,7 +30,7 @@ class NotOwned(UserError):
     """A cloud object with the name we need exists and does not carry our owner's label."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, reason="NotOwned")
+        super().__init__(message, reason=Reason.NOT_OWNED)
 
 
 class Waiting(Exception):

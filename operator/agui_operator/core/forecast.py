@@ -20,12 +20,15 @@ from agui_operator.core.actions import (
     RevisionStaged,
     TrafficSplit,
 )
+from agui_operator.core.alerts import desired as desired_alerts
 from agui_operator.core.blueprint import Blueprint
-from agui_operator.core.decide import decide, stage_of
+from agui_operator.core.decide import decide
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
+from agui_operator.core.phases.case import Case, stage_of
 from agui_operator.core.rollout import RESTING, Phase
 from agui_operator.core.snapshot import (
+    AlertView,
     BackupView,
     CheckResult,
     ExecutionView,
@@ -58,30 +61,30 @@ class Forecast:
 
 
 def forecast(
-    memory: Memory, seen: Snapshot, draw: Callable[[Memory], Blueprint | None], names: Names, now: datetime
+    memory: Memory, seen: Snapshot, blueprint_of: Callable[[Memory], Blueprint | None], names: Names, now: datetime
 ) -> Forecast:
-    """Plays the rollout from what was seen, each check passing and each person promoting. `draw` gives the blueprint
-    of the release that a memory is about."""
+    """Plays the rollout from what was seen; each check passes and each manual promotion is given. `blueprint_of` gives
+    the blueprint of the release that a memory is about."""
     actions: list[Foreseen] = []
     moved = False
     for _ in range(_TURNS):
-        plan = draw(memory)
-        turn = decide(memory, _lucky(memory, seen, plan), plan, names, now)
-        memory = turn.memory
-        if turn.event is not None:
+        plan = blueprint_of(memory)
+        decision = decide(Case(memory, _favourable(memory, seen, plan, names), plan, names, now), None)
+        memory = decision.memory
+        if decision.event is not None:
             moved = True
             if memory.phase is Phase.PAUSED:
                 memory = replace(memory, phase=Phase.PROGRESSING, step=memory.step + 1, since=now)
             continue
-        actions += [Foreseen(memory.phase, action) for action in turn.actions]
-        for action in turn.actions:
+        actions += [Foreseen(memory.phase, action) for action in decision.actions]
+        for action in decision.actions:
             seen = assume(seen, action, names)
-        if turn.actions:
+        if decision.actions:
             continue
         if memory.phase in RESTING or (memory.phase is Phase.PENDING and seen.blockers):
             waits = seen.blockers[0].message if seen.blockers and not moved else None
             return Forecast(tuple(actions), memory.phase, waits)
-        now += turn.requeue_after or timedelta(seconds=1)
+        now += decision.requeue_after or timedelta(seconds=1)
     return Forecast(tuple(actions), memory.phase, "the forecast did not come to an end")
 
 
@@ -111,12 +114,14 @@ def _with_job(seen: Snapshot, job: str, view: JobView) -> Snapshot:
     return replace(seen, migration=view, check_jobs={**seen.check_jobs, job: view})
 
 
-def _lucky(memory: Memory, seen: Snapshot, plan: Blueprint | None) -> Snapshot:
+def _favourable(memory: Memory, seen: Snapshot, plan: Blueprint | None, names: Names) -> Snapshot:
     """Every check passes and every analysis is content. Jobs of checks are left to their actions."""
-    stage = stage_of(memory)
+    stage = stage_of(memory.phase)
     if plan is None:
         return seen
-    seen = replace(seen, analysis=Finding(Verdict.PASSED, "assumed"), alerts_converged=True)
+    wanted = desired_alerts(names, seen.channels, plan.release.alerts, plan.release.id)
+    policies = tuple(AlertView(policy.key, policy) for policy in wanted)
+    seen = replace(seen, analysis=Finding(Verdict.PASSED, "assumed"), alerts=policies)
     if stage is None:
         return seen
     jobs = {name: template.job for (at, name), template in plan.check_jobs.items() if at == stage}

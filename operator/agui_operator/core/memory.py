@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from agui_operator.api.conditions import Reason
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import CheckResult, Finding, Verdict
@@ -16,11 +17,20 @@ from agui_operator.core.snapshot import CheckResult, Finding, Verdict
 T = TypeVar("T", bound=StrEnum)
 
 
+class HeldBy(StrEnum):
+    """What a paused rollout waits for."""
+
+    STEP = "Step"  # a pause step without duration
+    REQUEST = "Request"  # agui.dev/pause
+    ANALYSIS = "Analysis"  # an analysis without a verdict
+    POLICY = "Policy"  # a freeze, the stop button or spec.suspend
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a rollout is taken back. `rejects`: the same spec is not tried again without a retry."""
+    """Why a rollout is rolled back. `rejects`: the same spec is not tried again without a retry."""
 
-    reason: str
+    reason: Reason
     message: str
     phase: Phase
     at: datetime
@@ -32,7 +42,7 @@ class Rejected:
     fingerprint: str
     release: str
     version: str
-    reason: str
+    reason: Reason
     message: str
     at: datetime
 
@@ -65,7 +75,7 @@ class Memory:
     since: datetime | None = None  # of this phase or step
     started: datetime | None = None  # of this rollout
     step: int = 0
-    held_by: str = ""  # Step | Request | Analysis | Suspend | Policy
+    held_by: HeldBy | None = None
     candidate: Release | None = None
     stable: Release | None = None
     undo_to: Release | None = None
@@ -83,8 +93,8 @@ class Memory:
 
 
 def attempt_id(release: Release, history: tuple[HistoryEntry, ...]) -> Release:
-    """Gives a release that was tried before an id of its own (`3f9c..-2`), so that every try has own names and a
-    revision or job that failed once is never mistaken for the new one."""
+    """A release that was attempted before gets an id of its own (`3f9c..-2`), so that every attempt has its own names
+    and a revision or job that failed once is never mistaken for the new one."""
     tries = [_number_of_try(entry.release.id, release.id) for entry in history]
     last = max(tries, default=0)  # not the first free number: the history forgets its oldest tries
     return replace(release, id=f"{release.id}-{last + 1}") if last else release
@@ -105,7 +115,7 @@ def to_status(memory: Memory) -> dict[str, Any]:
         "since": _time(memory.since),
         "started": _time(memory.started),
         "step": memory.step,
-        "heldBy": memory.held_by or None,
+        "heldBy": str(memory.held_by) if memory.held_by else None,
         "verdicts": {name: _check(c) for name, c in memory.verdicts.items()} or None,
         "analysis": _finding(memory.analysis),
         "undoTo": memory.undo_to.to_status() if memory.undo_to else None,
@@ -134,7 +144,7 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
         since=_when(rollout.get("since")),
         started=_when(rollout.get("started")),
         step=max(0, step) if isinstance(step, int) else 0,
-        held_by=str(rollout.get("heldBy") or ""),
+        held_by=_member(rollout.get("heldBy"), HeldBy),
         candidate=Release.from_status(status.get("release")) if phase in IN_FLIGHT | {Phase.ROLLING_BACK} else None,
         stable=Release.from_status(status.get("stable")),
         undo_to=Release.from_status(rollout.get("undoTo")),
@@ -150,7 +160,7 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
 
 
 def _about(memory: Memory) -> dict[str, Any] | None:
-    """The release that the phase is about: the one in flight, the stable one, or the one that was taken back."""
+    """The release that the phase is about: the one in flight, the stable one, or the one that was rolled back."""
     release = memory.candidate
     if release is None and memory.phase is Phase.HEALTHY:
         release = memory.stable
@@ -185,6 +195,10 @@ def _number(raw: Any) -> float | None:
 
 def _member(raw: Any, known: type[T]) -> T | None:
     return known(raw) if isinstance(raw, str) and raw in set(known) else None
+
+
+def _reason(raw: Mapping[str, Any]) -> Reason:
+    return _member(raw.get("reason"), Reason) or Reason.UNKNOWN
 
 
 def _check(result: CheckResult) -> dict[str, Any]:
@@ -222,7 +236,7 @@ def _cause(cause: Cause | None) -> dict[str, Any] | None:
     if cause is None:
         return None
     return {
-        "reason": cause.reason,
+        "reason": str(cause.reason),
         "message": cause.message,
         "phase": str(cause.phase),
         "at": _time(cause.at),
@@ -235,7 +249,7 @@ def _parse_cause(raw: Any) -> Cause | None:
     phase = _member(_map(raw).get("phase"), Phase)
     if at is None or phase is None:
         return None
-    return Cause(str(raw.get("reason")), str(raw.get("message")), phase, at, bool(raw.get("rejects")))
+    return Cause(_reason(raw), str(raw.get("message")), phase, at, bool(raw.get("rejects")))
 
 
 def _rejected(rejected: Rejected | None) -> dict[str, Any] | None:
@@ -245,7 +259,7 @@ def _rejected(rejected: Rejected | None) -> dict[str, Any] | None:
         "fingerprint": rejected.fingerprint,
         "release": rejected.release,
         "version": rejected.version,
-        "reason": rejected.reason,
+        "reason": str(rejected.reason),
         "message": rejected.message,
         "at": _time(rejected.at),
     }
@@ -256,7 +270,7 @@ def _parse_rejected(raw: Any) -> Rejected | None:
     if at is None:
         return None
     fingerprint, release, version = (str(raw.get(k, "")) for k in ("fingerprint", "release", "version"))
-    return Rejected(fingerprint, release, version, str(raw.get("reason", "")), str(raw.get("message", "")), at)
+    return Rejected(fingerprint, release, version, _reason(raw), str(raw.get("message", "")), at)
 
 
 def _entry(entry: HistoryEntry) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""What people ask for by annotation: obeyed only where the table allows it, and always answered."""
+"""What people request by annotation: obeyed only where the table allows it, and always answered."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from agui_operator.core.memory import Acknowledged, Memory
@@ -13,7 +14,8 @@ from agui_operator.core.snapshot import Request, RequestKind
 PREFIX = "agui.dev/"
 ANNOTATIONS: Mapping[RequestKind, str] = {kind: f"{PREFIX}{kind}" for kind in RequestKind}
 
-_EVENT: Mapping[RequestKind, Event] = {
+EVENTS: Mapping[RequestKind, Event] = {
+    RequestKind.PROMOTE: Event.STEP_PASSED,
     RequestKind.PROMOTE_FULL: Event.ALL_STEPS_PASSED,
     RequestKind.ABORT: Event.ABORTED,
     RequestKind.RETRY: Event.RETRIED,
@@ -22,46 +24,62 @@ _EVENT: Mapping[RequestKind, Event] = {
     RequestKind.UNDO: Event.UNDONE,
 }
 
+_CONTINUES = frozenset({RequestKind.PROMOTE, RequestKind.PROMOTE_FULL, RequestKind.RESUME})
+# of several requests the first in this order is read; the others wait for their turn
+_ORDER = (
+    RequestKind.ABORT,
+    RequestKind.UNDO,
+    RequestKind.PAUSE,
+    RequestKind.RESUME,
+    RequestKind.RETRY,
+    RequestKind.PROMOTE_FULL,
+    RequestKind.PROMOTE,
+)
 
-_GOING_ON = frozenset({RequestKind.PROMOTE, RequestKind.PROMOTE_FULL, RequestKind.RESUME})
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request changes nothing."""
+
+    message: str
 
 
-def _is_no(request: Request) -> bool:
-    return request.value.strip().lower() in ("false", "no", "0")
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a decision needs beside the memory. `waits`: the current step waits for time, data or manual promotion, so
+    that `promote` has something to skip; `steps`: a canary step is left, so that `pause` has something to hold; `hold`:
+    why no rollout may continue, which no annotation can lift."""
+
+    waits: bool = True
+    steps: bool = True
+    hold: str | None = None
 
 
 def parse(annotations: Mapping[str, str]) -> Request | None:
-    """The most urgent request among the annotations; others wait for their turn. Abort comes first."""
-    order = (
-        RequestKind.ABORT,
-        RequestKind.UNDO,
-        RequestKind.PAUSE,
-        RequestKind.RESUME,
-        RequestKind.RETRY,
-        RequestKind.PROMOTE_FULL,
-        RequestKind.PROMOTE,
-    )
-    for kind in order:
+    """The most urgent request among the annotations."""
+    for kind in _ORDER:
         if ANNOTATIONS[kind] in annotations:
             return Request(kind, str(annotations[ANNOTATIONS[kind]]))
     return None
 
 
-def event_of(memory: Memory, request: Request, *, waits: bool, steps: bool, hold: str | None = None) -> Event | None:
-    """The event that a request causes now, or None if it is refused. `waits`: the current step waits for time or a
-    person, so that `promote` has something to skip; `steps`: a canary step is left, so that `pause` has something to
-    hold; `hold`: why no rollout may go on, which nobody can annotate away."""
-    if _is_no(request) or (hold is not None and request.kind in _GOING_ON):
-        return None
-    if request.kind is RequestKind.PROMOTE:
-        return Event.STEP_PASSED if waits and allowed(memory.phase, Event.STEP_PASSED) else None
-    event = _EVENT[request.kind]
-    if not allowed(memory.phase, event) or (request.kind is RequestKind.PAUSE and not steps):
-        return None
-    if request.kind is RequestKind.RESUME and memory.phase is Phase.SUSPENDED:
-        return None  # spec.suspend decides, not an annotation
-    if request.kind is RequestKind.UNDO and undo_target(memory, request.value) is None:
-        return None
+def decide(memory: Memory, request: Request, situation: Situation) -> Event | Refusal:
+    """The event that a request causes now, or why it causes none."""
+    kind, event = request.kind, EVENTS[request.kind]
+    if request.value.strip().lower() in ("false", "no", "0"):
+        return Refusal(f"its value is {request.value!r}; ask with 'true'")
+    if situation.hold is not None and kind in _CONTINUES:
+        return Refusal(situation.hold)
+    if kind is RequestKind.UNDO and allowed(memory.phase, event) and undo_target(memory, request.value) is None:
+        known = [entry.release.id for entry in memory.history if entry.outcome == "Promoted"]
+        return Refusal(f"release {request.value or '(previous)'} is not in the history {known}")
+    pointless = (
+        (kind is RequestKind.PROMOTE and not situation.waits)
+        or (kind is RequestKind.PAUSE and not situation.steps)
+        or (kind is RequestKind.RESUME and memory.phase is Phase.SUSPENDED)  # spec.suspend decides, not an annotation
+    )
+    if pointless or not allowed(memory.phase, event):
+        return Refusal(f"not possible in phase {memory.phase}")
     return event
 
 
@@ -76,19 +94,8 @@ def undo_target(memory: Memory, release: str) -> Release | None:
     return None
 
 
-def answer(
-    memory: Memory, request: Request, event: Event | None, now: datetime, hold: str | None = None
-) -> Acknowledged:
+def answer(memory: Memory, request: Request, outcome: Event | Refusal, now: datetime) -> Acknowledged:
     """What `status.lastRequest` says about it."""
-    if event is not None:
-        message = f"{request.kind} accepted in phase {memory.phase}"
-    elif _is_no(request):
-        message = f"{request.kind} refused: its value is {request.value!r}; ask with 'true'"
-    elif hold is not None and request.kind in _GOING_ON:
-        message = f"{request.kind} refused: {hold}"
-    elif request.kind is RequestKind.UNDO and allowed(memory.phase, Event.UNDONE):
-        known = [e.release.id for e in memory.history if e.outcome == "Promoted"]
-        message = f"undo refused: release {request.value or '(previous)'} is not in the history {known}"
-    else:
-        message = f"{request.kind} refused: not possible in phase {memory.phase}"
-    return Acknowledged(str(request.kind), request.value[:64], event is not None, message, now)
+    accepted = not isinstance(outcome, Refusal)
+    message = f"accepted in phase {memory.phase}" if not isinstance(outcome, Refusal) else f"refused: {outcome.message}"
+    return Acknowledged(str(request.kind), request.value[:64], accepted, f"{request.kind} {message}", now)

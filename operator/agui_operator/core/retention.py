@@ -1,4 +1,4 @@
-"""What of earlier releases may go: pure, because a mistake here can't be taken back.
+"""What of earlier releases may go: pure, because a mistake here can't be undone.
 
 Several deployments may share one assets bucket, and a file of the pool may belong to releases of all of them. So every
 deployment that publishes a release folder leaves its claim in it, before it writes or relies on any file. A folder goes

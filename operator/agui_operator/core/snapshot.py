@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.core.actions import AlertPolicy, Pointer
 from agui_operator.core.release import Release
 from agui_operator.core.traffic import Target
@@ -94,15 +95,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """Why a rollout may not start or go on. `condition` and `reason` are enum values of the API."""
+    """Why a rollout may not start or continue."""
 
-    condition: str
-    reason: str
+    condition: ConditionType
+    reason: Reason
     message: str
     unblock_with: str
     until: str | None = None
     holds_running: bool = False  # True: a running rollout is held as well (stop button, freeze)
-    revokes: bool = False  # True: a running rollout is taken back (permission withdrawn)
+    revokes: bool = False  # True: a running rollout is rolled back (permission withdrawn)
 
 
 class RequestKind(StrEnum):
@@ -142,6 +143,7 @@ class Snapshot:
     pointer_known: bool = False  # True: the two above were read; None then means that there is none
     checks: Mapping[str, CheckResult] = field(default_factory=dict)
     analysis: Finding | None = None
-    alerts_converged: bool | None = None
+    alerts: tuple[AlertView, ...] | None = None  # the policies that carry our owner label; None: not looked at
+    channels: tuple[str, ...] = ()  # notification channels of the alert policies, by resource name
     has_edge: bool = False
     schema: str | None = None  # schema head that the staged revision reported

@@ -1,4 +1,4 @@
-"""One line of the list per object: what a person who looks for trouble wants to see first. Pure."""
+"""One line of the list per object: the facts that a person on call needs first. Pure."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from datetime import datetime
 from enum import StrEnum
 from urllib.parse import quote
 
-from agui_operator.core.rollout import IN_FLIGHT, Phase
+from agui_operator.core.rollout import IN_FLIGHT, STOPPED, Phase
 from agui_operator.dashboard.board import Entry
 from agui_operator.dashboard.facts import items, moment, number, text
 
 
 class Tone(StrEnum):
-    """How much an object needs a person, from the most to the least."""
+    """How much an object needs user action, from the most to the least."""
 
-    STOPPED = "stopped"  # failed, taken back or stalled
-    WAITING = "waiting"  # only a person or time goes on
+    STOPPED = "stopped"  # failed, rolled back or stalled
+    WAITING = "waiting"  # waits for user action or for time
     MOVING = "moving"  # a rollout is under way
-    IDLE = "idle"  # nothing was promoted yet, nothing goes on
-    FINE = "fine"  # the release that is wanted serves
+    IDLE = "idle"  # nothing was promoted yet, and no rollout is in progress
+    FINE = "fine"  # the requested release serves
 
 
 _RANK = {tone: rank for rank, tone in enumerate(Tone)}
-_STOPPED = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.FAILED})
 _WAITING = frozenset({Phase.PAUSED, Phase.SUSPENDED})
 
 
@@ -122,7 +121,7 @@ def asked_weight(entry: Entry) -> int | None:
     if phase in (Phase.PROMOTING, Phase.BAKING, Phase.HEALTHY):
         return 100
     if phase not in (Phase.PROGRESSING, Phase.PAUSED):
-        return 0 if phase in IN_FLIGHT or phase in _STOPPED else None
+        return 0 if phase in IN_FLIGHT or phase in STOPPED else None
     done = number(entry.status, "rollout", "step") or 0
     steps = items(entry.spec, "strategy", "canary", "steps")[: done + 1]
     weights = [weight for step in steps if (weight := number(step, "setWeight")) is not None]
@@ -135,7 +134,7 @@ def _reason(phase: str, reason: str) -> str:
 
 
 def _tone(phase: str, *, fine: bool, stalled: bool) -> Tone:
-    if stalled or phase in _STOPPED:
+    if stalled or phase in STOPPED:
         return Tone.STOPPED
     if phase in _WAITING:
         return Tone.WAITING

@@ -1,4 +1,4 @@
-"""The way of a release as a list with the present place marked, and what people may ask for there. Pure."""
+"""The stages of a rollout with the current one marked, and what people may request there. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from agui_operator.core.requests import ANNOTATIONS
-from agui_operator.core.rollout import Event, Phase, allowed
-from agui_operator.core.snapshot import RequestKind
+from agui_operator.core.memory import from_status
+from agui_operator.core.requests import ANNOTATIONS, Refusal, Situation, decide
+from agui_operator.core.rollout import PHASES, STOPPED, TIMELINE, Phase
+from agui_operator.core.snapshot import Request, RequestKind
 from agui_operator.dashboard.board import Entry
 from agui_operator.dashboard.facts import items, mapping, number, text
 
@@ -22,7 +23,7 @@ class Mark(StrEnum):
     HELD = "held"
     FAILED = "failed"
     AHEAD = "ahead"
-    SKIPPED = "skipped"  # not asked for by the spec, or the rollout was taken back before
+    SKIPPED = "skipped"  # not asked for by the spec, or the rollout was rolled back before
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,87 +45,61 @@ class Command:
     line: str
 
 
-# the phases of a rollout that goes well, in order
-_WAY: tuple[tuple[Phase, str], ...] = (
-    (Phase.RESOLVING, "Tags become digests, secrets get version numbers"),
-    (Phase.BACKING_UP, "The database is backed up"),
-    (Phase.MIGRATING, "The schema moves forward"),
-    (Phase.PUBLISHING, "The browser's files are published"),
-    (Phase.STAGING, "The revision starts at 0 %"),
-    (Phase.SMOKING, "The checks run against it"),
-    (Phase.PROGRESSING, "Traffic moves step by step"),
-    (Phase.PROMOTING, "All traffic and the page switch over"),
-    (Phase.BAKING, "The checks run again, alerts are set"),
-    (Phase.HEALTHY, "The release is the stable one"),
-)
-_PLACE = {str(phase): place for place, (phase, _) in enumerate(_WAY)} | {
-    str(Phase.PAUSED): [phase for phase, _ in _WAY].index(Phase.PROGRESSING)
-}
-_BACK = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.FAILED})
+_PLACE = {str(phase): place for place, phase in enumerate(TIMELINE)}
+_PLACE |= {str(phase): _PLACE[spec.part_of] for phase, spec in PHASES.items() if spec.part_of is not None}
 
-_OFFERS: tuple[tuple[RequestKind, Event, str], ...] = (
-    (RequestKind.PROMOTE, Event.STEP_PASSED, "Go on to the next step"),
-    (RequestKind.PROMOTE_FULL, Event.ALL_STEPS_PASSED, "Skip all steps that are left"),
-    (RequestKind.PAUSE, Event.HELD, "Hold the rollout where it is"),
-    (RequestKind.RESUME, Event.RESUMED, "Let a held rollout go on"),
-    (RequestKind.ABORT, Event.ABORTED, "Take the release back, all of it"),
-    (RequestKind.RETRY, Event.RETRIED, "Try the rejected release once more"),
-    (RequestKind.UNDO, Event.UNDONE, "Go back to the release before this one"),
+_EFFECTS: tuple[tuple[RequestKind, str], ...] = (
+    (RequestKind.PROMOTE, "Continue with the next step"),
+    (RequestKind.PROMOTE_FULL, "Skip all remaining steps"),
+    (RequestKind.PAUSE, "Pause the rollout"),
+    (RequestKind.RESUME, "Resume a paused rollout"),
+    (RequestKind.ABORT, "Roll the whole release back"),
+    (RequestKind.RETRY, "Try the rejected release again"),
+    (RequestKind.UNDO, "Go back to the previous release"),
 )
 
 
-def way(entry: Entry) -> list[Stage]:
+def timeline(entry: Entry) -> list[Stage]:
     """Every stage of the rollout in flight, or of the last one."""
     phase = text(entry.status, "phase")
-    stopped_in = text(entry.status, "rollout", "cause", "phase") if phase in _BACK else ""
+    stopped_in = text(entry.status, "rollout", "cause", "phase") if phase in STOPPED else ""
     place = _PLACE.get(stopped_in or phase, -1)
     stages = []
-    for index, (name, what) in enumerate(_WAY):
-        mark, unasked = _mark(index, place, phase), _unasked(entry, name)
+    for index, name in enumerate(TIMELINE):
+        what, mark, unasked = PHASES[name].stage, _mark(index, place, phase), _unasked(entry, name)
         if unasked and mark in (Mark.DONE, Mark.AHEAD):
             mark, what = Mark.SKIPPED, unasked
         steps = _canary(entry, mark) if name is Phase.PROGRESSING else ()
         stages.append(Stage(str(name), what, mark, _why(entry) if mark is Mark.FAILED else "", steps))
-    if phase in _BACK:
+    if phase in STOPPED:
         mark = Mark.CURRENT if phase == Phase.ROLLING_BACK else Mark.DONE
-        what = "Nothing of it was public" if phase == Phase.FAILED else "Everything goes back to stable, as one unit"
+        what = "It never received user traffic" if phase == Phase.FAILED else "All parts go back to stable, as one unit"
         stages.append(Stage(phase, what, mark))
     return stages
 
 
 def commands(entry: Entry) -> list[Command]:
-    """What may be asked for in this phase; who may ask is for the cluster's RBAC to say."""
+    """What may be requested in this phase; who may request it is decided by the cluster's RBAC."""
     where = f"-n {entry.namespace}"
     lines = [
         Command("Look at all of it", f"kubectl {where} get agd {entry.name} -o yaml"),
         Command("See its events", f"kubectl {where} describe agd {entry.name}"),
     ]
-    phase = text(entry.status, "phase")
-    if phase not in set(Phase):
+    if text(entry.status, "phase") not in set(Phase):
         return lines
+    memory = from_status(entry.status)
     offers = [
-        Command(what, f"kubectl {where} annotate agd {entry.name} {ANNOTATIONS[kind]}=true")
-        for kind, event, what in _OFFERS
-        if allowed(Phase(phase), event) and _makes_sense(entry, kind)
+        Command(effect, f"kubectl {where} annotate agd {entry.name} {ANNOTATIONS[kind]}=true")
+        for kind, effect in _EFFECTS
+        if not isinstance(decide(memory, Request(kind), Situation()), Refusal)
     ]
     return offers + lines
-
-
-def _makes_sense(entry: Entry, kind: RequestKind) -> bool:
-    """The table allows it; would it change anything?"""
-    if kind is RequestKind.RESUME:
-        return text(entry.status, "phase") != Phase.SUSPENDED  # spec.suspend decides
-    if kind is RequestKind.UNDO:
-        current = text(entry.status, "stable", "id")
-        ended = items(entry.status, "history")
-        return any(text(e, "outcome") == "Promoted" and text(e, "release", "id") != current for e in ended)
-    return True
 
 
 def _mark(index: int, place: int, phase: str) -> Mark:
     if phase == Phase.HEALTHY or index < place:
         return Mark.DONE
-    if phase in _BACK:
+    if phase in STOPPED:
         return Mark.FAILED if index == place else Mark.SKIPPED
     if index > place:
         return Mark.AHEAD
@@ -180,4 +155,4 @@ def _step(step: Mapping[str, Any]) -> str:
     if "analysis" in step:
         return "Verdict of the analysis"
     duration = text(step, "pause", "duration")
-    return f"Pause of {duration}" if duration else "Pause until a person promotes"
+    return f"Pause of {duration}" if duration else "Pause until manual promotion"

@@ -10,6 +10,7 @@ import asyncio
 import re
 from typing import Any
 
+from agui_operator.api.conditions import Reason
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.core.environment import Place
 from agui_operator.core.errors import CloudError, UserError
@@ -101,7 +102,7 @@ async def secret_version(cloud: Cloud, place: Place, secret: str, version: str, 
     if int(found.state) != _ENABLED:
         raise UserError(
             f"{field}: the newest version {number} of secret {secret} is not enabled; enable it or add a version",
-            reason="SecretDisabled",
+            reason=Reason.VERSION_DISABLED,
         )
     return number
 
@@ -120,9 +121,9 @@ def split_image(image: str) -> tuple[str, str, str]:
 
 def _explained(error: CloudError, what: str, role: str, fix: str) -> Exception:
     if error.code == 404:
-        return UserError(f"{what} does not exist; {fix} or correct the name", reason="NotFound")
+        return UserError(f"{what} does not exist; {fix} or correct the name", reason=Reason.NOT_FOUND)
     if error.code == 403:
-        return UserError(f"{what} may not be read; grant {role} to the operator", reason="PermissionDenied")
+        return UserError(f"{what} may not be read; grant {role} to the operator", reason=Reason.PERMISSION_DENIED)
     return error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from agui_operator.api.parse import parse_deployment, parse_environment
 from agui_operator.core.actions import JobDefined
 from agui_operator.core.blockers import place_of
 from agui_operator.core.blueprint import CANDIDATE, PROMOTED, build_blueprint
-from agui_operator.core.decide import actions_for
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
+from agui_operator.core.phases import actions_of
+from agui_operator.core.phases.case import Case
 from agui_operator.core.release import Resolved, make_release
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import ServiceView, Snapshot
 
 SAMPLES = Path(__file__).parents[3] / "manifests/samples"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAMES = Names("demo", "concierge", "uid-1", "demo", "us-central1")
 CHECKS = [{"name": "browser", "job": {"image": "h.io/demo/e2e:1"}}, {"name": "records", "sql": {"check": "schema"}}]
 
@@ -53,7 +56,7 @@ SERVICE = ServiceView(
 def defined(phase: Phase, check: str, stage: str, service: ServiceView | None = SERVICE) -> dict[str, str]:
     """The environment of the job that is defined for one check in a phase."""
     seen = Snapshot(service=service, service_known=True, check_jobs={check: None})
-    (action,) = actions_for(Memory(phase=phase, candidate=RELEASE), seen, PLAN, NAMES)
+    (action,) = actions_of(Case(Memory(phase=phase, candidate=RELEASE), seen, PLAN, NAMES, NOW))
     assert isinstance(action, JobDefined)
     assert action.template.job == PLAN.check_jobs[stage, check].job
     return dict(action.template.container.env)

@@ -8,16 +8,29 @@ from typing import Any
 
 import pytest
 
-from agui_operator.api.strategy import AnalysisStep, CanaryStep, Pause
-from agui_operator.core.actions import CHANGED_BY_HAND, JobDeleted, Pointer, PointerSet, RevisionStaged, TrafficSplit
+from agui_operator.api.conditions import Reason
+from agui_operator.api.strategy import AnalysisStep, CanaryStep, Inconclusive, Pause
+from agui_operator.core import decide as deciding
+from agui_operator.core.actions import (
+    CHANGED_BY_HAND,
+    Action,
+    JobDeleted,
+    Pointer,
+    PointerSet,
+    RevisionStaged,
+    TrafficSplit,
+)
 from agui_operator.core.blueprint import Analysis, Blueprint
-from agui_operator.core.decide import actions_for, decide
-from agui_operator.core.events import candidate_routing, read_event
+from agui_operator.core.decide import Decision, read_event
 from agui_operator.core.forecast import assume, forecast
-from agui_operator.core.memory import HistoryEntry, Memory
+from agui_operator.core.looks import looks
+from agui_operator.core.memory import Cause, HeldBy, HistoryEntry, Memory
 from agui_operator.core.merge import merge_patch
+from agui_operator.core.phases import actions_of
+from agui_operator.core.phases.case import Case
+from agui_operator.core.phases.routing import candidate_routing
 from agui_operator.core.requests import undo_target
-from agui_operator.core.rollout import IN_FLIGHT, Event, Phase
+from agui_operator.core.rollout import IN_FLIGHT, Event, Look, Phase
 from agui_operator.core.snapshot import CheckResult, Finding, Request, RequestKind, Snapshot, Verdict
 from agui_operator.core.status import Inputs, summarize
 from agui_operator.core.traffic import Target
@@ -30,22 +43,38 @@ SEEN = look(World(FLYING, start_second().cloud), Luck())
 
 
 def event(memory: Memory, seen: Snapshot, plan: Blueprint | None = PLAN, now: Any = NOW) -> Event | None:
-    found = read_event(memory, seen, plan, NAMES, now)
+    found = read_event(Case(memory, seen, plan, NAMES, now))
     return found[0] if found else None
+
+
+def actions_for(memory: Memory, seen: Snapshot, plan: Blueprint | None) -> tuple[Action, ...]:
+    return actions_of(Case(memory, seen, plan, NAMES, NOW))
+
+
+def decide(memory: Memory, seen: Snapshot, plan: Blueprint | None, limit: int | None = 10) -> Decision:
+    return deciding.decide(Case(memory, seen, plan, NAMES, NOW), limit)
+
+
+def routing(memory: Memory, seen: Snapshot, plan: Blueprint) -> PointerSet | None:
+    return candidate_routing(Case(memory, seen, plan, NAMES, NOW))
 
 
 @pytest.mark.parametrize("phase", sorted(IN_FLIGHT - {Phase.RESOLVING, Phase.PAUSED}))
 def test_without_a_blueprint_nothing_happens_and_nothing_is_done(phase: Phase) -> None:
     memory = replace(FLYING, phase=phase)
     assert event(memory, SEEN, None) is None
-    assert actions_for(memory, SEEN, None, NAMES) == ()
+    assert actions_for(memory, SEEN, None) == ()
 
 
 @pytest.mark.parametrize(
     ("inconclusive", "expected"),
-    [("RollBack", Event.CHECK_FAILED), ("PromoteAfter", Event.STEP_PASSED), ("Hold", Event.HELD)],
+    [
+        (Inconclusive.ROLL_BACK, Event.CHECK_FAILED),
+        (Inconclusive.PROMOTE_AFTER, Event.STEP_PASSED),
+        (Inconclusive.HOLD, Event.HELD),
+    ],
 )
-def test_the_spec_says_what_no_verdict_means(inconclusive: str, expected: Event) -> None:
+def test_the_spec_says_what_no_verdict_means(inconclusive: Inconclusive, expected: Event) -> None:
     plan = replace(PLAN, analysis=Analysis(10, 1, 60, inconclusive, ()))
     seen = replace(SEEN, analysis=Finding(Verdict.INCONCLUSIVE, "quiet"))
     memory = replace(FLYING, step=1)
@@ -59,7 +88,7 @@ def test_an_analysis_step_without_an_analysis_passes() -> None:
 
 def test_a_timed_pause_passes_when_its_time_is_over_and_asks_to_be_looked_at_then() -> None:
     plan = replace(PLAN, steps=(CanaryStep(pause=Pause(duration=timedelta(minutes=5))),))
-    turn = decide(FLYING, replace(SEEN, analysis=None), plan, NAMES, NOW)
+    turn = decide(FLYING, replace(SEEN, analysis=None), plan)
     assert (turn.event, turn.requeue_after) == (None, timedelta(minutes=5))
     assert event(FLYING, replace(SEEN, analysis=None), plan, NOW + timedelta(minutes=5)) is Event.STEP_PASSED
 
@@ -75,9 +104,9 @@ def test_a_roll_back_waits_for_a_service_that_was_not_seen() -> None:
     memory = replace(FLYING, phase=Phase.ROLLING_BACK)
     unseen = replace(SEEN, service=None)
     assert event(memory, unseen) is None
-    assert [type(a) for a in actions_for(memory, unseen, None, NAMES)] == []
+    assert [type(a) for a in actions_for(memory, unseen, None)] == []
     moved = replace(unseen, pointer=None)
-    assert [type(a) for a in actions_for(memory, moved, None, NAMES)] == [PointerSet]
+    assert [type(a) for a in actions_for(memory, moved, None)] == [PointerSet]
 
 
 def test_a_staged_revision_that_is_neither_ready_nor_failed_is_waited_for() -> None:
@@ -88,7 +117,7 @@ def test_a_staged_revision_that_is_neither_ready_nor_failed_is_waited_for() -> N
 @pytest.mark.parametrize("phase", [Phase.STAGING, Phase.PROGRESSING, Phase.PROMOTING])
 def test_nothing_is_written_before_the_service_was_looked_at(phase: Phase) -> None:
     unknown = replace(SEEN, service=None, service_known=False)
-    assert actions_for(replace(FLYING, phase=phase), unknown, PLAN, NAMES) == ()
+    assert actions_for(replace(FLYING, phase=phase), unknown, PLAN) == ()
 
 
 def test_a_promoted_release_whose_pointer_is_not_known_yet_waits() -> None:
@@ -96,7 +125,7 @@ def test_a_promoted_release_whose_pointer_is_not_known_yet_waits() -> None:
     traffic = (Target(NAMES.revision("aaaa"), 0, "r-aaaa"), Target(revision, 100, "r-bbbb"))
     service = replace(SEEN.service, traffic=traffic, serving=traffic)  # type: ignore[type-var]
     seen = replace(SEEN, service=service, pointer_known=False)
-    assert actions_for(replace(FLYING, phase=Phase.PROMOTING), seen, PLAN, NAMES) == ()
+    assert actions_for(replace(FLYING, phase=Phase.PROMOTING), seen, PLAN) == ()
 
 
 HEALTHY = start_second().memory
@@ -119,14 +148,14 @@ def test_drift_is_taken_back(cloud: Cloud, expected: list[type]) -> None:
     plan = blueprint(HEALTHY, "fp-a")
     assert plan is not None
     seen = look(World(HEALTHY, cloud, fingerprint="fp-a"), Luck())
-    assert [type(a) for a in actions_for(HEALTHY, seen, plan, NAMES)] == expected
-    assert actions_for(HEALTHY, replace(seen, service=None, service_known=False), plan, NAMES)[:0] == ()
-    assert actions_for(HEALTHY, seen, replace(plan, suspended=True), NAMES) == ()
-    assert actions_for(HEALTHY, seen, PLAN, NAMES) == (), "the blueprint of another release changes nothing"
+    assert [type(a) for a in actions_for(HEALTHY, seen, plan)] == expected
+    assert actions_for(HEALTHY, replace(seen, service=None, service_known=False), plan)[:0] == ()
+    assert actions_for(HEALTHY, seen, replace(plan, suspended=True)) == ()
+    assert actions_for(HEALTHY, seen, PLAN) == (), "the blueprint of another release changes nothing"
 
 
 def test_the_schema_that_the_candidate_reported_is_remembered() -> None:
-    turn = decide(FLYING, replace(SEEN, schema="0002"), PLAN, NAMES, NOW)
+    turn = decide(FLYING, replace(SEEN, schema="0002"), PLAN)
     assert turn.memory.candidate is not None
     assert turn.memory.candidate.schema == "0002"
 
@@ -195,11 +224,11 @@ def test_after_a_roll_back_drift_is_taken_back_though_the_spec_is_of_another_rel
     cloud: Cloud, expected: list[type]
 ) -> None:
     seen = look(World(ROLLED_BACK, cloud), Luck())
-    assert [type(a) for a in actions_for(ROLLED_BACK, seen, None, NAMES)] == expected
-    assert actions_for(ROLLED_BACK, replace(seen, blockers=(SUSPEND,)), None, NAMES) == ()
-    assert actions_for(replace(ROLLED_BACK, stable=None), seen, None, NAMES) == (), "a damaged memory hides nothing"
+    assert [type(a) for a in actions_for(ROLLED_BACK, seen, None)] == expected
+    assert actions_for(ROLLED_BACK, replace(seen, blockers=(SUSPEND,)), None) == ()
+    assert actions_for(replace(ROLLED_BACK, stable=None), seen, None) == (), "a damaged memory hides nothing"
     unseen = replace(seen, service=None, service_known=False, pointer=None, pointer_known=False)
-    assert actions_for(ROLLED_BACK, unseen, None, NAMES) == (), "what was not looked at has not drifted"
+    assert actions_for(ROLLED_BACK, unseen, None) == (), "what was not looked at has not drifted"
 
 
 def test_with_manual_roll_back_a_failed_release_waits_for_a_person_past_every_deadline() -> None:
@@ -210,15 +239,15 @@ def test_with_manual_roll_back_a_failed_release_waits_for_a_person_past_every_de
     assert event(memory, replace(seen, fingerprint="fp-c"), manual) is Event.SPEC_CHANGED, "but not a newer spec"
     inputs = Inputs(memory=memory, generation=1, now=NOW, previous={}, plan=manual, seen=seen)
     waiting = summarize(inputs)["waitingFor"]
-    assert "a person to decide" in waiting["what"]
+    assert "a manual decision" in waiting["what"]
     assert "it broke" in waiting["what"]
     assert "agui.dev/abort" in waiting["unblockWith"]
 
 
 def test_a_canary_that_fails_while_it_is_held_failed_when_that_was_seen() -> None:
-    memory = replace(FLYING, phase=Phase.PAUSED, step=1, held_by="Analysis")
+    memory = replace(FLYING, phase=Phase.PAUSED, step=1, held_by=HeldBy.ANALYSIS)
     seen = replace(SEEN, analysis=Finding(Verdict.FAILED, "errors"))
-    found = read_event(memory, seen, PLAN, NAMES, LATE)
+    found = read_event(Case(memory, seen, PLAN, NAMES, LATE))
     assert found is not None
     assert found[1] is not None
     assert (found[0], found[1].at) == (Event.CHECK_FAILED, LATE)
@@ -227,7 +256,7 @@ def test_a_canary_that_fails_while_it_is_held_failed_when_that_was_seen() -> Non
 @pytest.mark.parametrize("value", ["false", "No", " 0 "])
 @pytest.mark.parametrize("kind", [RequestKind.ABORT, RequestKind.PAUSE, RequestKind.PROMOTE_FULL])
 def test_who_writes_false_asks_for_nothing_and_is_told_so(kind: RequestKind, value: str) -> None:
-    turn = decide(FLYING, replace(SEEN, request=Request(kind, value), analysis=None), PLAN, NAMES, NOW)
+    turn = decide(FLYING, replace(SEEN, request=Request(kind, value), analysis=None), PLAN)
     assert turn.event in (None, Event.STEP_PASSED), "the step goes its own way"
     acknowledged = turn.memory.acknowledged
     assert acknowledged is not None
@@ -236,8 +265,8 @@ def test_who_writes_false_asks_for_nothing_and_is_told_so(kind: RequestKind, val
 
 
 def test_a_step_that_is_over_can_not_be_promoted_again() -> None:
-    memory = replace(FLYING, phase=Phase.PAUSED, held_by="Policy", step=len(PLAN.steps))
-    turn = decide(memory, replace(SEEN, request=Request(RequestKind.PROMOTE, "true")), PLAN, NAMES, NOW)
+    memory = replace(FLYING, phase=Phase.PAUSED, held_by=HeldBy.POLICY, step=len(PLAN.steps))
+    turn = decide(memory, replace(SEEN, request=Request(RequestKind.PROMOTE, "true")), PLAN)
     assert turn.memory.step == len(PLAN.steps)
 
 
@@ -247,7 +276,7 @@ def test_the_history_keeps_the_last_try_and_the_stable_release(limit: int) -> No
     old = tuple(HistoryEntry(replace(SECOND, id=f"old{n}"), "Failed", "", NOW, 1) for n in range(12))
     before = (*old, HistoryEntry(FIRST, "Promoted", "", NOW, 1))
     memory = replace(FLYING, phase=Phase.ROLLING_BACK, history=before)
-    turn = decide(memory, SEEN, None, NAMES, NOW, limit)
+    turn = decide(memory, SEEN, None, limit)
     assert turn.memory.phase is Phase.ROLLED_BACK
     assert (turn.memory.history[0].release.id, turn.memory.history[-1].release.id) == ("bbbb", "aaaa")
     assert len(turn.memory.history) == max(2, limit)
@@ -258,15 +287,49 @@ def test_rules_that_somebody_changed_are_not_taken_for_a_page_that_users_should_
     first = replace(FLYING, stable=None)
     ours = replace(SEEN, pointer=Pointer("f-before", "before"))
     by_hand = replace(SEEN, pointer=Pointer(CHANGED_BY_HAND, "before"))
-    assert candidate_routing(first, ours, PLAN) == PointerSet(Pointer("f-before", "before"), PLAN.pointer)
-    assert candidate_routing(first, by_hand, PLAN) == PointerSet(None, PLAN.pointer)
+    assert routing(first, ours, PLAN) == PointerSet(Pointer("f-before", "before"), PLAN.pointer)
+    assert routing(first, by_hand, PLAN) == PointerSet(None, PLAN.pointer)
 
 
 def test_what_has_no_page_is_not_shown_to_anybody() -> None:
-    assert candidate_routing(FLYING, SEEN, replace(PLAN, pointer=None)) is None
-    assert candidate_routing(FLYING, SEEN, replace(PLAN, pointer=Pointer(None, "bbbb"))) is None
+    assert routing(FLYING, SEEN, replace(PLAN, pointer=None)) is None
+    assert routing(FLYING, SEEN, replace(PLAN, pointer=Pointer(None, "bbbb"))) is None
 
 
 def test_a_page_that_users_meet_already_needs_no_rule_of_its_own() -> None:
     same = replace(PLAN, pointer=Pointer(FIRST.frontend, SECOND.id))
-    assert candidate_routing(FLYING, SEEN, same) is None
+    assert routing(FLYING, SEEN, same) is None
+
+
+# --- what is looked at -------------------------------------------------------------------------------------------
+
+
+def test_a_resting_object_is_looked_at_only_when_drift_is_due() -> None:
+    assert looks(HEALTHY, drift=False) == frozenset()
+    assert looks(HEALTHY, drift=True) == {Look.SERVICE, Look.ROUTING, Look.ALERTS}
+    assert looks(replace(HEALTHY, phase=Phase.FAILED), drift=True) == {Look.ROUTING}
+
+
+def test_a_roll_back_looks_at_alert_policies_only_if_the_release_may_have_changed_them() -> None:
+    before = Cause(Reason.SMOKE_FAILED, "", Phase.SMOKING, NOW)
+    memory = replace(FLYING, phase=Phase.ROLLING_BACK, cause=before)
+    assert Look.ALERTS not in looks(memory, drift=False)
+    assert Look.ALERTS not in looks(replace(memory, cause=None), drift=False)
+    assert Look.ALERTS in looks(replace(memory, cause=replace(before, phase=Phase.BAKING)), drift=False)
+
+
+def test_a_bundle_that_is_published_or_not_looked_at_is_not_published_again() -> None:
+    memory = replace(FLYING, phase=Phase.PUBLISHING)
+    assert actions_for(memory, replace(SEEN, assets_complete=True), PLAN) == ()
+    assert actions_for(memory, replace(SEEN, assets_complete=None), PLAN) == ()
+    assert event(memory, replace(SEEN, assets_complete=None)) is None
+
+
+def test_a_promotion_waits_for_a_service_that_was_not_seen() -> None:
+    assert event(replace(FLYING, phase=Phase.PROMOTING), replace(SEEN, service=None)) is None
+
+
+def test_a_history_is_not_shortened_while_its_limit_is_unknown() -> None:
+    old = tuple(HistoryEntry(replace(SECOND, id=f"old{n}"), "Failed", "", NOW, 1) for n in range(40))
+    memory = replace(FLYING, phase=Phase.ROLLING_BACK, history=(*old, HistoryEntry(FIRST, "Promoted", "", NOW, 1)))
+    assert len(decide(memory, SEEN, None, limit=None).memory.history) == 42

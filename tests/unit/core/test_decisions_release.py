@@ -30,7 +30,7 @@ from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Blueprint, build_b
 from agui_operator.core.environment import Edge
 from agui_operator.core.errors import Fault
 from agui_operator.core.forecast import forecast
-from agui_operator.core.memory import Acknowledged, Cause, HistoryEntry, Memory, Rejected, attempt_id
+from agui_operator.core.memory import Acknowledged, Cause, HeldBy, HistoryEntry, Memory, Rejected, attempt_id
 from agui_operator.core.names import Names
 from agui_operator.core.release import Release, Resolved, fingerprint_of, make_release
 from agui_operator.core.requests import parse as parse_request
@@ -195,7 +195,7 @@ FULL = Memory(
     since=NOW,
     started=NOW,
     step=2,
-    held_by="Step",
+    held_by=HeldBy.STEP,
     candidate=RELEASE,
     stable=FIRST,
     undo_to=FIRST,
@@ -261,7 +261,7 @@ def test_a_failed_release_says_what_failed_and_that_stable_serves() -> None:
     assert (conditions["SmokePassed"], conditions["Promoted"], conditions["Migrated"]) == ("False", "False", "True")
     assert "serves all traffic" in status["message"]
     alone = status_of(replace(memory, phase=Phase.FAILED, stable=None))
-    assert "Nothing of it was public" in alone["message"]
+    assert "It never received user traffic" in alone["message"]
 
 
 FAULT = FaultSeen(Fault.TRANSIENT, "CloudUnavailable", "503", 2, NOW)
@@ -291,7 +291,7 @@ BLOCK = Blocker("SpecAccepted", "Frozen", "a freeze", "wait", until="2026-01-02T
             id="healthy, but the cloud does not answer",
         ),
         pytest.param(
-            status_of(replace(FULL, phase=Phase.PAUSED, held_by="Policy")), "False", "Paused", "a hold", id="held"
+            status_of(replace(FULL, phase=Phase.PAUSED, held_by=HeldBy.POLICY)), "False", "Paused", "a hold", id="held"
         ),
         pytest.param(
             status_of(replace(FULL, phase=Phase.PROGRESSING, step=0)), "False", "Progressing", "10 %", id="weight"

@@ -117,7 +117,7 @@ async def test_a_page_of_very_many_is_bounded(served: Served) -> None:
         served.board.seen(body(f"app-{number}"))
     _, page, _ = await served.get("/")
     assert page.count('<th scope="row">') == ROWS
-    assert "7 more do not fit" in page
+    assert "7 more not shown" in page
 
 
 async def test_an_object_has_a_page_with_all_of_its_parts(served: Served) -> None:

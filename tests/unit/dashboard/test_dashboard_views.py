@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from agui_operator.core.analysis import Limit, Sample, Window
+from agui_operator.core.memory import HistoryEntry, Memory, to_status
+from agui_operator.core.release import Release
 from agui_operator.core.rollout import Phase
+from agui_operator.core.waiting import NO_ACTION
 from agui_operator.dashboard.board import LINES, MEASUREMENTS, Board, Entry
 from agui_operator.dashboard.chart import HEIGHT, WIDTH, charts, show
 from agui_operator.dashboard.details import parts_of
 from agui_operator.dashboard.facts import items, mapping, moment, number, text
 from agui_operator.dashboard.measurements import ceiling, measurement
 from agui_operator.dashboard.rows import Tone, arrange, asked_weight, row_of
-from agui_operator.dashboard.timeline import Mark, commands, way
+from agui_operator.dashboard.timeline import Mark, commands, timeline
 from dashboard_objects import NOW, body, status
 
 Json = dict[str, Any]
@@ -94,11 +97,11 @@ def test_the_weight_that_is_asked_for_follows_the_steps(phase: str, step: int, a
 
 
 def marks(shown: Entry) -> dict[str, Mark]:
-    return {stage.name: stage.mark for stage in way(shown)}
+    return {stage.name: stage.mark for stage in timeline(shown)}
 
 
 def test_the_way_marks_what_is_done_and_what_is_ahead() -> None:
-    stages = way(entry("Progressing", rollout={"step": 1}))
+    stages = timeline(entry("Progressing", rollout={"step": 1}))
     assert [s.mark for s in stages] == [Mark.DONE] * 6 + [Mark.CURRENT] + [Mark.AHEAD] * 3
     canary = stages[6].steps
     assert [s.mark for s in canary] == [Mark.DONE, Mark.CURRENT, Mark.AHEAD, Mark.AHEAD]
@@ -106,13 +109,13 @@ def test_the_way_marks_what_is_done_and_what_is_ahead() -> None:
         "10 % of the traffic",
         "Verdict of the analysis",
         "50 % of the traffic",
-        "Pause until a person promotes",
+        "Pause until manual promotion",
     ]
 
 
 def test_the_way_of_a_release_that_was_taken_back_ends_where_it_failed() -> None:
     cause = {"phase": "Smoking", "reason": "SmokeFailed", "message": "agent said no"}
-    stages = way(entry("RolledBack", rollout={"cause": cause}))
+    stages = timeline(entry("RolledBack", rollout={"cause": cause}))
     failed = [s for s in stages if s.mark is Mark.FAILED]
     assert [(s.name, s.detail) for s in failed] == [("Smoking", "SmokeFailed: agent said no")]
     assert [s.mark for s in stages[6:10]] == [Mark.SKIPPED] * 4
@@ -121,7 +124,7 @@ def test_the_way_of_a_release_that_was_taken_back_ends_where_it_failed() -> None
 
 def test_a_canary_that_failed_shows_the_step() -> None:
     cause = {"phase": "Progressing", "reason": "AnalysisFailed", "message": "m"}
-    stages = way(entry("RollingBack", rollout={"cause": cause, "step": 2}))
+    stages = timeline(entry("RollingBack", rollout={"cause": cause, "step": 2}))
     assert [s.mark for s in stages[6].steps] == [Mark.DONE, Mark.DONE, Mark.FAILED, Mark.SKIPPED]
     assert stages[-1].mark is Mark.CURRENT
 
@@ -152,7 +155,8 @@ def test_only_commands_that_can_do_something_are_offered(phase: str, kinds: set[
 
 
 def test_undo_is_offered_when_there_is_a_release_to_go_back_to() -> None:
-    past = [{"release": {"id": "older"}, "outcome": "Promoted"}]
+    older = HistoryEntry(Release("older", "a", "f", "1", "img@sha256:a"), "Promoted", "Promoted", NOW, 1)
+    past = to_status(Memory(history=(older,)))["history"]
     assert any("undo" in c.line for c in commands(entry("Healthy", history=past)))
 
 
@@ -250,3 +254,87 @@ def test_facts_are_read_without_trust() -> None:
     assert (number(document, "n"), number(document, "a"), number({"x": True}, "x")) == (3, None, None)
     assert (moment(document, "t"), moment(document, "bad"), moment(document, "n")) == (NOW, None, None)
     assert (mapping(document, "n"), text(document, "a"), text(document, "n")) == ({}, "", "3")
+
+
+def tones(shown: Entry) -> dict[str, str]:
+    return {c["type"]: str(c["tone"]) for c in parts_of(shown)["conditions"]["conditions"]}
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind", "truth", "reason", "tone"),
+    [
+        ("RolledBack", "Stalled", "True", "SmokeFailed", Tone.STOPPED),
+        ("Healthy", "Stalled", "False", "NotStalled", Tone.IDLE),
+        ("RolledBack", "Ready", "False", "SmokeFailed", Tone.STOPPED),
+        ("Progressing", "Ready", "False", "Progressing", Tone.MOVING),
+        ("Healthy", "Ready", "True", "Healthy", Tone.FINE),
+        ("Progressing", "Reconciling", "True", "Progressing", Tone.MOVING),
+        ("Healthy", "Reconciling", "False", "NotReconciling", Tone.IDLE),
+        ("RolledBack", "SmokePassed", "False", "SmokeFailed", Tone.STOPPED),
+        ("Healthy", "DriftFree", "False", "Drifted", Tone.STOPPED),
+        ("Healthy", "DriftFree", "True", "InSync", Tone.FINE),
+        ("Staging", "RevisionReady", "Unknown", "InProgress", Tone.MOVING),
+        ("Staging", "Promoted", "Unknown", "NotStarted", Tone.IDLE),
+    ],
+)
+def test_the_tone_of_a_condition_is_what_it_means(phase: str, kind: str, truth: str, reason: str, tone: Tone) -> None:
+    conditions = [{"type": kind, "status": truth, "reason": reason}]
+    if kind == "Reconciling":
+        conditions.append({"type": "Ready", "status": "True"})
+    assert tones(entry(phase, conditions=conditions))[kind] == tone
+
+
+def test_a_release_that_another_one_replaced_did_not_fail() -> None:
+    past = [{"outcome": outcome} for outcome in ("Promoted", "Superseded", "RolledBack", "Failed")]
+    shown = parts_of(entry("Healthy", history=past))["history"]["past"]
+    assert [one.tone for one in shown] == [Tone.FINE, Tone.IDLE, Tone.STOPPED, Tone.STOPPED]
+
+
+UNTIL = "2026-11-23T08:30:00Z"
+PROMOTE = "annotate agui.dev/promote=true"
+FROZEN = [{"type": "SpecAccepted", "status": "False", "reason": "Frozen"}]
+
+
+@pytest.mark.parametrize(
+    ("phase", "rollout", "unblock", "parts", "words"),
+    [
+        ("BackingUp", {"deadline": UNTIL}, NO_ACTION, {}, "Rolled back automatically if not complete by"),
+        ("BackingUp", {"deadline": UNTIL}, "", {"stable": None}, "Fails automatically if not complete by"),
+        ("Progressing", {"step": 1}, PROMOTE, {}, "Without a verdict, pauses automatically at"),
+        ("Progressing", {"step": 3}, PROMOTE, {}, "Continues automatically at"),
+        ("Progressing", {"step": 9}, PROMOTE, {}, "Without a verdict, pauses automatically at"),
+        ("Staging", {"deadline": "2026-11-23T09:00:00Z"}, "retried", {}, "Retried automatically at"),
+        ("Paused", {}, "the freeze ends", {"conditions": FROZEN}, "Ends automatically at"),
+    ],
+)
+def test_what_happens_at_a_deadline_is_said(phase: str, rollout: Json, unblock: str, parts: Json, words: str) -> None:
+    waiting = {"what": "w", "until": UNTIL, "unblockWith": unblock}
+    shown = parts_of(entry(phase, rollout=rollout, waitingFor=waiting, **parts))["headline"]["wait"]
+    assert (shown["deadline"], shown["until"]) == (words, moment({"t": UNTIL}, "t"))
+    assert shown["next"] == ("" if unblock == NO_ACTION else unblock)
+
+
+def test_without_a_verdict_the_policy_of_the_spec_decides() -> None:
+    for policy, verb in {"Hold": "pauses", "RollBack": "rolls back", "PromoteAfter": "continues"}.items():
+        canary = {"steps": [{"analysis": {}}], "analysis": {"inconclusive": policy}}
+        waiting = {"what": "w", "until": UNTIL, "unblockWith": PROMOTE}
+        shown = entry("Progressing", {"strategy": {"canary": canary}}, waitingFor=waiting)
+        assert parts_of(shown)["headline"]["wait"]["deadline"] == f"Without a verdict, {verb} automatically at"
+
+
+def test_the_traffic_of_stable_is_what_the_candidate_does_not_receive() -> None:
+    roles = [facts.role for facts in parts_of(entry("Progressing", rollout={"weight": 10}))["releases"]["releases"]]
+    assert roles == ["Stable: receives 90 % of the traffic", "Candidate"]
+    roles = [facts.role for facts in parts_of(entry("RolledBack", rollout={"weight": 0}))["releases"]["releases"]]
+    assert roles[0] == "Stable: receives 100 % of the traffic"
+
+
+def test_measurements_of_an_earlier_release_are_named_as_such() -> None:
+    board = Board()
+    board.seen(body())
+    board.status_written("demo", "shop", UID, status("Progressing"))
+    shown = board.find("demo", "shop")
+    assert shown is not None
+    for release, earlier in (("aaaa1111", True), ("bbbb2222", False)):
+        board.measured(UID, release, NOW, Window(Sample(9), None, 1, (Limit("error-rate", max=0.5),)))
+        assert parts_of(shown)["analysis"]["earlier"] is earlier

@@ -36,19 +36,19 @@ FLYING = Memory(phase=Phase.PROGRESSING, step=1, candidate=SECOND, stable=FIRST)
             FLYING,
             replace(FLYING, phase=Phase.ROLLING_BACK, cause=CAUSE),
             Event.CHECK_FAILED,
-            'Release 2 (bbbb) is being taken back: Check "a" failed',
+            'Release 2 (bbbb) is being rolled back: Check "a" failed',
         ),
         (
             replace(FLYING, phase=Phase.ROLLING_BACK),
             Memory(phase=Phase.ROLLED_BACK, stable=FIRST, cause=CAUSE),
             Event.RESTORED,
-            'Release 2 (bbbb) was taken back: Check "a" failed',
+            'Release 2 (bbbb) was rolled back: Check "a" failed',
         ),
         (
             replace(FLYING, phase=Phase.ROLLING_BACK, stable=None),
             Memory(phase=Phase.FAILED, cause=CAUSE),
             Event.NOTHING_PUBLIC,
-            'Release 2 (bbbb) failed before anything was public: Check "a" failed',
+            'Release 2 (bbbb) failed before it received user traffic: Check "a" failed',
         ),
         (
             replace(FLYING, phase=Phase.BAKING),

@@ -10,14 +10,12 @@ from typing import Any
 
 from agui_operator.core.errors import LeaseLost
 from agui_operator.core.memory import Memory
-from agui_operator.core.rollout import Event, Phase
+from agui_operator.core.rollout import STOPPED, Event, Phase
 from agui_operator.engine.cluster import metrics
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.cluster.kube import GROUP_VERSION, Kube, KubeError
 
 logger = logging.getLogger(__name__)
-
-_WARNINGS = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.FAILED})
 
 
 class Recorder:
@@ -41,7 +39,7 @@ class Recorder:
         release = after.candidate or before.candidate
         extra = {"object": f"{namespace}/{name}", "phase": str(after.phase), "event": str(event)}
         logger.info(message, extra=extra | ({"release": release.id} if release else {}))
-        kind = "Warning" if after.phase in _WARNINGS and before.phase is not after.phase else "Normal"
+        kind = "Warning" if after.phase in STOPPED and before.phase is not after.phase else "Normal"
         self.post(namespace, name, uid, kind, str(after.phase), message)
 
     def post(self, namespace: str, name: str, uid: str, kind: str, reason: str, message: str) -> None:
@@ -96,9 +94,9 @@ def sentence(before: Memory, after: Memory, event: Event) -> str:
         return f"A new rollout is due ({event}) after {before.phase}"
     if event is Event.STEP_PASSED:
         return f"{what}: canary step {before.step + 1} passed"
-    if after.phase in (Phase.ROLLED_BACK, Phase.FAILED, Phase.ROLLING_BACK) and after.cause is not None:
-        verb = {Phase.ROLLING_BACK: "is being taken back", Phase.ROLLED_BACK: "was taken back"}.get(
-            after.phase, "failed before anything was public"
+    if after.phase in STOPPED and after.cause is not None:
+        verb = {Phase.ROLLING_BACK: "is being rolled back", Phase.ROLLED_BACK: "was rolled back"}.get(
+            after.phase, "failed before it received user traffic"
         )
         return f"{what} {verb}: {after.cause.message}"
     if after.phase is Phase.HEALTHY:

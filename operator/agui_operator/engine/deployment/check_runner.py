@@ -14,7 +14,7 @@ from agui_operator.checks.guard import Guard
 from agui_operator.checks.run import CheckTarget, reported_schema, run_check
 from agui_operator.checks.synthetic import SyntheticConversations
 from agui_operator.core.blueprint import CANDIDATE
-from agui_operator.core.decide import stage_of
+from agui_operator.core.phases.case import stage_of
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import CheckResult, ServiceView
 from agui_operator.engine.cluster.wakeups import Wakeups
@@ -56,7 +56,7 @@ class CheckRunner:
         """Starts the checks of this stage that have no verdict, and reports those that ended. `service`: the last look
         at it; without one nothing can be asked."""
         await self._converse(scope, service)
-        stage = stage_of(scope.memory)
+        stage = stage_of(scope.memory.phase)
         known = self._objects.get(scope.uid)
         if stage is None or scope.blueprint is None or service is None:
             return CheckReport({}, known.schema if known is not None else None)

@@ -27,7 +27,7 @@ from agui_operator.core.actions import (
     TrafficSplit,
     describe,
 )
-from agui_operator.core.snapshot import BackupView, ExecutionView, JobView, ServiceView
+from agui_operator.core.snapshot import AlertView, BackupView, ExecutionView, JobView, ServiceView
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.scope import Scope
@@ -138,8 +138,13 @@ class Executor:
                 views.put_assets(True)
             case BackupTaken():
                 views.put_backup(BackupView(action.description, None))  # running, until its operation says more
-            case _:
-                pass
+            case AlertCreated() | AlertUpdated() | AlertDeleted():
+                self._take_alert(views, action, seen)
+
+    def _take_alert(self, views: Views, action: AlertCreated | AlertUpdated | AlertDeleted, seen: object) -> None:
+        changed = "" if isinstance(action, AlertCreated) else action.name
+        rest = tuple(view for view in views.alerts if view.name != changed)
+        views.put_alerts((*rest, seen) if isinstance(seen, AlertView) else rest)
 
     def _take_job(self, views: Views, action: JobDefined | ExecutionStarted, seen: object) -> None:
         job = action.template.job if isinstance(action, JobDefined) else action.job

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from agui_operator.core.actions import Action
 from agui_operator.core.analysis import Window, verdict
-from agui_operator.core.decide import stage_of
-from agui_operator.core.memory import Memory
+from agui_operator.core.looks import looks
 from agui_operator.core.names import Names
+from agui_operator.core.phases.case import stage_of
 from agui_operator.core.release import make_release
-from agui_operator.core.rollout import RESTING, Phase
-from agui_operator.core.snapshot import CheckResult, Finding, JobView, ServiceView, Snapshot
+from agui_operator.core.rollout import RESTING, Look
+from agui_operator.core.snapshot import AlertView, CheckResult, Finding, JobView, ServiceView, Snapshot
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.scope import Scope
@@ -29,11 +28,6 @@ from agui_operator.gcp.kinds.sql import backup as sql_backup
 from agui_operator.gcp.kinds.storage import release_assets
 from agui_operator.gcp.transport.clients import Cloud
 
-_SERVICE_PHASES = frozenset(
-    {Phase.STAGING, Phase.SMOKING, Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.BAKING, Phase.ROLLING_BACK}
-)
-_POINTER_PHASES = frozenset({Phase.STAGING, Phase.PROMOTING, Phase.ROLLING_BACK})
-
 
 class Observer:
     """Fills snapshots, and puts what it read into the object's views."""
@@ -46,29 +40,25 @@ class Observer:
         """The last list of services may not be used any more: a write met a fault, or the cloud was changed."""
         self._inventory.forget(names)
 
-    async def look(
-        self, scope: Scope, cache: ObjectCache, basic: Snapshot, *, drift: bool
-    ) -> tuple[Snapshot, tuple[Action, ...]]:
-        """`basic` with what the phase needs added, and the actions that alert policies need where that is due. `drift`:
-        a resting object is compared with the cloud."""
-        phase = scope.memory.phase
-        if phase is Phase.RESOLVING:
-            return await self._resolve(scope, basic), ()
-        seen = await self._preparation(scope, cache, basic)
-        resting = phase in (Phase.HEALTHY, Phase.ROLLED_BACK)
-        if phase in _SERVICE_PHASES or (resting and drift):
-            service = await self._service(scope, cache, again=resting)
-            seen = replace(seen, service=service, service_known=True)
-        if phase in _POINTER_PHASES or (drift and (resting or phase is Phase.FAILED)):
-            seen = await self._pointer(scope, cache, seen, again=phase in RESTING)
-        stage = stage_of(scope.memory)
+    async def look(self, scope: Scope, cache: ObjectCache, basic: Snapshot, *, drift: bool) -> Snapshot:
+        """`basic` with what the phase needs added. `drift`: a resting object is compared with the cloud."""
+        memory = scope.memory
+        wanted, again = looks(memory, drift=drift), memory.phase in RESTING
+        if Look.RESOLUTION in wanted:
+            return await self._resolve(scope, basic)
+        seen = await self._preparation(scope, cache, basic, wanted)
+        if Look.SERVICE in wanted:
+            seen = replace(seen, service=await self._service(scope, cache, again=again), service_known=True)
+        if Look.ROUTING in wanted:
+            seen = await self._pointer(scope, cache, seen, again=again)
+        stage = stage_of(memory.phase)
         if stage is not None:
             seen = await self._check_jobs(scope, cache, seen, stage)
-        if phase in (Phase.PROGRESSING, Phase.PAUSED):
+        if Look.ANALYSIS in wanted:
             seen = replace(seen, analysis=await self._analysis(scope, cache))
-        if self._alerts_due(scope.memory, drift):
-            return await self._alerts(scope, cache, seen, again=resting)
-        return seen, ()
+        if Look.ALERTS in wanted:
+            seen = replace(seen, alerts=await self._alerts(scope, cache, again=again))
+        return seen
 
     async def _resolve(self, scope: Scope, seen: Snapshot) -> Snapshot:
         if scope.spec is None:
@@ -76,19 +66,19 @@ class Observer:
         resolved = await resolve.resolve(self._cloud, scope.names, scope.spec, scope.place)
         return replace(seen, resolved=make_release(scope.spec, resolved))
 
-    async def _preparation(self, scope: Scope, cache: ObjectCache, seen: Snapshot) -> Snapshot:
-        views, blueprint, phase = cache.views, scope.blueprint, scope.memory.phase
+    async def _preparation(self, scope: Scope, cache: ObjectCache, seen: Snapshot, wanted: frozenset[Look]) -> Snapshot:
+        views, blueprint = cache.views, scope.blueprint
         if blueprint is None:
             return seen
-        if phase is Phase.BACKING_UP and blueprint.backup_instance is not None:
+        if Look.BACKUP in wanted and blueprint.backup_instance is not None:
             if not cache.is_known(BACKUP):
                 description = scope.names.backup_description(blueprint.release.id)
                 instance = blueprint.backup_instance
                 views.put_backup(await sql_backup.observe(self._cloud, scope.names, instance, description))
             return replace(seen, backup=views.backup)
-        if phase is Phase.MIGRATING and blueprint.migration is not None:
+        if Look.MIGRATION in wanted and blueprint.migration is not None:
             return replace(seen, migration=await self._job(scope, cache, blueprint.migration.job))
-        if phase is Phase.PUBLISHING and blueprint.bundle is not None and blueprint.release.frontend is not None:
+        if Look.ASSETS in wanted and blueprint.bundle is not None and blueprint.release.frontend is not None:
             if not cache.is_known(ASSETS):
                 where = blueprint.assets_bucket, blueprint.release.frontend
                 views.put_assets(await release_assets.observe(self._cloud, *where, scope.names.uid))
@@ -181,27 +171,11 @@ class Observer:
         self._feed.measured(scope.uid, blueprint.release.id, now, window)
         return verdict(window)
 
-    def _alerts_due(self, memory: Memory, drift: bool) -> bool:
-        if memory.phase is Phase.BAKING:
-            return True
-        if memory.phase is Phase.ROLLING_BACK:
-            return memory.cause is not None and memory.cause.phase in (Phase.BAKING, Phase.HEALTHY)
-        return drift and memory.phase in (Phase.HEALTHY, Phase.ROLLED_BACK)
-
-    async def _alerts(
-        self, scope: Scope, cache: ObjectCache, seen: Snapshot, *, again: bool
-    ) -> tuple[Snapshot, tuple[Action, ...]]:
-        memory = scope.memory
-        if ALERTS in cache.views.fresh and not again:
-            return replace(seen, alerts_converged=True), ()
-        release = memory.candidate if memory.phase is Phase.BAKING else memory.serving
-        alerts = release.alerts if release is not None else {}
-        want = alert_policy.desired(scope.names, scope.place, alerts, release.id if release else "")
-        have = await alert_policy.observe(self._cloud, scope.names)
-        actions = alert_policy.plan(want, have)
-        if not actions:
+    async def _alerts(self, scope: Scope, cache: ObjectCache, *, again: bool) -> tuple[AlertView, ...]:
+        if again or ALERTS not in cache.views.fresh:
+            cache.views.put_alerts(await alert_policy.observe(self._cloud, scope.names))
             cache.views.mark_fresh(ALERTS)
-        return replace(seen, alerts_converged=not actions), actions
+        return cache.views.alerts
 
 
 def _job_result(name: str, job: JobView | None) -> CheckResult | None:

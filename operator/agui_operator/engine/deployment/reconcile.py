@@ -20,10 +20,9 @@ from typing import Any
 
 from agui_operator.api.conditions import Reason
 from agui_operator.core import requests
-from agui_operator.core.actions import Action
 from agui_operator.core.decide import Decision, decide
-from agui_operator.core.errors import Fault, IllegalTransition, LeaseLost, backoff, classify
-from agui_operator.core.events import steps_left
+from agui_operator.core.errors import Fault, IllegalTransition, LeaseLost, UserError, backoff, classify
+from agui_operator.core.phases.case import Case, has_steps
 from agui_operator.core.rollout import RESTING, Phase
 from agui_operator.core.snapshot import Snapshot
 from agui_operator.core.status import FaultSeen, Inputs, summarize
@@ -108,10 +107,9 @@ class Engine:
             if scope.location is None:
                 await self._write(cache, scope, None)
                 return None
-            seen, alert_actions, fault = await self._look(cache, scope)
-            decision = decide(
-                scope.memory, seen, scope.blueprint, scope.names, self._clock(), scope.parsed.history_limit
-            )
+            seen, fault = await self._look(cache, scope)
+            case = Case(scope.memory, seen, scope.blueprint, scope.names, self._clock())
+            decision = decide(case, scope.parsed.history_limit)
             if seen.request is not None:
                 cache.answer(seen.request.kind)
             if decision.event is not None:
@@ -121,19 +119,18 @@ class Engine:
             scope = scope.remembering(decision.memory)
             if fault is not None:
                 raise fault
-            actions = decision.actions + alert_actions
             resting = decision.memory.phase in RESTING
-            cache.succeeded("; ".join(type(a).__name__ for a in actions) if resting else None)
+            cache.succeeded("; ".join(type(a).__name__ for a in decision.actions) if resting else None)
             await self._write(cache, scope, seen)
             await self._reporter.acknowledge(scope, cache)
-            if not actions:
+            if not decision.actions:
                 if self._collector is not None:
                     self._collector.consider(scope, cache)
                 return self._delay(cache, scope, decision)
-            await self._act(cache, scope, actions, alert_actions)
+            await self._act(cache, scope, decision)
         raise IllegalTransition(f"more than {_CHAIN} events in one turn, last phase {cache.load(body).phase}")
 
-    async def _look(self, cache: ObjectCache, scope: Scope) -> tuple[Snapshot, tuple[Action, ...], Exception | None]:
+    async def _look(self, cache: ObjectCache, scope: Scope) -> tuple[Snapshot, Exception | None]:
         """The snapshot. When looking fails, what is known without looking still counts: a newer spec, a request and a
         deadline are read, and the fault is handed back."""
         request = None if is_older(scope.version, cache.answered_at) else requests.parse(scope.annotations)
@@ -144,19 +141,20 @@ class Engine:
             blockers=scope.blockers,
             request=request,
             has_edge=scope.place.edge is not None,
+            channels=scope.place.channels,
         )
         drift = scope.memory.phase in RESTING and time.monotonic() >= cache.drift_due
         try:
-            seen, alert_actions = await self._observer.look(scope, cache, basic, drift=drift)
+            seen = await self._observer.look(scope, cache, basic, drift=drift)
             report = await self._checks.run(scope, cache.views.service)
         except LeaseLost:
             raise
         except Exception as exc:
-            return basic, (), exc
+            return basic, exc
         if drift:
             cache.compare_after(self._settings.resync)
         seen = replace(seen, checks={**seen.checks, **report.results}, schema=report.schema)
-        return seen, alert_actions, None
+        return seen, None
 
     def _moved(self, cache: ObjectCache, scope: Scope, decision: Decision) -> None:
         """An event was read: what was kept for the last phase is dropped."""
@@ -170,7 +168,7 @@ class Engine:
         if before.phase is Phase.RESOLVING and memory.candidate is not None:
             earlier = {e.release.frontend for e in memory.history}
             cache.views.begin_release(memory.candidate.id, published=memory.candidate.frontend in earlier)
-        if memory.phase is Phase.BAKING or memory.phase is Phase.ROLLING_BACK:
+        if memory.phase in (Phase.BAKING, Phase.ROLLING_BACK):
             cache.views.mark_stale(ALERTS)
         if memory.phase is Phase.ROLLING_BACK:
             cache.begin_restoring(self._checks.failed_at(scope.uid) or time.monotonic())
@@ -183,13 +181,10 @@ class Engine:
             self._checks.end(scope.uid)
             cache.compare_after(self._settings.resync)
 
-    async def _act(
-        self, cache: ObjectCache, scope: Scope, actions: tuple[Action, ...], alert_actions: tuple[Action, ...]
-    ) -> None:
+    async def _act(self, cache: ObjectCache, scope: Scope, decision: Decision) -> None:
+        urgent = decision.memory.phase is Phase.ROLLING_BACK
         self._observer.invalidate(scope.names)
-        await self._executor.execute(scope, cache, actions, urgent=scope.memory.phase is Phase.ROLLING_BACK)
-        if alert_actions:
-            cache.views.mark_fresh(ALERTS)
+        await self._executor.execute(scope, cache, decision.actions, urgent=urgent)
 
     async def _write(self, cache: ObjectCache, scope: Scope, seen: Snapshot | None) -> None:
         """Writes the status if it says anything new."""
@@ -221,7 +216,7 @@ class Engine:
         if blueprint is None or since is None:
             return 30.0
         left = since + blueprint.progress_deadline - self._clock() + timedelta(seconds=1)
-        waits = scope.memory.phase is Phase.PROGRESSING and steps_left(scope.memory, blueprint)
+        waits = scope.memory.phase is Phase.PROGRESSING and has_steps(scope.memory, blueprint)
         cap = decision.requeue_after.total_seconds() if waits and decision.requeue_after is not None else 60.0
         return max(1.0, min(left.total_seconds(), cap))
 
@@ -251,14 +246,14 @@ def is_older(version: str, than: int) -> bool:
     return version.isdecimal() and int(version) < than
 
 
-def _reason(exc: Exception, fault: Fault) -> str:
+def _reason(exc: Exception, fault: Fault) -> Reason:
     match fault:
         case Fault.BUG:
             return Reason.INTERNAL_ERROR
         case Fault.TRANSIENT:
             return Reason.CLOUD_UNAVAILABLE
         case Fault.USER:
-            return str(getattr(exc, "reason", Reason.INVALID_CONFIGURATION))
+            return exc.reason if isinstance(exc, UserError) else Reason.INVALID_CONFIGURATION
 
 
 def _url(cache: ObjectCache, scope: Scope) -> str | None:

@@ -25,7 +25,6 @@ from agui_operator.core.release import fingerprint_of
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import Blocker
 
-HISTORY_MAX = 20  # upper bound of spec.historyLimit
 _PARSED_MAX = 512  # specs kept, which bounds memory; a larger fleet at rest is parsed once per resync
 
 
@@ -52,9 +51,9 @@ class Parsed:
     deletion_error: str | None
 
     @property
-    def history_limit(self) -> int:
-        """While the spec can't be read, the most that any spec may ask for, so that nothing is dropped by mistake."""
-        return self.spec.history_limit if self.spec is not None else HISTORY_MAX
+    def history_limit(self) -> int | None:
+        """None: the spec can't be read, so the history is not shortened."""
+        return self.spec.history_limit if self.spec is not None else None
 
 
 @dataclass(frozen=True, slots=True)

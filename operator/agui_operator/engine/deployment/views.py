@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agui_operator.core.actions import Pointer
-from agui_operator.core.snapshot import BackupView, JobView, ServiceView
+from agui_operator.core.snapshot import AlertView, BackupView, JobView, ServiceView
 
 SERVICE, POINTER, ALERTS, BACKUP, ASSETS = "service", "pointer", "alerts", "backup", "assets"
 
@@ -29,6 +29,7 @@ class Views:
     jobs: dict[str, JobView | None] = field(default_factory=dict)
     backup: BackupView | None = None
     assets: bool | None = None
+    alerts: tuple[AlertView, ...] = ()
     fresh: set[str] = field(default_factory=set)
     fresh_release: str | None = None  # release whose id was made by this process and that met no fault since
     analysed_at: float = 0.0  # monotonic time of the last analysis
@@ -61,6 +62,9 @@ class Views:
 
     def put_assets(self, complete: bool) -> None:
         self.assets = complete
+
+    def put_alerts(self, alerts: tuple[AlertView, ...]) -> None:
+        self.alerts = alerts
 
     def analysed(self, at: float) -> None:
         self.analysed_at = at

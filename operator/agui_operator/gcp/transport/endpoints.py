@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from agui_operator.api.conditions import Reason
 from agui_operator.core.errors import UserError
 from agui_operator.gcp.transport.quota import STORAGE, UNLIMITED, Limits
 
@@ -109,6 +110,6 @@ def _application_default() -> Any:
         raise UserError(
             f"no Google credentials: {error}; use Workload Identity in a cluster, or "
             "`gcloud auth application-default login`",
-            reason="NoCredentials",
+            reason=Reason.NO_CREDENTIALS,
         ) from error
     return credentials

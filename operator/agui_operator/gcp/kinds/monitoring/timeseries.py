@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from agui_operator.core import metric_filters
 from agui_operator.core.analysis import Sample
+from agui_operator.core.metric_filters import one_of
 from agui_operator.core.names import Names
-from agui_operator.gcp.kinds.monitoring import metric_types
 from agui_operator.gcp.kinds.monitoring.distributions import Histogram, merge, percentile, read_distribution
-from agui_operator.gcp.kinds.monitoring.metric_types import one_of
 from agui_operator.gcp.transport.clients import Cloud
 
 _SECONDS = 30.0
@@ -42,7 +42,7 @@ async def read(
 ) -> Mapping[str, Sample]:
     """A Sample for every revision; one without data has no requests. One call, and a second one for guardrails."""
     chosen = one_of("resource.labels.revision_name", revisions)
-    query = f"{metric_types.all_latencies(names)} AND {chosen}"
+    query = f"{metric_filters.all_latencies(names)} AND {chosen}"
     found = [
         Measured(
             revision=series.resource.labels["revision_name"],
@@ -74,7 +74,7 @@ def sample_of(measured: Iterable[Measured]) -> Sample:
 async def _guardrail_failures(
     cloud: Cloud, names: Names, revisions: Sequence[str], start: datetime, end: datetime
 ) -> dict[str, int]:
-    query = f"{metric_types.guardrail_failures(names)} AND {one_of('metric.labels.revision', revisions)}"
+    query = f"{metric_filters.guardrail_failures(names)} AND {one_of('metric.labels.revision', revisions)}"
     counts: dict[str, int] = {}
     for series, point in await _points(cloud, names, query, start, end):
         revision = series.metric.labels["revision"]

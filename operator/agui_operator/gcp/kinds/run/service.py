@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from agui_operator.api.conditions import Reason
 from agui_operator.core.actions import RevisionStaged, RevisionTemplate, ServiceDeleted, TrafficSplit
 from agui_operator.core.errors import CloudError, NotOwned, UserError
 from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
@@ -172,7 +173,7 @@ async def _check_same_revision(cloud: Cloud, names: Names, wanted: Any) -> None:
     revision = await cloud.rpc("Revisions.GetRevision", run_v2.GetRevisionRequest(name=path), path)
     if not revision.containers or not containers.same_container(wanted.template.containers[0], revision.containers[0]):
         message = f"revision {name} exists with another template; delete it or change the release"
-        raise UserError(message, reason="RevisionConflict")
+        raise UserError(message, reason=Reason.REVISION_CONFLICT)
 
 
 def _check_owner(have: ServiceView, names: Names) -> None:

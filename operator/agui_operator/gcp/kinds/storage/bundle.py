@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agui_operator.api.conditions import Reason
 from agui_operator.core.errors import UserError
 
 MANIFEST, ENTRYPOINT = "manifest.json", "index.html"
@@ -75,7 +76,7 @@ class BundleRefused(UserError):
     """The bundle can't be published as it is."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(f"bundle refused: {message}", reason="BundleRefused")
+        super().__init__(f"bundle refused: {message}", reason=Reason.BUNDLE_REFUSED)
 
 
 def read_bundle(data: bytes, limits: Limits | None = None) -> BundleContents:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from agui_operator.api.conditions import Reason
 from agui_operator.core.actions import AssetsPublished, Bundle
 from agui_operator.core.errors import CloudError, UserError
 from agui_operator.gcp.kinds.storage import objects
@@ -179,7 +180,7 @@ async def _download(cloud: Cloud, bundle: Bundle, limits: Limits | None = None) 
         if error.code == 404:
             raise UserError(
                 f"spec.frontend.bundle.object: {where} does not exist; upload the bundle or correct the name",
-                reason="BundleNotFound",
+                reason=Reason.BUNDLE_NOT_FOUND,
             ) from error
         raise
     return data

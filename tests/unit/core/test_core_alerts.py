@@ -12,15 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agui_operator.core.actions import Action, AlertCreated, AlertDeleted, AlertPolicy, AlertUpdated
-from agui_operator.core.environment import Place
+from agui_operator.core.alerts import desired, plan
 from agui_operator.core.names import Names
 from agui_operator.core.snapshot import AlertView
 from agui_operator.gcp.kinds.monitoring.alert_messages import from_message, to_message
-from agui_operator.gcp.kinds.monitoring.alert_policy import desired, plan
 from agui_operator.gcp.kinds.monitoring.metric_types import described_by_us
 
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
-PLACE = Place("demo", "us-central1", "assets", "artifacts", None, None, ("projects/demo/notificationChannels/1",))
+CHANNELS = ("projects/demo/notificationChannels/1",)
 ALL: dict[str, Any] = {
     "latency_p95_ms": 2000,
     "error_rate": 0.01,
@@ -112,12 +111,12 @@ def test_dying_after_any_action_leaves_the_rest(
 
 
 def test_nothing_is_watched_without_limits() -> None:
-    assert desired(NAMES, PLACE, {}, "r1") == ()
-    assert desired(NAMES, PLACE, {"channels": ["oncall"], "error_rate": None}, "r1") == ()
+    assert desired(NAMES, CHANNELS, {}, "r1") == ()
+    assert desired(NAMES, CHANNELS, {"channels": ["oncall"], "error_rate": None}, "r1") == ()
 
 
 def test_every_limit_has_a_policy_on_a_documented_series() -> None:
-    made = {p.key: p for p in desired(NAMES, PLACE, ALL, "r1")}
+    made = {p.key: p for p in desired(NAMES, CHANNELS, ALL, "r1")}
     assert list(made) == [
         "latency-p95",
         "error-rate",
@@ -136,7 +135,7 @@ def test_every_limit_has_a_policy_on_a_documented_series() -> None:
         assert 'metric.type="' in each.filter
         assert 'resource.type="' in each.filter
         assert NAMES.service in each.filter
-        assert each.channels == PLACE.channels
+        assert each.channels == CHANNELS
         assert each.duration % 60 == each.alignment % 60 == 0
     assert described_by_us(errors) == ()
     assert len(described_by_us(made["guardrail-failure-rate"])) == 2
@@ -144,19 +143,19 @@ def test_every_limit_has_a_policy_on_a_documented_series() -> None:
 
 @pytest.mark.parametrize(("objective", "threshold"), [(0.999, 0.0144), (0.99, 0.144), (0.5, 0.9)])
 def test_a_burn_threshold_can_be_reached(objective: float, threshold: float) -> None:
-    (only,) = desired(NAMES, PLACE, {"availability_objective": objective}, "r1")
+    (only,) = desired(NAMES, CHANNELS, {"availability_objective": objective}, "r1")
     assert only.threshold == pytest.approx(threshold)
 
 
 def test_messages_say_what_policies_say() -> None:
-    for each in desired(NAMES, PLACE, ALL, "r1"):
+    for each in desired(NAMES, CHANNELS, ALL, "r1"):
         message = to_message(each, NAMES)
         assert dict(message.user_labels) == {"agui_owner": "uid-1", "agui_key": each.key, "agui_release": "r1"}
         assert from_message(message) == each
 
 
 def test_a_policy_of_another_shape_differs_from_all_of_ours() -> None:
-    want = desired(NAMES, PLACE, {"error_rate": 0.01}, "r1")
+    want = desired(NAMES, CHANNELS, {"error_rate": 0.01}, "r1")
     message = to_message(want[0], NAMES)
     message.conditions.append(message.conditions[0])
     (action,) = plan(want, [view(from_message(message))])

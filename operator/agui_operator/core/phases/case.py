@@ -1,0 +1,109 @@
+"""What a phase decides from: the remembered rollout, the snapshot, the blueprint and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from agui_operator.api.conditions import Reason
+from agui_operator.core.actions import Action
+from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Blueprint
+from agui_operator.core.memory import Cause, Memory
+from agui_operator.core.names import Names
+from agui_operator.core.release import Release
+from agui_operator.core.rollout import Event, Phase
+from agui_operator.core.snapshot import Blocker, Snapshot
+from agui_operator.core.traffic import Target, same_split, share, split
+
+Happened = tuple[Event, Cause | None]  # the event, and why, when it rolls the rollout back
+Actions = tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One object at one moment. `blueprint` is None while the spec is not about the release of this phase."""
+
+    memory: Memory
+    seen: Snapshot
+    blueprint: Blueprint | None
+    names: Names
+    now: datetime
+
+    @property
+    def plan(self) -> Blueprint:
+        """The blueprint, for logic that declares `planned`."""
+        assert self.blueprint is not None
+        return self.blueprint
+
+    @property
+    def hold(self) -> Blocker | None:
+        """What holds a running rollout: a freeze, the stop button or spec.suspend."""
+        return next((b for b in self.seen.blockers if b.holds_running), None)
+
+    @property
+    def suspended(self) -> bool:
+        return any(b.reason is Reason.SUSPENDED for b in self.seen.blockers)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds in this phase or step."""
+        return (self.now - self.memory.since).total_seconds() if self.memory.since else 0.0
+
+    @property
+    def steps_left(self) -> bool:
+        """True if a canary step is to be done."""
+        return self.blueprint is not None and has_steps(self.memory, self.blueprint)
+
+    @property
+    def step_waits(self) -> bool:
+        """True if the current step waits for time, data or manual promotion, so that `promote` may skip it."""
+        if self.memory.phase not in (Phase.PROGRESSING, Phase.PAUSED) or not self.steps_left:
+            return False
+        return self.memory.phase is Phase.PAUSED or self.plan.steps[self.memory.step].set_weight is None
+
+    def fail(self, reason: Reason, message: str) -> Happened:
+        return Event.CHECK_FAILED, Cause(reason, message, self.memory.phase, self.now)
+
+    def target(self, release: Release) -> Target:
+        return Target(self.names.revision(release.id), 0, self.names.tag(release.id))
+
+    def stable_target(self) -> Target | None:
+        return self.target(self.memory.stable) if self.memory.stable else None
+
+    def split_to(self, weight: int) -> tuple[Target, ...] | None:
+        """The traffic with `weight` percent on the candidate; None if the service has it already."""
+        service = self.seen.service
+        assert service is not None
+        want = split(self.target(self.plan.release), self.stable_target(), weight, service.traffic)
+        return None if same_split(want, service.traffic) else want
+
+    def serves(self, percent: int) -> bool:
+        """True when the data plane sends this share to the candidate's revision."""
+        service = self.seen.service
+        return service is not None and share(service.serving, self.plan.revision.revision) == percent
+
+
+@dataclass(frozen=True, slots=True)
+class Logic:
+    """One phase: what has happened (its own end), and what is to be done while it has not. `actions` is empty when the
+    world already is as the phase wants it, so that it is safe to repeat after a crash. `planned`: without a blueprint
+    there is nothing to decide and nothing to do."""
+
+    event: Callable[[Case], Happened | None]
+    actions: Callable[[Case], Actions]
+    planned: bool = True
+
+
+def has_steps(memory: Memory, plan: Blueprint) -> bool:
+    """False when the canary is over, and on a first release, which has no stable to compare with."""
+    return memory.stable is not None and memory.step < len(plan.steps)
+
+
+def stage_of(phase: Phase) -> str | None:
+    """Which stage's checks run in this phase."""
+    return {Phase.SMOKING: CANDIDATE, Phase.BAKING: PROMOTED}.get(phase)
+
+
+def no_actions(_: Case) -> Actions:
+    return ()

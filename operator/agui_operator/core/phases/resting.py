@@ -1,0 +1,82 @@
+"""No rollout: before its start, and after its end, where the cloud is compared with the stable release."""
+
+from __future__ import annotations
+
+from agui_operator.core.actions import Action, Pointer, PointerSet, RevisionStaged, TrafficSplit
+from agui_operator.core.phases.case import Actions, Case, Happened, Logic, no_actions
+from agui_operator.core.phases.restoring import alerts_due, restore
+from agui_operator.core.phases.routing import hide, serves_only
+from agui_operator.core.rollout import Event, Phase
+from agui_operator.core.traffic import share, split
+
+
+def _started(case: Case) -> Happened | None:
+    memory, fingerprint = case.memory, case.seen.fingerprint
+    if fingerprint is None:
+        return None
+    if memory.stable is not None and fingerprint == memory.stable.fingerprint:
+        return Event.ALREADY_STABLE, None
+    if memory.rejected is not None and fingerprint == memory.rejected.fingerprint:
+        return (Event.STILL_REJECTED if memory.stable else Event.NOTHING_PUBLIC), None
+    if case.suspended:
+        return Event.SUSPENDED, None
+    return None if case.seen.blockers else (Event.STARTED, None)
+
+
+def _unsuspended(case: Case) -> Happened | None:
+    return None if case.suspended else (Event.RESUMED, None)
+
+
+def _spec_changed(case: Case) -> Happened | None:
+    memory, fingerprint = case.memory, case.seen.fingerprint
+    decided = {memory.rejected.fingerprint} if memory.rejected is not None else set()
+    if memory.phase is Phase.HEALTHY and memory.stable is not None:
+        decided.add(memory.stable.fingerprint)
+    return None if fingerprint is None or fingerprint in decided else (Event.SPEC_CHANGED, None)
+
+
+def _correct_drift(case: Case) -> Actions:
+    return _correct_release(case) + alerts_due(case)
+
+
+def _correct_release(case: Case) -> Actions:
+    """What was changed by others of the resources that the stable release owns goes back."""
+    plan, stable, seen = case.blueprint, case.memory.stable, case.seen
+    if plan is None:
+        return _hide_candidate(case)
+    if plan.suspended or stable is None or plan.release.id != stable.id:
+        return ()
+    actions: list[Action] = []
+    target = case.target(stable)
+    if seen.service_known and seen.service is None:
+        actions.append(RevisionStaged(plan.revision, split(target, None, 100)))
+    elif seen.service is not None and share(seen.service.traffic, target.revision) != 100:
+        actions.append(TrafficSplit(split(None, target, 0, seen.service.traffic)))
+    if plan.pointer is not None and seen.pointer_known and not serves_only(seen, stable.frontend):
+        actions.append(PointerSet(plan.pointer))
+    return tuple(actions)
+
+
+def _hide_candidate(case: Case) -> Actions:
+    """A spec that can't be read says nothing about drift, but the release that it superseded keeps no route."""
+    stable = case.memory.stable
+    if stable is None or case.seen.candidate_pointer is None:
+        return ()
+    return (PointerSet(Pointer(stable.frontend, stable.id)),)
+
+
+def _stay_rolled_back(case: Case) -> Actions:
+    """Drift: the blueprint is of the rejected spec and is not needed."""
+    restored = restore(case) if case.memory.stable is not None and not case.suspended else ()
+    return restored + alerts_due(case)
+
+
+def _stay_failed(case: Case) -> Actions:
+    return hide(case.seen)
+
+
+PENDING = Logic(_started, no_actions, planned=False)
+SUSPENDED = Logic(_unsuspended, no_actions, planned=False)
+HEALTHY = Logic(_spec_changed, _correct_drift, planned=False)
+ROLLED_BACK = Logic(_spec_changed, _stay_rolled_back, planned=False)
+FAILED = Logic(_spec_changed, _stay_failed, planned=False)

@@ -1,0 +1,37 @@
+"""What the URL map of this deployment says, compared with what a release needs."""
+
+from __future__ import annotations
+
+from agui_operator.core.actions import CHANGED_BY_HAND, Pointer, PointerSet
+from agui_operator.core.phases.case import Actions, Case
+from agui_operator.core.snapshot import Snapshot
+
+
+def serves_only(seen: Snapshot, frontend: str | None) -> bool:
+    """True if the URL map serves this release folder (without a frontend: this deployment's API), and no candidate
+    beside it."""
+    return seen.pointer is not None and seen.pointer.frontend == frontend and seen.candidate_pointer is None
+
+
+def is_routed(seen: Snapshot) -> bool:
+    """True if the URL map has anything of this deployment."""
+    return seen.pointer is not None or seen.candidate_pointer is not None
+
+
+def hide(seen: Snapshot) -> Actions:
+    """Remove every route of this deployment."""
+    return (PointerSet(None),) if seen.pointer_known and is_routed(seen) else ()
+
+
+def candidate_routing(case: Case) -> PointerSet | None:
+    """The routes while the candidate is checked: users get the page that they had, requests that name the candidate get
+    its page. None: there is no page, or users have the same one already."""
+    candidate, stable, seen = case.plan.pointer, case.memory.stable, case.seen
+    if candidate is None or candidate.frontend is None:
+        return None
+    public = Pointer(stable.frontend, stable.id) if stable is not None else seen.pointer
+    if public is not None and public.frontend == CHANGED_BY_HAND:
+        public = None
+    if public is not None and public.frontend == candidate.frontend:
+        return None
+    return PointerSet(public, candidate)
