@@ -14,6 +14,7 @@ from agui_operator.engine.cluster.kube import Connection, Kube
 from agui_operator.engine.cluster.lease import Lease
 from agui_operator.engine.cluster.records import Recorder
 from agui_operator.engine.cluster.wakeups import Wakeups
+from agui_operator.engine.deployment.belongings import Belongings
 from agui_operator.engine.deployment.check_runner import CheckRunner
 from agui_operator.engine.deployment.deletion import Deleter
 from agui_operator.engine.deployment.execute import Executor
@@ -96,7 +97,7 @@ async def build(
         cloud=cloud,
         guard=guard,
         engine=engine,
-        deleter=Deleter(engine, cloud, reporter, recorder),
+        deleter=Deleter(engine, Belongings(cloud), reporter, recorder),
         environments=EnvironmentObserver(kube, cloud, directory),
         directory=directory,
         wakeups=wakeups,

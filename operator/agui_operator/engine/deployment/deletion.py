@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from agui_operator.api.conditions import Reason
-from agui_operator.core.actions import AlertDeleted, JobDeleted, ServiceDeleted
 from agui_operator.core.deletion import (
     ABANDON,
     LET_GO,
@@ -24,23 +23,16 @@ from agui_operator.core.deletion import (
     next_step,
     was_released,
 )
-from agui_operator.core.errors import CloudError, Fault, NotOwned, backoff, classify
+from agui_operator.core.errors import Fault, backoff, classify
 from agui_operator.core.status import FaultSeen, Inputs, summarize
 from agui_operator.engine.cluster.records import Recorder
+from agui_operator.engine.deployment.belongings import Belongings
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.reconcile import Engine
 from agui_operator.engine.deployment.report import Reporter
 from agui_operator.engine.deployment.scope import Scope
-from agui_operator.gcp.kinds.edge import url_map
-from agui_operator.gcp.kinds.monitoring import alert_policy
-from agui_operator.gcp.kinds.run import job as run_job
-from agui_operator.gcp.kinds.run import service as run_service
-from agui_operator.gcp.transport import operations
-from agui_operator.gcp.transport.clients import Cloud
-from agui_operator.gcp.transport.outcome import Outcome
 
 logger = logging.getLogger(__name__)
-_WAIT = 20.0  # seconds for one operation to end
 _RETRY = 10.0  # seconds until a blocked deletion is looked at again
 _LONGEST = 30.0
 _STEPS = 12  # in one call; a deletion needs 6
@@ -50,8 +42,9 @@ Views = dict[Kind, dict[str, Any]]  # what was listed, by kind and name
 class Deleter:
     """Deletes what one deployment owns. It and the deployment's reconcile loop never run at the same time."""
 
-    def __init__(self, engine: Engine, cloud: Cloud, reporter: Reporter, recorder: Recorder) -> None:
-        self._engine, self._cloud, self._reporter, self._recorder = engine, cloud, reporter, recorder
+    def __init__(self, engine: Engine, belongings: Belongings, reporter: Reporter, recorder: Recorder) -> None:
+        self._engine, self._belongings = engine, belongings
+        self._reporter, self._recorder = reporter, recorder
 
     async def delete(self, body: Mapping[str, Any]) -> float | None:
         """None: everything is gone or stays on purpose, the object may go. Else seconds until the next attempt; the
@@ -84,69 +77,12 @@ class Deleter:
                     return step
                 case Look(kinds):
                     for kind in kinds:
-                        views[kind] = await self._list(scope, kind)
+                        views[kind] = await self._belongings.listed(scope, kind)
                 case Remove(things):
-                    await self._remove(scope, views, things)
+                    await self._belongings.remove(scope, [(kind, name, views[kind][name]) for kind, name in things])
                     for kind, _ in things:
                         views.pop(kind, None)
         raise TimeoutError(f"what was deleted is still listed: {_described(views)}")
-
-    async def _list(self, scope: Scope, kind: Kind) -> dict[str, Any]:
-        """What carries the deployment's owner label, by name."""
-        cloud, names = self._cloud, scope.names
-        match kind:
-            case Kind.URL_MAP_RULES:
-                return dict.fromkeys(await self._url_maps(scope))
-            case Kind.ALERT_POLICY:
-                return {view.name: view for view in await alert_policy.observe(cloud, names)}
-            case Kind.SERVICE:
-                return {view.name: view for view in await run_service.owned(cloud, names)}
-            case Kind.JOB:
-                return {view.name: view for view in await run_job.owned(cloud, names)}
-
-    async def _url_maps(self, scope: Scope) -> list[str]:
-        """An environment without an edge may be in a project without Compute Engine, which answers 403."""
-        try:
-            return await url_map.owned(self._cloud, scope.names)
-        except CloudError as error:
-            if scope.place.edge is None and error.code in (403, 404):
-                return []
-            raise
-
-    async def _remove(self, scope: Scope, views: Views, things: tuple[tuple[Kind, str], ...]) -> None:
-        """Starts all deletions, then waits for those that take longer."""
-        outcomes = [await self._removed(scope, kind, name, views[kind][name]) for kind, name in things]
-        for outcome in outcomes:
-            if outcome.operation is None:
-                continue
-            result = await operations.wait(self._cloud, outcome.operation, _WAIT)
-            if result.error is not None and result.error.code != 404:
-                raise result.error
-            if not result.done:
-                raise TimeoutError(f"{outcome.operation} did not end within {_WAIT:g} s")
-
-    async def _removed(self, scope: Scope, kind: Kind, name: str, view: Any) -> Outcome:
-        """Deletes one thing; what is gone, or another's by now, needs no deletion."""
-        cloud, names = self._cloud, scope.names
-        try:
-            match kind:
-                case Kind.URL_MAP_RULES:
-                    outcome = await url_map.remove(cloud, names, name)
-                case Kind.ALERT_POLICY:
-                    outcome = await alert_policy.apply(cloud, names, AlertDeleted(name))
-                case Kind.SERVICE:
-                    outcome = await run_service.apply(cloud, names, ServiceDeleted(name), view)
-                case Kind.JOB:
-                    outcome = await run_job.apply(cloud, names, JobDeleted(name), view)
-        except NotOwned as exc:
-            logger.info("left alone: %s", exc)
-            return Outcome()
-        except CloudError as exc:
-            if exc.code != 404:
-                raise
-            return Outcome()
-        logger.info("deleted %s %s", kind, name)
-        return outcome
 
     async def _failed(self, scope: Scope, cache: ObjectCache, exc: Exception) -> float:
         fault = classify(exc)
