@@ -22,7 +22,7 @@ from agui_operator.engine.deployment.gc import GarbageCollector
 from agui_operator.engine.deployment.observe import Observer
 from agui_operator.engine.deployment.reconcile import Engine
 from agui_operator.engine.deployment.report import Reporter
-from agui_operator.engine.environment.observe import EnvironmentObserver
+from agui_operator.engine.environment.reconcile import EnvironmentEngine
 from agui_operator.engine.settings import Settings
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.identity import IdTokens
@@ -42,12 +42,13 @@ class Runtime:
     guard: Guard
     engine: Engine
     deleter: Deleter
-    environments: EnvironmentObserver
+    environments: EnvironmentEngine
     directory: WatchedDirectory
     wakeups: Wakeups
     feed: Feed
 
     async def close(self) -> None:
+        self.environments.close()
         await self.cloud.close()
         if self.lease is not None:
             await self.lease.release()
@@ -98,7 +99,7 @@ async def build(
         guard=guard,
         engine=engine,
         deleter=Deleter(engine, Belongings(cloud), reporter, recorder),
-        environments=EnvironmentObserver(kube, cloud, directory),
+        environments=EnvironmentEngine(kube, cloud, directory, settings.resync),
         directory=directory,
         wakeups=wakeups,
         feed=feed,

@@ -15,10 +15,10 @@ from agui_operator.core.actions import Pointer
 from agui_operator.core.snapshot import BackupView, JobView
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.cache import ObjectCache
-from agui_operator.engine.deployment.tasks import Tasks
 from agui_operator.engine.deployment.views import ASSETS, BACKUP, SERVICE, Views, of_job
 from agui_operator.engine.log import JsonFormatter, configure
 from agui_operator.engine.settings import SettingInvalid, Settings, from_environment
+from agui_operator.engine.tasks import Tasks
 
 # --- wakeups ---------------------------------------------------------------------------------------------------------
 

@@ -18,8 +18,8 @@ from agui_operator.core import memory as memories
 from agui_operator.core.memory import Memory
 from agui_operator.core.status import FaultSeen
 from agui_operator.engine.deployment.scope import Location
-from agui_operator.engine.deployment.tasks import Tasks
 from agui_operator.engine.deployment.views import Views
+from agui_operator.engine.tasks import Tasks
 
 
 @dataclass(slots=True)

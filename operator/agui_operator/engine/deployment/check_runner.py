@@ -19,7 +19,7 @@ from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import CheckResult, ServiceView
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.scope import Scope
-from agui_operator.engine.deployment.tasks import Tasks
+from agui_operator.engine.tasks import Tasks
 
 _SCHEMA = "/version"  # key of the question for the schema; no check can be called so
 Key = tuple[str, str, str]  # release, stage, check

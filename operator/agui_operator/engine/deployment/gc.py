@@ -22,7 +22,7 @@ from agui_operator.core.rollout import Phase
 from agui_operator.engine.cluster import metrics
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.scope import Scope
-from agui_operator.engine.deployment.tasks import Tasks
+from agui_operator.engine.tasks import Tasks
 from agui_operator.gcp.kinds.run import collect as run
 from agui_operator.gcp.kinds.storage import collect as collect_assets
 from agui_operator.gcp.transport.clients import Cloud

@@ -1,4 +1,4 @@
-"""Work that runs beside the loop of one object, at most once per key."""
+"""Work that runs beside a loop, at most once per key."""
 
 from __future__ import annotations
 
