@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agui_dev.testbed.kube_api import ApiRefused, condition
-from agui_dev.testbed.releases import ENVIRONMENT, HELD, NAME, full_release, release
+from agui_dev.testbed.releases import ENVIRONMENT, HELD, NAME, REPOSITORY, full_release, release
 from agui_dev.testbed.system import System, wait_for
 from end_state import Belongings
 
@@ -151,3 +151,56 @@ def test_an_object_made_again_under_the_same_name_is_another_one(system: System,
     found = system.settle(place, "Healthy", version="v1")
     assert found["metadata"]["uid"] != first
     assert len(found["status"]["history"]) == 1
+
+
+def test_while_the_spec_is_invalid_its_deletion_policy_still_holds(system: System, place: str) -> None:
+    """The API server admits a check with `jsonPath` and without `equals`; the operator does not."""
+    keep = {"backend": "Retain", "alerts": "Delete", "pointer": "Retain"}
+    system.api.apply(full_release(place, "v1", "v1", migrations=None, deletionPolicy=keep))
+    system.settle(place, "Healthy", version="v1")
+    uid = uid_of(system, place)
+    unreadable = [{"name": "version", "http": {"path": "/version", "jsonPath": "$.schema.required"}}]
+    system.api.merge(place, NAME, {"spec": {"smoke": unreadable}})
+    system.api.until(place, NAME, lambda d: condition(d, "Ready").get("reason") == "InvalidSpec", "the refusal")
+    system.api.delete(place, NAME)
+    gone(system, place)
+    have = Belongings.of(system, place, uid)
+    assert have.service is not None
+    assert have.matcher is not None
+    assert have.alerts == []
+    assert system.get(place, "/api/orders/1")[0] == 200, "users are served as before"
+
+
+def test_jobs_that_neither_spec_nor_history_name_go_too(system: System, place: str) -> None:
+    """Of a check that was renamed or removed since, or of a release that the history has forgotten."""
+    system.api.apply(full_release(place, "v1", "v1"))
+    system.settle(place, "Healthy", version="v1")
+    uid = uid_of(system, place)
+    forgotten, foreign = f"{place}-forgotten", f"{place}-foreign"
+    for job, owner in ((forgotten, uid), (foreign, "somebody-else")):
+        body = {
+            "labels": {"agui-owner": owner, "agui-release": "0123456789"},
+            "template": {"template": {"containers": [{"image": f"{REPOSITORY}:v1"}]}},
+        }
+        system.cloud(f"/v2/projects/demo/locations/us-central1/jobs?jobId={job}", body)
+    assert forgotten in Belongings.of(system, place, uid).jobs
+    system.api.delete(place, NAME)
+    gone(system, place)
+    assert Belongings.of(system, place, uid).is_empty()
+    assert foreign in Belongings.of(system, place, "somebody-else").jobs
+
+
+def test_deletion_goes_on_when_its_environment_comes_back(system: System, place: str) -> None:
+    system.api.apply(release(place, "v1"))
+    system.settle(place, "Healthy", version="v1")
+    uid = uid_of(system, place)
+    kept = system.api.get(place, ENVIRONMENT, "aguienvironments")
+    system.api.delete(place, ENVIRONMENT, "aguienvironments")
+    system.api.delete(place, NAME)
+    system.api.until(place, NAME, lambda d: condition(d, "Ready").get("reason") == "DeletionBlocked", "the reason")
+    meta = {"name": ENVIRONMENT, "namespace": place}
+    system.api.apply({key: kept[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": meta})
+    gone(system, place, 30)
+    assert Belongings.of(system, place, uid).is_empty()
+    blocked = [e for e in system.api.events(place) if e["reason"] == "DeletionBlocked"]
+    assert blocked, "an Event says why, too"

@@ -41,9 +41,10 @@ async def environment_seen(
     runtime: Runtime = memo.runtime
     if type == "DELETED":
         runtime.directory.drop_environment(str(namespace), name)
+        runtime.environments.forget(str(body["metadata"]["uid"]))
         runtime.wakeups.ring_all()
     else:
-        await runtime.environments.survey(body)
+        runtime.environments.seen(body)
 
 
 @kopf.on.event(*AGPOL)

@@ -48,7 +48,8 @@ async def fill(folder: Path, count: int) -> None:
     service = run_v2.Service.pb()(template={"containers": [{"image": f"{IMAGE}:v1"}]})
     create = run_v2.CreateServiceRequest.pb()(parent=PARENT, service_id="web-00000", service=service)
     operation = await services.CreateService(create, call)
-    assert operation.done and not operation.HasField("error")
+    assert operation.done
+    assert not operation.HasField("error")
     service.name = f"{PARENT}/services/web-00000"
     service.template.containers[0].args.append("again")
     await services.UpdateService(run_v2.UpdateServiceRequest.pb()(service=service), call)
