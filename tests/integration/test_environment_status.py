@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kube_api import condition
-from operator_process import OperatorProcess, System, wait_for
-from releases import ENVIRONMENT
+
+from agui_dev.testbed.kube_api import condition
+from agui_dev.testbed.releases import ENVIRONMENT
+from agui_dev.testbed.system import OperatorProcess, System, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 Json = dict[str, Any]
