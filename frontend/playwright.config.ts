@@ -15,7 +15,8 @@ const out = process.env.E2E_OUT ?? "build"; // runs at the same time need a plac
 const deployed = process.env.E2E_BASE_URL;
 
 export default defineConfig({
-  testDir: "e2e",
+  testDir: ".",
+  testMatch: ["e2e/*.spec.ts", "check/*.spec.ts"],
   outputDir: `${out}/e2e-results`,
   reporter: [["list"]],
   workers: 1,

@@ -227,8 +227,11 @@ def test_the_browser_sample_is_the_fix_with_a_browser_check() -> None:
     assert browser == fix
     repository, _, tag = check["job"]["image"].rpartition(":")
     image = yaml.safe_load((ROOT / "demo" / "images" / "catalog.yaml").read_text())["images"][repository][tag]
-    assert {"frontend/e2e/smoke.config.ts", "frontend/e2e/smoke.spec.ts"} <= set(image["content"])
+    assert "frontend/check" in image["content"]
     assert (ROOT / "frontend" / image["command"][-1]).is_file()
+    sources = [path.read_text() for path in (ROOT / "frontend" / "check").glob("*.ts")]
+    assert sources
+    assert not [line for text in sources for line in text.splitlines() if 'from "../' in line], "not in the image"
     policy, environment = parse_policy(sample("policy")["spec"]), parse_environment(sample("environment")["spec"])
     spec = parse_deployment(sample("release-browser")["spec"])
     assert permitted(spec, environment, "demo", [policy]) == ()

@@ -1,5 +1,5 @@
 /**
- * Pictures of the page for the documentation, of whatever is deployed: `node e2e/smoke-pictures.mjs ORIGIN`, for
+ * Pictures of the page for the documentation, of whatever is deployed: `node e2e/pictures.mjs ORIGIN`, for
  * instance with the address that `make demo` prints. Writes docs/images/app-*.png.
  */
 import { existsSync, mkdirSync } from "node:fs";
@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { chromium, expect } from "@playwright/test";
 
 const origin = process.argv[2] ?? "";
-if (!origin) throw new Error("Say where the page is: node e2e/smoke-pictures.mjs http://127.0.0.1:8086");
+if (!origin) throw new Error("Say where the page is: node e2e/pictures.mjs http://127.0.0.1:8086");
 const folder = fileURLToPath(new URL("../../docs/images", import.meta.url));
 mkdirSync(folder, { recursive: true });
 const system = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);

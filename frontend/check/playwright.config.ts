@@ -1,5 +1,5 @@
 /**
- * The release's own check, as a Cloud Run job runs it: `npx playwright test -c e2e/smoke.config.ts`.
+ * The release's own check in a browser, as a Cloud Run job runs it: `npx playwright test -c check/playwright.config.ts`.
  *
  * The operator says what to look at: AGUI_ORIGIN is where users go, AGUI_STAGE is `candidate` before any of them meets
  * AGUI_RELEASE and `promoted` afterwards, AGUI_BACKEND_URL is where this release's own backend answers, AGUI_FRONTEND
@@ -20,7 +20,7 @@ const candidate = AGUI_STAGE === "candidate" && AGUI_RELEASE ? { "x-agui-release
 
 export default defineConfig({
   testDir: ".",
-  testMatch: "smoke.spec.ts",
+  testMatch: "release.spec.ts",
   outputDir: join(tmpdir(), `agui-smoke-${process.pid}`),
   reporter: [["line"]],
   workers: 1,

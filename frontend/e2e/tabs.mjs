@@ -2,7 +2,7 @@
  * Tabs of one browser, driven from outside: a JSON command a line on stdin, a JSON answer a line on stdout.
  *
  * For tests in which releases come and go while people have the page open: the tests are about releases, so something
- * else than Playwright's runner has to be in charge. `node e2e/smoke-tabs.mjs ORIGIN`
+ * else than Playwright's runner has to be in charge. `node e2e/tabs.mjs ORIGIN`
  *
  * {"do": "open", "tab": "a"}                                 -> {"version": "1.0.0"}
  * {"do": "say", "tab": "a", "words": "...", "hear": "..."}   -> {"turns": 1}     when the whole answer is there

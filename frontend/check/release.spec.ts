@@ -6,7 +6,7 @@ const API = /^\/(copilotkit|api|agent|ws)(\/|$)/;
 
 test.beforeEach(async ({ page }) => {
   if (AGUI_STAGE !== "candidate" || !AGUI_BACKEND_URL) return;
-  // The header of smoke.config.ts brings the candidate's page; its API is still answered by the release that users
+  // The header of playwright.config.ts brings the candidate's page; its API is still answered by the release that users
   // have, because a load balancer cannot choose among revisions. The candidate's own URL can.
   await page.route(
     (url) => API.test(url.pathname),

@@ -1,4 +1,4 @@
-import { expect, test } from "./desk";
+import { expect, test } from "../check/desk";
 
 test("a conversation that waits for approval may be left for another, and comes back as it was", async ({
   desk,
