@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from agui_app.schema import REQUIRED_SCHEMA
+from agui_app.database.schema import REQUIRED_SCHEMA
 from agui_dev.paths import ROOT
 from agui_dev.testbed.app_instance import interrupt_of, json_lines, migrate, resumed, text_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agui_app.database import migration_url, schema_problem
+from agui_app.database.engine import migration_url, schema_problem
 from agui_app.settings import SettingsError, database_settings, migrations_folder, read_settings
 
 BASE = {"DATABASE_URL": "postgresql://app:s3cret@db.example:6432/shop?sslmode=require"}
