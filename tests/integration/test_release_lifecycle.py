@@ -57,7 +57,7 @@ def test_a_canary_goes_up_step_by_step_and_users_notice_nothing(system: System, 
     assert len({revision for _, revision in answers}) == 2, "the canary got no traffic before its promotion"
     assert [e["outcome"] for e in found["status"]["history"]] == ["Promoted", "Promoted"]
     assert "1.1.0" in system.get(place, "/")[2]
-    have = Belongings.of(system, place, found["metadata"]["uid"])
+    have = Belongings.of(system.gcp, place, found["metadata"]["uid"])
     assert len(have.backups) == 1
     assert list(have.jobs.values()) == [1]
     assert {p["displayName"] for p in have.alerts}
@@ -81,7 +81,7 @@ def test_a_release_that_fails_its_smoke_never_meets_a_user(system: System, place
     assert condition(found, "Ready")["reason"] == "SmokeFailed"
     assert condition(found, "Stalled")["status"] == "True"
     assert "serves all traffic" in status["message"]
-    traffic = Belongings.of(system, place, found["metadata"]["uid"]).service
+    traffic = Belongings.of(system.gcp, place, found["metadata"]["uid"]).service
     assert traffic is not None
     assert [t.get("percent", 0) for t in traffic["traffic"] if t.get("percent")] == [100]
 
@@ -116,7 +116,7 @@ def test_a_first_release_that_fails_was_never_public(
     assert found["status"]["rejected"]["reason"] == reason
     assert found["status"].get("stable") is None
     assert system.get(place, "/api/orders/1")[0] == 404 or not system.get(place, "/api/orders/1")[1]
-    have = Belongings.of(system, place, found["metadata"]["uid"])
+    have = Belongings.of(system.gcp, place, found["metadata"]["uid"])
     assert have.matcher is None
 
 

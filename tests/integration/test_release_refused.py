@@ -188,7 +188,7 @@ def test_a_bundle_with_another_digest_is_refused(system: System, place: str) -> 
     system.api.apply(document)
     found = stalled(system, place, "BundleRefused")
     assert "sha256" in found["status"]["message"]
-    assert Belongings.of(system, place, found["metadata"]["uid"]).is_empty()
+    assert Belongings.of(system.gcp, place, found["metadata"]["uid"]).is_empty()
 
 
 def stamp(moment: datetime) -> str:

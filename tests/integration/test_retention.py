@@ -37,13 +37,12 @@ def released(system: System, place: str, number: int, page: str, window: str) ->
 
 
 def stored(system: System, place: str) -> set[str]:
-    found = system.cloud(f"/storage/v1/b/{place}-assets/o")
-    return {item["name"] for item in found.get("items", ())}
+    return {item["name"] for item in system.gcp.items(f"/storage/v1/b/{place}-assets/o", "items")}
 
 
 def revisions(system: System, place: str) -> set[str]:
     path = f"/v2/projects/demo/locations/us-central1/services/{place}-{NAME}/revisions"
-    return {item["labels"]["agui-release"] for item in system.cloud(path).get("revisions", ())}
+    return {item["labels"]["agui-release"] for item in system.gcp.items(path, "revisions")}
 
 
 def asked(page: str, names: set[str]) -> set[str]:

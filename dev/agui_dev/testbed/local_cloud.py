@@ -101,6 +101,17 @@ class LocalCloud:
             with error:
                 raise CloudRefused(error.code, f"{method} {path}: {error.read().decode()}") from None
 
+    def items(self, path: str, field: str) -> list[dict[str, Any]]:
+        """All items of a list method, page by page; `field` is the name of the list in an answer."""
+        found: list[dict[str, Any]] = []
+        token = ""
+        while True:
+            answer = self.call(f"{path}?pageToken={quote(token, safe='')}" if token else path)
+            found += answer.get(field, [])
+            token = answer.get("nextPageToken", "")
+            if not token:
+                return found
+
     def upload(self, bucket: str, name: str, data: bytes) -> str:
         """Puts an object of type application/gzip; its sha256."""
         url = f"{self.endpoint}/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(name, safe='')}"

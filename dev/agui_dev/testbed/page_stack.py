@@ -54,7 +54,8 @@ def main(port: str) -> int:
         signal.signal(signal.SIGTERM, lambda *_: instance.child.terminate())
         signal.signal(signal.SIGINT, lambda *_: instance.child.terminate())
         code = instance.child.wait()
-        print(instance.child.output(), file=sys.stderr)
+        if code:
+            print(instance.child.output(), file=sys.stderr)
         return code
 
 
