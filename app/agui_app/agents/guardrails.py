@@ -130,7 +130,7 @@ class Guardrails(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule applied. `stage` is input, output or tool; `reply` is what the user is told."""
+    """A rule applied. `stage` is input, output or tool; `reply` is the text for the user."""
 
     rule: str
     stage: str

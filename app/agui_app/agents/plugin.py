@@ -1,6 +1,6 @@
 """Guardrails and approvals as one ADK plugin: it sees every agent, so that no agent can be added without them.
 
-A block is told three times, to whom it concerns: to the user as text, to the client as the AG-UI event
+A block is reported three times: to the user as text, to the client as the AG-UI event
 `CUSTOM guardrail.block`, and to the operator of the system as an audit record.
 """
 

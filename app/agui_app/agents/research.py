@@ -65,11 +65,11 @@ def research_pipeline(engine: AsyncEngine) -> Workflow:
         async with engine.begin() as connection:
             await connection.execute(_ABANDON, {"user": run.user_id, "session": run.thread_id})
 
-    told = Progress("research_brief", STEPS, abandon)
-    opening = told.step("open_brief", open_brief, subject=lambda brief: str(brief["topic"]))
-    items = told.step("catalogue", catalogue, lambda found: _count(len(found["items"]), "product"))
-    sales = told.step("purchases", purchases, lambda found: _count(int(found["sold"]), "purchase"))
-    writing = told.step("write_brief", write_brief)
+    progress = Progress("research_brief", STEPS, abandon)
+    opening = progress.step("open_brief", open_brief, subject=lambda brief: str(brief["topic"]))
+    items = progress.step("catalogue", catalogue, lambda found: _count(len(found["items"]), "product"))
+    sales = progress.step("purchases", purchases, lambda found: _count(int(found["sold"]), "purchase"))
+    writing = progress.step("write_brief", write_brief)
     join = JoinNode(name="findings")
     return Workflow(
         name="research_brief",

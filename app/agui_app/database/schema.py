@@ -126,7 +126,7 @@ agent_runs = sa.Table(
     sa.Column("heartbeat_at", sa.DateTime(timezone=True), nullable=False, server_default=_NOW),
     sa.Column("finished_at", sa.DateTime(timezone=True)),
 )
-# One live run a thread, on any instance: the second one is told so instead of interleaving its events.
+# One live run a thread, on any instance: the second one is refused instead of interleaving its events.
 sa.Index(
     "agent_runs_one_live",
     agent_runs.c.user_id,

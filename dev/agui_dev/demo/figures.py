@@ -33,8 +33,7 @@ class Step:
 
 
 def first_write_ms(entries: list[dict[str, Any]], accepted_at: float) -> float | None:
-    """From the moment at which the API server told of the new spec to the first mutating call that the operator sent;
-    milliseconds."""
+    """Milliseconds from the watch event of the new spec to the first mutating call of the operator."""
     times = [float(e["ts"]) for e in entries if e.get("write")]
     return round(max(0.0, min(times) - accepted_at) * 1000, 1) if times else None
 

@@ -88,19 +88,19 @@ class Page:
 
     async def _read(self) -> None:
         async for message in self._socket:
-            told = message.json()
-            if "id" in told:
-                waiting = self._answers.pop(told["id"])
-                if "error" in told:
-                    waiting.set_exception(RuntimeError(str(told["error"])))
+            answer = message.json()
+            if "id" in answer:
+                waiting = self._answers.pop(answer["id"])
+                if "error" in answer:
+                    waiting.set_exception(RuntimeError(str(answer["error"])))
                 else:
-                    waiting.set_result(told["result"])
-            elif told["method"] == "Page.loadEventFired":
+                    waiting.set_result(answer["result"])
+            elif answer["method"] == "Page.loadEventFired":
                 self._loaded.set()
-            elif told["method"] == "Log.entryAdded" and told["params"]["entry"]["level"] == "error":
-                self.problems.append(told["params"]["entry"]["text"])
-            elif told["method"] == "Runtime.exceptionThrown":
-                self.problems.append(str(told["params"]["exceptionDetails"].get("exception", {}).get("description")))
+            elif answer["method"] == "Log.entryAdded" and answer["params"]["entry"]["level"] == "error":
+                self.problems.append(answer["params"]["entry"]["text"])
+            elif answer["method"] == "Runtime.exceptionThrown":
+                self.problems.append(str(answer["params"]["exceptionDetails"].get("exception", {}).get("description")))
 
 
 @asynccontextmanager

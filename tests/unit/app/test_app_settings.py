@@ -1,4 +1,4 @@
-"""Settings: what is read, and what a wrong value is told."""
+"""Settings: what is read, and the message for a wrong value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The container of the job tests: prints its arguments and environment, then ends as told.
+"""The container of the job tests: prints its arguments and environment, then ends as its arguments say.
 
 Arguments: `exit N`, `sleep SECONDS`, or `flaky` (fails at the first attempt only).
 """
