@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -19,7 +20,8 @@ import sys, time
 from pathlib import Path
 from agui_dev.children import Child
 
-child = Child("sleeper", [sys.executable, "-c", "import time; time.sleep(60)"], Path({log!r}))
+child = Child("sleeper", [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"], Path({log!r}))
+child.until(lambda: child.output() == "up\\n", 20)
 print(child.pid, flush=True)
 time.sleep(60)
 """
@@ -75,9 +77,13 @@ def test_a_program_ends_with_the_process_that_started_it(tmp_path: Path) -> None
     sleeper = psutil.Process(int(log.read_text()))
     owner.kill()
     deadline = time.monotonic() + 10
-    while sleeper.is_running() and sleeper.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "it outlived its parent"
-        time.sleep(0.02)
+    try:
+        while sleeper.is_running() and sleeper.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, "it outlived its parent"
+            time.sleep(0.02)
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            sleeper.kill()
 
 
 def test_free_ports_differ_and_avoid_those_of_outgoing_connections() -> None:
