@@ -373,7 +373,7 @@ async def test_a_quiet_stream_is_kept_alive_and_says_when_the_lease_is_lost(
 
 async def test_a_wait_says_what_happens_when_and_each_moment_once(served: Served) -> None:
     waiting = {"what": "BackingUp to end", "since": "2026-11-23T07:59:00Z", "until": "2026-11-23T08:29:00Z"}
-    rollout = {"deadline": waiting["until"]}
+    rollout = {"deadline": waiting["until"], "since": "2026-11-23T07:59:00.250000Z"}
     served.board.seen(body())
     written = status("BackingUp", rollout=rollout, waitingFor=waiting | {"unblockWith": "nothing to do"})
     served.board.status_written("demo", "shop", UID, written)
