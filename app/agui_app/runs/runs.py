@@ -188,6 +188,7 @@ class Runs:
             last = _ending(run)
         except TimeoutError:
             await _cancel_execution(context)
+            await self._keep_what_was_said(run)
             last = {"type": "RUN_ERROR", "message": "The run took too long.", "code": "RUN_TIMEOUT"}
         except Exception:  # the agent's own failure: told to the client without its text, kept in the log with it
             logger.exception("run failed")
