@@ -21,6 +21,7 @@ from agui_dev.testbed.images import SMALL_IMAGES
 from agui_dev.testbed.local_cloud import LocalCloud
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
+from agui_operator.core import alerts
 from agui_operator.core.actions import (
     AssetsPublished,
     BackupTaken,
@@ -380,21 +381,21 @@ LIMITS = {
 
 
 async def test_alerts_converge_and_go(cloud: Cloud, fresh_cloud: LocalCloud) -> None:
-    want = alert_policy.desired(NAMES, PLACE, LIMITS, "r1")
+    want = alerts.desired(NAMES, PLACE.channels, LIMITS, "r1")
     for _ in range(2):
-        actions = alert_policy.plan(want, await alert_policy.observe(cloud, NAMES))
+        actions = alerts.plan(want, await alert_policy.observe(cloud, NAMES))
         for action in actions:
             await alert_policy.apply(cloud, NAMES, action)  # type: ignore[arg-type]
     assert actions == ()
     since = fresh_cloud.last
-    want = alert_policy.desired(NAMES, PLACE, {**LIMITS, "error_rate": 0.05}, "r2")
-    for action in alert_policy.plan(want, await alert_policy.observe(cloud, NAMES)):
+    want = alerts.desired(NAMES, PLACE.channels, {**LIMITS, "error_rate": 0.05}, "r2")
+    for action in alerts.plan(want, await alert_policy.observe(cloud, NAMES)):
         await alert_policy.apply(cloud, NAMES, action)  # type: ignore[arg-type]
     assert [e for e, _ in fresh_cloud.effects(since)] == ["update"]
     have = await alert_policy.observe(cloud, NAMES)
-    assert alert_policy.plan(want, have) == ()
+    assert alerts.plan(want, have) == ()
     assert await alert_policy.observe(cloud, replace(NAMES, uid="uid-2")) == ()
-    for action in (*alert_policy.plan((), have), *alert_policy.plan((), have)):
+    for action in (*alerts.plan((), have), *alerts.plan((), have)):
         await alert_policy.apply(cloud, NAMES, action)  # type: ignore[arg-type]
     assert await alert_policy.observe(cloud, NAMES) == ()
 

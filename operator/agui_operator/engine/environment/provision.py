@@ -100,7 +100,7 @@ class Provisioner:
             async with asyncio.TaskGroup() as group:
                 for node in graph.nodes:
                     looks[node.id] = group.create_task(look(node))
-        except* Exception as errors:
+        except ExceptionGroup as errors:
             raise _first(errors) from None
         return found
 

@@ -43,7 +43,7 @@ class Kind(Protocol[D]):
     immutable: frozenset[str] = frozenset()
 
     def full_name(self, site: Site, want: D) -> str:
-        """Name of the resource for people, as its API writes it."""
+        """Full name of the resource as its API writes it, for messages and status."""
 
     def lane(self, site: Site, want: D) -> str:
         """Writes in one lane are made one after another: some APIs refuse a second operation on the same parent."""
@@ -90,7 +90,7 @@ def desired_of(kind: Kind[D], node: str, values: Mapping[str, Any]) -> D:
 
 
 async def create_once(kind: Kind[D], cloud: Cloud, site: Site, want: D) -> Outcome:
-    """Creates the resource, or finds that an earlier attempt did. Raises NotOwned if it belongs to somebody else,
+    """Creates the resource, or finds that an earlier attempt did. Raises NotOwned if it has another owner,
     CloudError."""
     try:
         return await kind.create(cloud, site, want)

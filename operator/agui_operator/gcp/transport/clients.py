@@ -21,7 +21,7 @@ _PLACE = re.compile(r"projects/([^/]+)(?:/locations/([^/]+))?")
 
 
 class Cloud:
-    """Google Cloud as the kinds see it. Every request goes through `rpc` or `rest`."""
+    """Google Cloud for the kinds. Every request is sent through `rpc` or `rest`."""
 
     def __init__(
         self, settings: CloudSettings, endpoints: Endpoints, caller: Caller, clients: Mapping[str, Any], rest: Rest

@@ -1,7 +1,7 @@
 """Real Google Cloud or one local endpoint: the only file that knows the difference.
 
-Real: TLS and Application Default Credentials towards *.googleapis.com, and towards Artifact Registry hosts. Local: an
-insecure channel and plain HTTP to the one host:port that serves every API, without credentials.
+Real: TLS and Application Default Credentials for *.googleapis.com and Artifact Registry hosts. Local: an insecure
+channel and plain HTTP to the one host:port that serves every API, without credentials.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from agui_operator.gcp.transport.translation import from_status
 COMPUTE, SQLADMIN = "compute:", "sqladmin:"
 _GRACE = 10.0  # seconds that a waiting call may last longer than it was asked to
 _FIRST_LOOK, _FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.6, 1.0, 1.5, 15.0
-_SQL_FIRST_LOOK = 2.0  # nothing that Cloud SQL does takes less; an earlier look would be a call for nothing
+_SQL_FIRST_LOOK = 2.0  # no operation of Cloud SQL takes less
 _COMPUTE_WAIT = 120.0  # globalOperations.wait answers after two minutes at the latest
 
 

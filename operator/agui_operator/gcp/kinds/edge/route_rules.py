@@ -35,9 +35,9 @@ class Described:
 
 
 def rules(edge: Edge, names: Names, pointer: Pointer | None, candidate: Pointer | None = None) -> Json:
-    """Our path matcher. Of a public release: API paths to the service, assets as they are, html from its folder;
-    without a frontend everything goes to the service. Of a candidate the same, for requests that name it; what they ask
-    of the API is answered by the release that serves, because a URL map can't choose among Cloud Run's revisions."""
+    """The deployment's path matcher. For a public release: API paths to the service, assets as they are, html from its
+    folder; without a frontend everything goes to the service. For a candidate the same, for requests that name it;
+    their API calls reach the public release, because a URL map can't choose among Cloud Run's revisions."""
     service = _LINK.format(names.project, "backendServices", edge.backend_service)
     bucket = _LINK.format(names.project, "backendBuckets", edge.backend_bucket)
     matcher: Json = {
@@ -67,7 +67,7 @@ def _api(service: str, path: str) -> Json:
 
 
 def _pages(bucket: str, pointer: Pointer) -> list[Json]:
-    """Routes to a release's folder; the last one fits every path that is neither the API's nor a file's."""
+    """Routes to a release's folder; the last one matches every path that is neither the API's nor a file's."""
     if pointer.frontend is None:
         return []
     folder = f"/releases/{pointer.frontend}"
@@ -87,7 +87,7 @@ def _only_for(route: Json, release: str) -> Json:
 
 
 def _describe(names: Names, pointer: Pointer | None, candidate: Pointer | None) -> str:
-    """The routing in words that `parse` reads back."""
+    """The routing as text that `described` reads back."""
     public = pointer or Pointer(None, _NOBODY)
     text = f"{OWNER_LABEL}={names.uid} release={public.release} frontend={public.frontend or '-'}"
     return f"{text} candidate={candidate.release} shown={candidate.frontend or '-'}" if candidate else text

@@ -22,7 +22,7 @@ from agui_operator.gcp.transport.outcome import Outcome
 from agui_operator.gcp.transport.paging import rest_pages
 from agui_operator.gcp.transport.rest import RestRequest
 
-_TRIES = 3
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def parse(url_map: UrlMap, edge: Edge, names: Names) -> Routing:
 
 
 def patch(url_map: UrlMap, edge: Edge, names: Names, pointer: Pointer | None, candidate: Pointer | None) -> Json | None:
-    """The body that makes the map say so; None if it does. Everybody else's rules are sent as they were. Raises
+    """The patch that leads to this routing; None if the map has it. The rules of others are sent unchanged. Raises
     NotOwned, UserError."""
     wanted = Routing(pointer, candidate)
     visible = pointer is not None or candidate is not None
@@ -117,8 +117,8 @@ async def remove(cloud: Cloud, names: Names, url_map: str) -> Outcome:
 
 
 async def apply(cloud: Cloud, names: Names, place: Place, action: PointerSet, fresh: UrlMap | None = None) -> Outcome:
-    """Looks (unless `fresh` is given) and patches once; after a 412 it looks again, because nothing was written. That a
-    candidate is shown is not waited for: its check asks until it is. Raises NotOwned, UserError, CloudError."""
+    """Reads the map (unless `fresh` is given) and patches it once; reads it again after a 412, because nothing was
+    written. A candidate's routing is not waited for: its check polls it. Raises NotOwned, UserError, CloudError."""
     edge = _edge(place)
     path = _path(names, edge)
     known = [fresh] if fresh is not None else []
@@ -132,8 +132,8 @@ async def apply(cloud: Cloud, names: Names, place: Place, action: PointerSet, fr
 
 
 async def _patched(cloud: Cloud, names: Names, path: str, look: Callable[[], Awaitable[Json | None]]) -> Outcome:
-    """Writes the patch that `look` gives, unless it gives none; after a 412 it looks again."""
-    for attempt in range(1, _TRIES + 1):
+    """Writes the patch that `look` returns, if any; calls it again after a 412."""
+    for attempt in range(1, _ATTEMPTS + 1):
         body = await look()
         if body is None:
             return Outcome()
@@ -142,19 +142,19 @@ async def _patched(cloud: Cloud, names: Names, path: str, look: Callable[[], Awa
                 RestRequest("compute.urlMaps.patch", path, project=names.project, verb="PATCH", body=body, write=True)
             )
         except CloudError as error:
-            if error.code != 412 or attempt == _TRIES:
+            if error.code != 412 or attempt == _ATTEMPTS:
                 raise
             continue
         result = operations.compute_result(operation)
         if result.error is not None:
             raise result.error
         return Outcome(None if result.done else operations.compute_name(names.project, operation))
-    raise AssertionError("the last try returns or raises")
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _without_ours(url_map: UrlMap, names: Names) -> Json | None:
-    """The patch that removes this deployment's path matchers, told by the owner in their description, with the host
-    rules that lead to them; None if there are none."""
+    """The patch that removes this deployment's path matchers, which their description names, with the host rules that
+    lead to them; None if there are none."""
     gone = {m.get("name") for m in url_map.matchers if (said := described(m)) is not None and said.owner == names.uid}
     if not gone:
         return None
@@ -200,7 +200,7 @@ def _is_routed(url_map: UrlMap, edge: Edge, names: Names) -> bool:
 
 
 def _host_rule(url_map: UrlMap, edge: Edge, names: Names) -> Json:
-    """Ours, with the hosts that somebody added to it."""
+    """The deployment's host rule, with the hosts that were added to it by hand."""
     mine = next((r for r in url_map.host_rules if r.get("pathMatcher") == names.path_matcher), {})
     hosts = dict.fromkeys([*(mine.get("hosts") or ()), host_of(edge)])
     return {**mine, "hosts": list(hosts), "pathMatcher": names.path_matcher}

@@ -1,6 +1,6 @@
 """A notification channel of Cloud Monitoring: an e-mail address that alerts go to.
 
-Monitoring chooses the resource name, so ours is found by its labels; one that others made is named by its resource.
+Monitoring assigns the resource name, so an owned channel is found by its labels; any other one by its resource name.
 Source: https://cloud.google.com/monitoring/api/ref_v3/rpc/google.monitoring.v3#notificationchannel
 """
 
@@ -25,7 +25,7 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class NotificationChannel:
-    """`name` is what deployments call it; `resource`: its full resource name, where somebody else made it."""
+    """`name` is what deployments call it; `resource`: its full resource name, for a channel that is only observed."""
 
     name: str
     email: str | None = None
@@ -50,7 +50,7 @@ class NotificationChannels(Kind[NotificationChannel]):
         return None if found is None else _view(found)
 
     async def create(self, cloud: Cloud, site: Site, want: NotificationChannel) -> Outcome:
-        """Looks first: the API would create a second one."""
+        """Reads first: the API would create a second channel with the same name."""
         from google.cloud import monitoring_v3
 
         have = await self.observe(cloud, site, want)

@@ -1,4 +1,4 @@
-"""A secret with a generated first version. The payload is made here, kept in Secret Manager, and shown nowhere.
+"""A secret with a generated first version. The payload is generated here, stored in Secret Manager, and never logged.
 
 Source: https://cloud.google.com/secret-manager/docs/reference/rpc
 """
@@ -24,7 +24,7 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """`generated`: the secret has a version; the first one is generated. None: whether it has any is not looked at."""
+    """`generated`: the secret has a version; the first one is generated. None: versions are not read."""
 
     name: str
     generated: bool | None = None
@@ -63,7 +63,7 @@ class Secrets(Kind[Secret]):
         return Outcome()
 
     async def update(self, cloud: Cloud, site: Site, want: Secret, have: View) -> Outcome:
-        """Adds the first version, where the creation did not come so far."""
+        """Adds the first version if an interrupted creation left the secret without one."""
         if want.generated and not have.fields.get("generated"):
             await _add_version(cloud, self.full_name(site, want))
         return Outcome()

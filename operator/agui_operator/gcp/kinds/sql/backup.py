@@ -1,4 +1,4 @@
-"""The database backup that a migration waits for: found again by its description, which names the release.
+"""The database backup that a migration waits for, found by its description, which has the release id.
 
 Source: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/backupRuns
 """
@@ -41,7 +41,7 @@ async def owned(cloud: Cloud, names: Names, instance: str) -> list[BackupView]:
 
 
 async def apply(cloud: Cloud, names: Names, action: BackupTaken) -> Outcome:
-    """Starts a backup. Raises CloudError; 409 (another operation runs on the instance) passes by itself."""
+    """Starts a backup. Raises CloudError; 409 (another operation runs on the instance) is transient."""
     operation = await cloud.rest(
         RestRequest(
             "sqladmin.backupRuns.insert",

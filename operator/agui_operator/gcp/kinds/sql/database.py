@@ -1,4 +1,4 @@
-"""A database of a Cloud SQL instance. It carries no label: it belongs to whoever the graph is of.
+"""A database of a Cloud SQL instance. It can carry no label, so it is taken for the owner's own.
 
 Source: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/databases
 """
@@ -46,7 +46,7 @@ class SqlDatabases(Kind[SqlDatabase]):
         return await api.remove(cloud, site, "databases.delete", _path(site, want))
 
     async def owned(self, cloud: Cloud, site: Site) -> Sequence[SqlDatabase]:
-        return ()  # none says whose it is; it goes with its instance
+        return ()  # no label says whose it is; it is deleted with its instance
 
 
 def _path(site: Site, want: SqlDatabase) -> str:

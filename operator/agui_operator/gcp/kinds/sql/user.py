@@ -1,5 +1,5 @@
 """A user of a Cloud SQL instance, with the password that a secret holds. The password is read when the user is created,
-and shown nowhere; Cloud SQL never tells it, so that it is not compared.
+and never logged; Cloud SQL does not return it, so it is not compared.
 
 Source: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/users
 """
@@ -54,7 +54,7 @@ class SqlUsers(Kind[SqlUser]):
         return await api.remove(cloud, site, "users.delete", path)
 
     async def owned(self, cloud: Cloud, site: Site) -> Sequence[SqlUser]:
-        return ()  # none says whose it is; it goes with its instance
+        return ()  # no label says whose it is; it is deleted with its instance
 
 
 async def _password(cloud: Cloud, site: Site, secret: str) -> str:

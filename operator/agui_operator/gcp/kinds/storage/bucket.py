@@ -21,7 +21,7 @@ from agui_operator.gcp.transport.rest import RestRequest
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """`location` in capitals, as Cloud Storage tells it; `versioning` keeps the old generations of objects."""
+    """`location` in capitals, as Cloud Storage returns it; `versioning` keeps the old generations of objects."""
 
     name: str
     location: str | None = None

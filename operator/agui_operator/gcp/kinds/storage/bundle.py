@@ -23,7 +23,7 @@ from agui_operator.core.errors import UserError
 
 MANIFEST, ENTRYPOINT = "manifest.json", "index.html"
 POOL = "assets/"
-TIDYING = f"{POOL}.tidying"  # exists while old files are deleted; in the pool, so that listing the pool shows it
+COLLECTION_MARK = f"{POOL}.tidying"  # exists during a garbage collection, where a publication lists
 _TYPES: Mapping[str, tuple[str, ...]] = {
     "html": ("text/html",),
     "js": ("text/javascript", "application/javascript"),
@@ -143,7 +143,7 @@ def _checked_path(member: tarfile.TarInfo, limits: BundleLimits) -> str | None:
         raise BundleRefused(f"{shown} is a link or a device; bundles hold plain files only")
     if name.startswith("/") or "\\" in name or ".." in name.split("/"):
         raise BundleRefused(f"{shown} leaves the bundle; paths must be relative, without `..`")
-    if name == TIDYING:
+    if name == COLLECTION_MARK:
         raise BundleRefused(f"{shown} is a name that the operator keeps for itself; rename the file")
     if len(name) > limits.path or not _PATH.fullmatch(name):
         raise BundleRefused(f"{shown} is no usable path; allowed are letters, digits and . _ ~ @ + - between slashes")

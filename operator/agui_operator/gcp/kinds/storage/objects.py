@@ -1,4 +1,4 @@
-"""Objects of Cloud Storage as publishing and collecting need them: listed, created once, deleted in one generation.
+"""Objects of Cloud Storage for publishing and garbage collection: list, create once, delete one generation.
 
 Source: https://cloud.google.com/storage/docs/json_api/v1/objects
 """
@@ -25,7 +25,7 @@ _FIELDS = "items(name,md5Hash,generation,timeCreated,metadata),nextPageToken"
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One object that is to exist. `md5` in base64, as Cloud Storage tells it."""
+    """One object that is to exist. `md5` in base64, as Cloud Storage returns it."""
 
     name: str
     data: bytes
@@ -115,7 +115,7 @@ def _multipart(upload: Upload, boundary: str) -> bytes:
 
 
 async def delete(cloud: Cloud, bucket: str, name: str, generation: str) -> bool:
-    """Deletes this content of the object. False: it was gone, or somebody wrote it anew meanwhile."""
+    """Deletes this generation of the object. False: it does not exist, or a newer generation replaced it."""
     path = f"/storage/v1/b/{path_part(bucket)}/o/{path_part(name)}?ifGenerationMatch={generation}"
     try:
         await cloud.rest(
