@@ -32,10 +32,12 @@ _KEPT_SECONDS = 86_400.0
 
 class Operation:
     """One operation. `pb` is the google.longrunning.Operation; `kind` names the work ("run.service"), `target` the
-    resource it is about; `created` and `finished` are Unix times (finished 0: still open)."""
+    resource it is about; `created` and `finished` are Unix times (finished 0: still open).
+    `resumed`: an earlier run of localgcp has begun the work, and may have done any part of it."""
 
     def __init__(self, pb: Any, kind: str, target: str, created: float, finished: float = 0.0) -> None:
         self.pb, self.kind, self.target, self.created, self.finished = pb, kind, target, created, finished
+        self.resumed = False
 
     @property
     def name(self) -> str:
@@ -44,6 +46,11 @@ class Operation:
     @property
     def done(self) -> bool:
         return bool(self.pb.done)
+
+    def about(self, message: Any) -> Any:
+        """The operation's metadata, unpacked into `message`: the resource as it was when the operation began."""
+        self.pb.metadata.Unpack(message)
+        return message
 
     def error(self) -> Any | None:
         """google.rpc.Status of a failed operation."""
@@ -66,6 +73,11 @@ class Operations:
         """Registers how unfinished operations of a kind are taken up again after a restart."""
         self._resumers[kind] = work
 
+    @property
+    def resumable(self) -> frozenset[str]:
+        """The kinds of operations that go on after a restart."""
+        return frozenset(self._resumers)
+
     def recover(self) -> None:
         """Takes up, or ends, what the last run of localgcp left open. Called once, with an event loop running."""
         for key, record in list(self._table.items()):
@@ -74,34 +86,38 @@ class Operations:
                 if time.time() - operation.finished > _KEPT_SECONDS:
                     self._table.delete(key)
             elif (work := self._resumers.get(operation.kind)) is not None:
+                operation.resumed = True
                 self._spawn(operation, work)
             else:
                 error = ApiError(grpc.StatusCode.ABORTED, "localgcp was restarted while this operation was running")
                 self._finish(operation, error=error)
 
-    async def start(
-        self,
-        kind: str,
-        parent: str,
-        target: str,
-        work: Work,
-        metadata: Any = None,
-        *,
-        name: str = "",
-        delay: float | None = None,
+    def begin(
+        self, kind: str, parent: str, target: str, work: Work, metadata: Any = None, *, name: str = ""
     ) -> Operation:
-        """Starts work and returns its operation `{parent}/operations/{id}` (or `name`), which is done already when the
-        work was quick and operations take no time. The work begins after `delay` seconds (default lro_seconds)."""
+        """Records an operation `{parent}/operations/{id}` (or `name`) and starts its work, which begins after
+        lro_seconds. A caller that stores what the operation is about does both in one transaction of the store: a
+        killed localgcp then leaves both or neither. Follow with `settled`."""
         operation = Operation(operations_pb2.Operation(), kind, target, time.time())
         operation.pb.name = name or f"{parent}/operations/{uuid.uuid4()}"
         if (packed := _pack(metadata)) is not None:
             operation.pb.metadata.CopyFrom(packed)
         self._save(operation)
-        delay = self._settings.lro_seconds if delay is None else delay
-        task = self._spawn(operation, work, delay)
-        if delay <= 0:
-            await asyncio.wait({task}, timeout=_INLINE_SECONDS)
+        self._spawn(operation, work, self._settings.lro_seconds)
         return operation
+
+    async def settled(self, operation: Operation) -> Operation:
+        """The operation as the first reply shows it: done already when operations take no time and the work was
+        quick."""
+        if self._settings.lro_seconds <= 0 and operation.name in self._open:
+            await asyncio.wait({self._open[operation.name][1]}, timeout=_INLINE_SECONDS)
+        return operation
+
+    async def start(
+        self, kind: str, parent: str, target: str, work: Work, metadata: Any = None, *, name: str = ""
+    ) -> Operation:
+        """`begin` and `settled` for an operation that has nothing else to store."""
+        return await self.settled(self.begin(kind, parent, target, work, metadata, name=name))
 
     def finished(self, kind: str, parent: str, target: str, response: Any = None, metadata: Any = None) -> Operation:
         """An operation that is done from the start (validate_only, or nothing to do)."""

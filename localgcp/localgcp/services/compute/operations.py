@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def new_id() -> str:
 
 class ComputeOperations:
     def __init__(self, cloud: Cloud) -> None:
-        self._settings, self._operations = cloud.settings, cloud.operations
+        self._settings, self._store, self._operations = cloud.settings, cloud.store, cloud.operations
         self._requests = cloud.store.json("compute.requests")
         cloud.operations.resume("compute", _nothing_left)
 
@@ -70,8 +71,11 @@ class ComputeOperations:
             raise from_http(400, "Invalid value for field 'requestId': it was used for another request", "invalid")
         return json_response(self._shown(self._operations.get(known["operation"])))
 
-    async def begin(self, request: web.Request, call: Call, kind: str, target: Json) -> web.Response:
-        """The operation of a change that was made; `kind` is its operationType, `target` the resource."""
+    async def begin(
+        self, request: web.Request, call: Call, kind: str, target: Json, write: Callable[[], None] | None = None
+    ) -> web.Response:
+        """The operation of a change; `kind` is its operationType, `target` the resource. `write` makes the change: it
+        and the operation are stored together, so that a killed localgcp leaves both or neither."""
         project = self._settings.project_id(request.match_info["project"])
         scope = target["selfLink"].partition(f"/projects/{project}/")[2].rpartition("/")[0].rpartition("/")[0]
         name = f"operation-{int(time.time() * 1000)}-{uuid.uuid4().hex[:13]}-{uuid.uuid4().hex[:8]}"
@@ -82,13 +86,19 @@ class ComputeOperations:
             "targetId": target["id"],
             "user": call.caller[:80] or "anonymous",
         }
-        operation = await self._operations.start(
-            "compute", "", target["selfLink"], _nothing_left, metadata, name=_key(project, scope, name)
-        )
-        if request.query.get("requestId"):
-            done = {"operation": operation.name, "path": f"{request.method} {request.path}"}
-            self._requests.put(self._request_key(request), done)
-        return json_response(self._shown(operation))
+        with self._store.transaction():
+            if write is not None:
+                write()
+            operation = self._operations.begin(
+                "compute", "", target["selfLink"], _nothing_left, metadata, name=_key(project, scope, name)
+            )
+            if request.query.get("requestId"):
+                done = {"operation": operation.name, "path": f"{request.method} {request.path}"}
+                self._requests.put(self._request_key(request), done)
+        effect = {"insert": "create", "delete": "delete"}.get(kind, "update")
+        if write is not None:
+            call.effect(effect, target["selfLink"].removeprefix(f"{BASE}/"))
+        return json_response(self._shown(await self._operations.settled(operation)))
 
     async def get(self, request: web.Request, call: Call) -> web.Response:
         return json_response(self._shown(self._of(request)))

@@ -187,9 +187,7 @@ class Methods:
             if other != key and key in _references(user, ""):
                 message = f"The resource 'projects/{key}' is already being used by 'projects/{other}'"
                 raise from_http(400, message, "resourceInUseByAnotherResource")
-        self.resources.delete(key)
-        call.effect("delete", f"projects/{key}")
-        return await self.operations.begin(request, call, "delete", record)
+        return await self.operations.begin(request, call, "delete", record, lambda: self.resources.delete(key))
 
     async def set_field(
         self, request: web.Request, call: Call, *, method: str, message: str, source: str, field: str
@@ -226,9 +224,7 @@ class Methods:
         if self.kind.fingerprint:
             content = {k: v for k, v in record.items() if k != "fingerprint"}
             record["fingerprint"] = etag_of(key, json.dumps(content, sort_keys=True))
-        self.resources.put(key, record)
-        call.effect("create" if method == "insert" else "update", f"projects/{key}")
-        return await self.operations.begin(request, call, method, record)
+        return await self.operations.begin(request, call, method, record, lambda: self.resources.put(key, record))
 
     def _check_references(self, key: str, record: Json) -> None:
         for reference in sorted(_references(record, key.partition("/")[0]) - {key}):

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from localgcp.kit.errors import aborted, failed_precondition, not_found
+from localgcp.kit.operations import Operation
 from localgcp.kit.paging import proto_page
 from localgcp.services.run.names import PAGE, location_of, newest_first, normal_name, short
 from localgcp.services.run.tasks import RUNS
-from localgcp.services.run.types import ListExecutionsResponse, ListTasksResponse, now
+from localgcp.services.run.types import Execution, ListExecutionsResponse, ListTasksResponse, now
 
 if TYPE_CHECKING:
     from localgcp.kit.call import Call
@@ -25,7 +26,7 @@ class Executions:
         self._cloud = cloud
         self._runs = cloud.part(RUNS)
         cloud.operations.resume("run.execution.cancel", self._resume_cancel)
-        cloud.operations.resume("run.execution.delete", lambda operation: self._drop(operation.target, None))
+        cloud.operations.resume("run.execution.delete", self._resume_drop)
 
     async def GetExecution(self, request: Any, call: Call) -> Any:
         return self._found(request.name)
@@ -78,6 +79,11 @@ class Executions:
         if call is not None:
             call.effect("delete", name)
         return execution
+
+    async def _resume_drop(self, operation: Operation) -> Any:
+        if self._runs.executions.get(operation.target) is None:
+            return operation.about(Execution())
+        return await self._drop(operation.target, None)
 
     async def _resume_cancel(self, operation: Any) -> Any:
         return await self._ended(operation.target)

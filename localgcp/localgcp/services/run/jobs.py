@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from localgcp.kit.errors import ApiError, aborted, already_exists, failed_precondition, invalid, not_found
 from localgcp.kit.iam import Policies
 from localgcp.kit.masks import apply_mask
+from localgcp.kit.operations import Operation
 from localgcp.kit.paging import proto_page
 from localgcp.kit.store import ProtoTable, etag_of
 from localgcp.services.run.container import check_containers, set_container_defaults
@@ -51,7 +52,7 @@ class Jobs:
         self._table: ProtoTable[Any] = cloud.store.protos("run.jobs", Job)
         self._runs = cloud.part(RUNS)
         cloud.operations.resume("run.job", self._resume)
-        cloud.operations.resume("run.job.delete", lambda operation: self._drop(operation.target, None))
+        cloud.operations.resume("run.job.delete", self._resume_drop)
 
     async def GetJob(self, request: Any, call: Call) -> Any:
         return self._found(request.name)
@@ -106,15 +107,17 @@ class Jobs:
         parent = _parent(job.name)
         if request.validate_only:
             return self._cloud.operations.finished("run.execution", parent, execution.name, execution, execution).pb
-        self._runs.create(execution, call)
         job.execution_count += 1
         job.latest_created_execution.name = short(execution.name)
         job.latest_created_execution.create_time.CopyFrom(execution.create_time)
-        self._save(job)
-        operation = await self._cloud.operations.start(
-            "run.execution", parent, execution.name, lambda op: self._runs.run(execution.name, op, call), execution
-        )
-        return operation.pb
+        with self._cloud.store.transaction():
+            self._runs.create(execution)
+            self._save(job)
+            operation = self._cloud.operations.begin(
+                "run.execution", parent, execution.name, lambda op: self._runs.run(execution.name, op, call), execution
+            )
+        call.effect("create", execution.name, " ".join(execution.template.containers[0].args))
+        return (await self._cloud.operations.settled(operation)).pb
 
     async def GetIamPolicy(self, request: Any, call: Call) -> Any:
         return self._policies.get(self._found(request.resource).name)
@@ -141,10 +144,11 @@ class Jobs:
         job.update_time.CopyFrom(now())
         job.last_modifier = self._account()
         job.reconciling = True
-        self._save(job)
+        with self._cloud.store.transaction():
+            self._save(job)
+            operation = self._cloud.operations.begin("run.job", _parent(job.name), job.name, self._resume, job)
         call.effect(effect, job.name, f"generation {job.generation}")
-        operation = await self._cloud.operations.start("run.job", _parent(job.name), job.name, self._resume, job)
-        return operation.pb
+        return (await self._cloud.operations.settled(operation)).pb
 
     async def _resume(self, operation: Any) -> Any:
         """A job is ready as soon as its image is known."""
@@ -166,10 +170,16 @@ class Jobs:
             raise failure
         return job
 
+    async def _resume_drop(self, operation: Operation) -> Any:
+        if self._table.get(operation.target) is None:
+            return operation.about(Job())
+        return await self._drop(operation.target, None)
+
     async def _drop(self, name: str, call: Call | None) -> Any:
         job = self._found(name)
-        self._runs.forget(name)
-        self._table.delete(name)
+        with self._cloud.store.transaction():
+            self._runs.forget(name)
+            self._table.delete(name)
         job.delete_time.CopyFrom(now())
         if call is not None:
             call.effect("delete", name)

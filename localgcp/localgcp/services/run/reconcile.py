@@ -18,6 +18,7 @@ import grpc
 from localgcp.kit.call import Call
 from localgcp.kit.errors import ApiError, aborted, failed_precondition, not_found
 from localgcp.kit.interfaces import RUNTIME, ServiceRoute, StartFailed, Target
+from localgcp.kit.operations import Operation
 from localgcp.kit.store import ProtoTable, etag_of
 from localgcp.services.run.names import project_and_location, short
 from localgcp.services.run.revisions import RevisionStore
@@ -52,7 +53,7 @@ class Reconciler:
         self._started: set[str] = set()
         self._routed: dict[str, tuple[Target, ...]] = {}
         cloud.operations.resume("run.service", self._resume)
-        cloud.operations.resume("run.service.delete", lambda op: self.drop(op.target, self._own_call("DeleteService")))
+        cloud.operations.resume("run.service.delete", self._resume_drop)
 
     def save(self, service: Any) -> None:
         service.etag = f'"{etag_of(service.uid, self.services.version(service.name) + 1)}"'
@@ -66,12 +67,13 @@ class Reconciler:
         set_conditions(service, [condition("RoutesReady", RECONCILING), condition("ConfigurationsReady", RECONCILING)])
         service.terminal_condition.CopyFrom(condition("Ready", RECONCILING))
 
-    async def reconcile(self, name: str, generation: int, call: Call) -> Any:
+    async def reconcile(self, name: str, generation: int, call: Call, made: bool = False) -> Any:
         """One pass for a generation; returns the service. Raises ApiError with the reason why it is not ready, ABORTED
-        when a newer generation took over."""
+        when a newer generation took over. `made`: this generation created the service's latest revision, as far as the
+        caller knows."""
         async with self._locks[name]:
             service = self._current(name, generation)
-            fresh = not self._is_settled(service.latest_created_revision)
+            fresh = made or not self._is_settled(service.latest_created_revision)
             configuration = await self._start_latest(service, call)
             routes = await self._prepare_targets(service)
             service = self._current(name, generation)  # nothing is awaited from here on
@@ -225,9 +227,18 @@ class Reconciler:
             )
         return service
 
-    async def _resume(self, operation: Any) -> Any:
-        service = self._current(operation.target, 0)
-        return await self.reconcile(operation.target, service.generation, self._own_call("UpdateService"))
+    async def _resume(self, operation: Operation) -> Any:
+        """The same pass for the generation that the operation is about. Where that generation made a revision, its
+        failure is the operation's failure, also when an earlier run has noticed it."""
+        began = operation.about(Service())
+        revision = self.revisions.get(began.latest_created_revision)
+        made = revision is not None and revision.create_time.ToNanoseconds() >= began.update_time.ToNanoseconds()
+        return await self.reconcile(operation.target, began.generation, self._own_call("UpdateService"), made)
+
+    async def _resume_drop(self, operation: Operation) -> Any:
+        if self.services.get(operation.target) is None:
+            return operation.about(Service())
+        return await self.drop(operation.target, self._own_call("DeleteService"))
 
     async def _restore(self, service: Any) -> None:
         if not service.traffic_statuses or service.HasField("delete_time"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from localgcp.kit.errors import aborted, already_exists, failed_precondition, not_found
 from localgcp.kit.interfaces import RUNTIME, Image, RevisionProcess
+from localgcp.kit.operations import Operation
 from localgcp.kit.paging import proto_page
 from localgcp.kit.store import ProtoTable, etag_of
 from localgcp.services.run.container import environment, probe_of
@@ -109,7 +110,7 @@ class RevisionStore:
         suffix = "".join(random.choices(string.ascii_lowercase, k=3))
         return f"{service.name}/revisions/{service_id}-{service.generation:05d}-{suffix}"
 
-    def create(self, service: Any, name: str, call: Call) -> Any:
+    def create(self, service: Any, name: str) -> Any:
         """Stores the revision; its image is pinned to a digest if the catalogue has it (else its start will fail)."""
         revision = Revision(
             name=name,
@@ -137,7 +138,6 @@ class RevisionStore:
         set_conditions(revision, [condition(type_, RECONCILING) for type_ in states])
         self._templates.put(name, service.template)
         self.save(revision)
-        call.effect("create", name, revision.containers[0].image)
         return revision
 
     def pin(self, revision: Any) -> Image:
@@ -216,6 +216,7 @@ class Revisions:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._store = RevisionStore(cloud)
+        cloud.operations.resume("run.revision", lambda operation: self._drop(operation, None))
 
     async def GetRevision(self, request: Any, call: Call) -> Any:
         return self._found(request.name)
@@ -243,16 +244,19 @@ class Revisions:
         if request.validate_only:
             return self._cloud.operations.finished("run.revision", parent, revision.name, revision, revision).pb
         revision.delete_time.CopyFrom(now())
-        self._store.save(revision)
+        with self._cloud.store.transaction():
+            self._store.save(revision)
+            operation = self._cloud.operations.begin(
+                "run.revision", parent, revision.name, lambda one: self._drop(one, call), revision
+            )
+        return (await self._cloud.operations.settled(operation)).pb
 
-        async def work(operation: Any) -> Any:
-            await self._cloud.part(RUNTIME).stop(short(revision.name))
-            self._store.remove(revision.name)
-            call.effect("delete", revision.name)
-            return revision
-
-        operation = await self._cloud.operations.start("run.revision", parent, revision.name, work, revision)
-        return operation.pb
+    async def _drop(self, operation: Operation, call: Call | None) -> Any:
+        await self._cloud.part(RUNTIME).stop(short(operation.target))
+        self._store.remove(operation.target)
+        if call is not None:
+            call.effect("delete", operation.target)
+        return operation.about(Revision())
 
     def _found(self, name: str) -> Any:
         revision = self._store.get(normal_name(name, self._cloud.settings, "services", "revisions"))

@@ -103,15 +103,16 @@ class Services:
         service.delete_time.CopyFrom(now())
         service.expire_time.FromNanoseconds(service.delete_time.ToNanoseconds() + 30 * 86400 * 10**9)
         service.reconciling = True
-        self._reconciler.save(service)
-        operation = await self._cloud.operations.start(
-            "run.service.delete",
-            service.name.partition("/services/")[0],
-            service.name,
-            lambda _: self._reconciler.drop(service.name, call),
-            service,
-        )
-        return operation.pb
+        with self._cloud.store.transaction():
+            self._reconciler.save(service)
+            operation = self._cloud.operations.begin(
+                "run.service.delete",
+                service.name.partition("/services/")[0],
+                service.name,
+                lambda _: self._reconciler.drop(service.name, call),
+                service,
+            )
+        return (await self._cloud.operations.settled(operation)).pb
 
     async def GetIamPolicy(self, request: Any, call: Call) -> Any:
         return self._policies.get(self._found(request.resource).name)
@@ -142,20 +143,24 @@ class Services:
         service.update_time.CopyFrom(now())
         service.last_modifier = self._account()
         service.reconciling = True
-        if self._reconciler.revisions.get(revision) is None:
-            self._reconciler.revisions.create(service, revision, call)
         service.latest_created_revision = revision
         self._reconciler.begin(service)
-        self._reconciler.save(service)
+        fresh = self._reconciler.revisions.get(revision) is None
+        with self._cloud.store.transaction():
+            if fresh:
+                self._reconciler.revisions.create(service, revision)
+            self._reconciler.save(service)
+            operation = self._cloud.operations.begin(
+                "run.service",
+                parent,
+                service.name,
+                lambda _: self._reconciler.reconcile(service.name, service.generation, call),
+                service,
+            )
+        if fresh:
+            call.effect("create", revision, service.template.containers[0].image)
         call.effect("create" if before is None else "update", service.name, f"generation {service.generation}")
-        operation = await self._cloud.operations.start(
-            "run.service",
-            parent,
-            service.name,
-            lambda _: self._reconciler.reconcile(service.name, service.generation, call),
-            service,
-        )
-        return operation.pb
+        return (await self._cloud.operations.settled(operation)).pb
 
     def _complete(self, service: Any) -> None:
         """Validates the desired state and fills in Cloud Run's defaults. Raises ApiError INVALID_ARGUMENT."""

@@ -95,7 +95,8 @@ class Runs:
         set_conditions(execution, [condition("Completed", RECONCILING), condition("Started", RECONCILING)])
         return execution
 
-    def create(self, execution: Any, call: Call) -> None:
+    def create(self, execution: Any) -> None:
+        """Stores an execution and its tasks."""
         self.save(execution)
         for index in range(execution.task_count):
             task = Task(
@@ -116,7 +117,6 @@ class Runs:
             )
             set_conditions(task, [condition("Completed", PENDING)])
             self._save_task(task)
-        call.effect("create", execution.name, " ".join(execution.template.containers[0].args))
 
     async def run(self, name: str, operation: Any, call: Call) -> Any:
         """Runs all tasks to their end and returns the execution. Raises ApiError when it did not succeed."""
@@ -148,10 +148,11 @@ class Runs:
 
     def forget(self, prefix: str) -> None:
         """Removes the executions, tasks and logs below a job or of one execution."""
-        for table in (self.executions, self.tasks, self._logs):
-            for key, _ in list(table.items(prefix)):
-                if key == prefix or key.startswith(f"{prefix}/"):
-                    table.delete(key)
+        with self._cloud.store.transaction():
+            for table in (self.executions, self.tasks, self._logs):
+                for key, _ in list(table.items(prefix)):
+                    if key == prefix or key.startswith(f"{prefix}/"):
+                        table.delete(key)
 
     async def reset(self) -> None:
         for execution in self.executions.values():
@@ -271,7 +272,11 @@ class Runs:
                 self._save_task(task)
 
     async def _interrupted(self, operation: Any) -> Any:
-        """After a restart of localgcp: the processes are gone, so the execution has failed."""
+        """After a restart of localgcp: the processes are gone, so the execution has failed, or was cancelled if
+        somebody had asked for that."""
+        for other in self._cloud.operations.list(target=operation.target):
+            if other.kind == "run.execution.cancel" and not other.done:
+                self._cancelled.add(operation.target)
         for task in self.tasks.values(f"{operation.target}/tasks/"):
             if task.reconciling:
                 self._end_task(task, -9, "localgcp was restarted while this task was running.")

@@ -101,10 +101,7 @@ class SecretManager:
         key = self._key(request.name)[0]
         secret = self._store.secret(key)
         _check_etag(request.etag, secret.etag)
-        for version, _ in list(self._store.versions.items(f"{key}/")):
-            self._store.remove_payload(version)
-            self._store.versions.delete(version)
-        self._store.secrets.delete(key)
+        self._store.delete(key)
         call.effect("delete", secret.name)
         return empty_pb2.Empty()
 
@@ -168,9 +165,11 @@ class SecretManager:
             raise failed_precondition(f"Secret Version [{version.name}] is in DESTROYED state.")
         version.state = state
         if state == DESTROYED:
-            self._store.remove_payload(key)
             _now(version.destroy_time)
-        return self._saved_version(key, version, call, effect)
+        saved = self._saved_version(key, version, call, effect)
+        if state == DESTROYED:  # after its state: a version that is enabled always has its payload
+            self._store.remove_payload(key)
+        return saved
 
     def _saved(self, key: str, secret: Any, call: Call, effect: str) -> Any:
         secret.etag = _etag(secret.name, self._store.secrets.version(key) + 1, secret.create_time.ToNanoseconds())

@@ -31,11 +31,28 @@ class Secrets:
     "demo/db-password/000001"); the API's names carry the project's number, as Google's do."""
 
     def __init__(self, cloud: Cloud) -> None:
-        self._settings = cloud.settings
+        self._settings, self._records = cloud.settings, cloud.store
         self.secrets = cloud.store.protos("secrets", Secret)
         self.versions = cloud.store.protos("secrets.versions", SecretVersion)
         self._root = cloud.settings.state_dir / "secrets"
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def open(self) -> None:
+        """Removes payloads that no enabled or disabled version has: a killed localgcp may leave some."""
+        kept = {self._file(key) for key, version in self.versions.items() if version.state != DESTROYED}
+        for path in self._root.iterdir():
+            if path not in kept:
+                path.unlink()
+
+    def delete(self, key: str) -> None:
+        """Removes a secret, its versions and their payloads."""
+        versions = [name for name, _ in self.versions.items(f"{key}/")]
+        with self._records.transaction():
+            for name in versions:
+                self.versions.delete(name)
+            self.secrets.delete(key)
+        for name in versions:
+            self.remove_payload(name)
 
     def reset(self) -> None:
         shutil.rmtree(self._root, ignore_errors=True)

@@ -36,7 +36,6 @@ class Backups:
     async def insert(self, request: web.Request, call: Call) -> Json:
         body = without_nulls(checked("sqladmin", "BackupRun", await json_body(request)))
         instance = self._records.of(request, runnable=True)
-        self._operations.check_free(instance["project"], instance["name"])
         self._last_id = max(self._last_id + 1, time.time_ns() // 1_000_000)
         now = timestamp()
         record: Json = {
@@ -52,9 +51,14 @@ class Backups:
             "windowStartTime": now,
             **({"description": body["description"]} if "description" in body else {}),
         }
-        self._records.put_backup(instance["project"], record)
-        context = {"backupId": record["id"]}
-        return await self._operations.begin(request, call, "BACKUP_VOLUME", instance["name"], context)
+        return await self._operations.begin(
+            request,
+            call,
+            "BACKUP_VOLUME",
+            instance["name"],
+            {"backupId": record["id"]},
+            write=lambda: self._records.put_backup(instance["project"], record),
+        )
 
     async def list(self, request: web.Request, call: Call) -> Json:
         instance = self._records.of(request)
@@ -98,6 +102,8 @@ class Backups:
 
     async def _back_up(self, project: str, instance: str, context: Json, call: Call) -> None:
         record = self._records.backup(project, instance, context["backupId"])
+        if record["status"] == "SUCCESSFUL":  # an earlier run has finished it
+            return
         self._records.put_backup(project, record | {"status": "RUNNING", "startTime": timestamp()})
         record = self._records.backup(project, instance, context["backupId"])
         try:

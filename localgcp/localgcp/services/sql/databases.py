@@ -19,6 +19,7 @@ from localgcp.kit.store import etag_of
 from localgcp.services.sql.operations import Json, SqlOperations, api_base
 from localgcp.services.sql.parts import POSTGRES
 from localgcp.services.sql.postgres.installation import ADMIN, IAM_GROUPS, SUPERUSER_GROUP
+from localgcp.services.sql.postgres.scram import verifier
 from localgcp.services.sql.postgres.servers import Postgres, identifier, literal
 from localgcp.services.sql.records import Instances, flags_of
 from localgcp.services.sql.tls.listeners import iam_enabled
@@ -98,16 +99,21 @@ class Databases:
             for row in rows
         ]
 
+    async def _exists(self, project: str, instance: str, name: str) -> bool:
+        rows = map(json.loads, (await self._postgres.sql(project, instance, _DATABASES)).splitlines())
+        return any(row["name"] == name for row in rows)
+
     async def _create(self, project: str, instance: str, context: Json, call: Call) -> None:
         name = context["database"]
-        await self._postgres.sql(
-            project, instance, f"CREATE DATABASE {identifier(name)} OWNER {identifier(SUPERUSER_GROUP)};"
-        )
+        if not context["resumed"] or not await self._exists(project, instance, name):
+            create = f"CREATE DATABASE {identifier(name)} OWNER {identifier(SUPERUSER_GROUP)};"
+            await self._postgres.sql(project, instance, create)
         call.effect("create", f"projects/{project}/instances/{instance}/databases/{name}")
 
     async def _drop(self, project: str, instance: str, context: Json, call: Call) -> None:
         name = context["database"]
-        await self._postgres.sql(project, instance, f"DROP DATABASE {identifier(name)};")
+        gone = "IF EXISTS " if context["resumed"] else ""
+        await self._postgres.sql(project, instance, f"DROP DATABASE {gone}{identifier(name)};")
         call.effect("delete", f"projects/{project}/instances/{instance}/databases/{name}")
 
 
@@ -115,6 +121,8 @@ class Users:
     def __init__(self, cloud: Cloud, records: Instances, operations: SqlOperations) -> None:
         self._records, self._operations = records, operations
         self._postgres = cloud.part(POSTGRES)
+        operations.register("CREATE_USER", self._create)
+        operations.register("UPDATE_USER", self._change)
         operations.register("DELETE_USER", self._drop)
 
     async def insert(self, request: web.Request, call: Call) -> Json:
@@ -126,12 +134,12 @@ class Users:
             raise from_http(409, f"User {name} already exists.", "userAlreadyExists")
         if kind in IAM_GROUPS:
             statements = self._iam_statements(instance, name, IAM_GROUPS[kind], body.get("databaseRoles") or [])
-            return await self._run(request, call, "CREATE_USER", "create", instance["name"], name, statements)
+            return await self._begin(request, call, "CREATE_USER", instance["name"], name, statements)
         roles = body.get("databaseRoles") or [SUPERUSER_GROUP]
-        password = literal(body["password"]) if body.get("password") else "NULL"
+        password = literal(verifier(body["password"])) if body.get("password") else "NULL"
         statements = [f"CREATE ROLE {identifier(name)} LOGIN CREATEDB CREATEROLE PASSWORD {password};"]
         statements += [f"GRANT {identifier(role)} TO {identifier(name)};" for role in roles]
-        return await self._run(request, call, "CREATE_USER", "create", instance["name"], name, statements)
+        return await self._begin(request, call, "CREATE_USER", instance["name"], name, statements)
 
     def _iam_statements(self, instance: Json, name: str, group: str, roles: Sequence[str]) -> Sequence[str]:
         """A role with a password that only localgcp knows: a token is checked before it is used."""
@@ -159,32 +167,20 @@ class Users:
             raise from_http(400, f"{name} is an IAM user: it has no password.", "invalid")
         _check_roles([*request.query.getall("databaseRoles", []), *(body.get("databaseRoles") or [])])
         if body.get("password"):
-            statements.append(f"ALTER ROLE {identifier(name)} PASSWORD {literal(body['password'])};")
+            statements.append(f"ALTER ROLE {identifier(name)} PASSWORD {literal(verifier(body['password']))};")
         for role in [*request.query.getall("databaseRoles", []), *(body.get("databaseRoles") or [])]:
             statements.append(f"GRANT {identifier(role)} TO {identifier(name)};")  # noqa: PERF401
-        return await self._run(request, call, "UPDATE_USER", "update", user["instance"], name, statements)
+        return await self._begin(request, call, "UPDATE_USER", user["instance"], name, statements)
 
     async def delete(self, request: web.Request, call: Call) -> Json:
         user = await self._one(request, request.query.get("name", ""))
         return await self._operations.begin(request, call, "DELETE_USER", user["instance"], {"user": user["name"]})
 
-    async def _run(
-        self,
-        request: web.Request,
-        call: Call,
-        kind: str,
-        effect: str,
-        instance: str,
-        name: str,
-        statements: Sequence[str],
+    async def _begin(
+        self, request: web.Request, call: Call, kind: str, instance: str, name: str, statements: Sequence[str]
     ) -> Json:
-        """An operation whose statements hold a password: they stay in memory."""
-
-        async def work(project: str, instance: str, context: Json, call: Call) -> None:
-            await self._postgres.sql(project, instance, "BEGIN;\n" + "\n".join(statements) + "\nCOMMIT;")
-            call.effect(effect, f"projects/{project}/instances/{instance}/users/{context['user']}")
-
-        return await self._operations.begin(request, call, kind, instance, {"user": name}, work)
+        context = {"user": name}
+        return await self._operations.begin(request, call, kind, instance, context, statements=statements)
 
     async def _one(self, request: web.Request, name: str) -> Json:
         for user in await self._found(self._records.of(request, runnable=True)):
@@ -206,8 +202,27 @@ class Users:
             for row in rows
         ]
 
+    async def _create(self, project: str, instance: str, context: Json, call: Call) -> None:
+        if not context["resumed"] or not await self._exists(project, instance, context["user"]):
+            await self._in_one(project, instance, context["statements"])
+        call.effect("create", f"projects/{project}/instances/{instance}/users/{context['user']}")
+
+    async def _change(self, project: str, instance: str, context: Json, call: Call) -> None:
+        await self._in_one(project, instance, context["statements"])
+        call.effect("update", f"projects/{project}/instances/{instance}/users/{context['user']}")
+
+    async def _in_one(self, project: str, instance: str, statements: Sequence[str]) -> None:
+        """Runs statements in one transaction."""
+        if statements:
+            await self._postgres.sql(project, instance, "\n".join(("BEGIN;", *statements, "COMMIT;")))
+
+    async def _exists(self, project: str, instance: str, name: str) -> bool:
+        rows = map(json.loads, (await self._postgres.sql(project, instance, _USERS)).splitlines())
+        return any(row["name"] == name for row in rows)
+
     async def _drop(self, project: str, instance: str, context: Json, call: Call) -> None:
-        await self._postgres.sql(project, instance, f"DROP ROLE {identifier(context['user'])};")
+        gone = "IF EXISTS " if context["resumed"] else ""
+        await self._postgres.sql(project, instance, f"DROP ROLE {gone}{identifier(context['user'])};")
         call.effect("delete", f"projects/{project}/instances/{instance}/users/{context['user']}")
 
 

@@ -23,6 +23,7 @@ from localgcp.services.sql.connect import Connect
 from localgcp.services.sql.databases import Databases, Users
 from localgcp.services.sql.operations import PAGE, Json, SqlOperations, api_base, timestamp
 from localgcp.services.sql.parts import POSTGRES, TLS
+from localgcp.services.sql.postgres.scram import verifier
 from localgcp.services.sql.postgres.servers import PostgresError, literal
 from localgcp.services.sql.records import Instances as Records
 from localgcp.services.sql.records import flags_of, is_stopped
@@ -111,15 +112,11 @@ class Instances:
             raise from_http(400, "Missing parameter: settings.tier.", "invalid")
         _check_flags(body)
         record = self._new_record(project, name, {k: body[k] for k in _CLIENT_FIELDS if k in body})
-        self._records.put(record)
-        if password := body.get("rootPassword"):
-
-            async def create(project: str, instance: str, context: Json, call: Call) -> None:
-                await self._create(project, instance, context, call)
-                await self._postgres.sql(project, instance, f"ALTER ROLE postgres PASSWORD {literal(password)};")
-
-            return await self._operations.begin(request, call, "CREATE", name, {}, create)
-        return await self._operations.begin(request, call, "CREATE", name, {})
+        password = body.get("rootPassword")
+        statements = [f"ALTER ROLE postgres PASSWORD {literal(verifier(password))};"] if password else []
+        return await self._operations.begin(
+            request, call, "CREATE", name, {}, write=lambda: self._records.put(record), statements=statements
+        )
 
     async def get(self, request: web.Request, call: Call) -> Json:
         return self._shown(request, self._records.of(request))
@@ -168,10 +165,15 @@ class Instances:
             raise from_http(400, f"cloneContext.{min(unsupported)} is not supported by this local Cloud SQL", "invalid")
         project, name = source["project"], str(context.get("destinationInstanceName", ""))
         self._check_new(project, name)
-        self._operations.check_free(project, source["name"])
-        self._records.put(self._new_record(project, name, {k: source[k] for k in _CLIENT_FIELDS if k in source}))
+        record = self._new_record(project, name, {k: source[k] for k in _CLIENT_FIELDS if k in source})
         return await self._operations.begin(
-            request, call, "CLONE", name, {"source": source["name"]}, also=source["name"]
+            request,
+            call,
+            "CLONE",
+            name,
+            {"source": source["name"]},
+            also=source["name"],
+            write=lambda: self._records.put(record),
         )
 
     async def _updated(self, request: web.Request, call: Call, body: Json, current: Json, wanted: Json) -> Json:
@@ -182,14 +184,15 @@ class Instances:
         if wanted["databaseVersion"] != current["databaseVersion"] or wanted["region"] != current["region"]:
             raise from_http(400, "databaseVersion and region can't be changed here", "invalid")
         _check_flags(wanted)
-        self._operations.check_free(current["project"], current["name"])
         wanted["settings"] = {**wanted["settings"], "settingsVersion": str(int(version) + 1)}
         wanted["settings"].setdefault("activationPolicy", "ALWAYS")
         before = {"flags": flags_of(current), "stopped": is_stopped(current)}
         wanted["etag"] = etag_of(current["name"], current["createTime"], wanted["settings"]["settingsVersion"])
-        self._records.put(wanted)
+        answer = await self._operations.begin(
+            request, call, "UPDATE", current["name"], {"before": before}, write=lambda: self._records.put(wanted)
+        )
         call.effect("update", f"projects/{current['project']}/instances/{current['name']}")
-        return await self._operations.begin(request, call, "UPDATE", current["name"], {"before": before})
+        return answer
 
     def _check_new(self, project: str, name: str) -> None:
         if not _NAME.fullmatch(name):
@@ -230,6 +233,8 @@ class Instances:
         record = self._records.existing(project, instance)
         try:
             await self._postgres.create(project, instance, flags_of(record))
+            for statement in context["statements"]:
+                await self._postgres.sql(project, instance, statement)
             if is_stopped(record):
                 await self._postgres.configure(project, instance, flags=flags_of(record), stopped=True)
         except (PostgresError, TimeoutError, OSError):
@@ -251,7 +256,8 @@ class Instances:
             raise ApiError(from_http(400, "").code, f"the server rejects its configuration: {error}") from error
 
     async def _remove(self, project: str, instance: str, context: Json, call: Call) -> None:
-        self._records.set_state(project, instance, "PENDING_DELETE")
+        if self._records.get(project, instance) is not None:
+            self._records.set_state(project, instance, "PENDING_DELETE")
         await self._cloud.part(TLS).forget(project, instance)
         await self._postgres.delete(project, instance)
         for run in self._records.backups(project, instance):
@@ -267,6 +273,8 @@ class Instances:
         call.effect("restart", f"projects/{project}/instances/{instance}")
 
     async def _clone(self, project: str, instance: str, context: Json, call: Call) -> None:
+        if self._records.existing(project, instance)["state"] == "RUNNABLE":  # an earlier run has finished it
+            return
         try:
             await self._postgres.clone(project, context["source"], instance)
         except (PostgresError, TimeoutError, OSError):

@@ -1,14 +1,16 @@
 """Cloud SQL operations: one at a time per instance, in the shape `sql#operation`, taken up again after a restart.
 
-They are kept by the operations of localgcp; what they are about is in their metadata, so that a restarted localgcp can
-go on with the ones that hold no secret (those end in ABORTED: the password is gone).
+They are kept by the operations of localgcp; what they are about is in their metadata. Statements that hold a password's
+verifier are kept in a table of their own, which no method shows, until they have been run.
 Source: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/operations
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 PAGE = Limits(default=500, largest=1000)
 Json = dict[str, Any]
 Work = Callable[[str, str, Json, Call], Awaitable[None]]
-"""Does what an operation says: (project, instance, context, call)."""
+"""Does what an operation says: (project, instance, context, call). `context["resumed"]`: an earlier run may have done
+any part of it. `context["statements"]` are the SQL statements that came with the operation."""
 
 
 def timestamp(seconds: float | None = None) -> str:
@@ -40,6 +43,8 @@ class SqlOperations:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._works: dict[str, Work] = {}
+        self._statements = cloud.store.json("sql.statements")
+        self._forget_statements()
 
     def register(self, kind: str, work: Work) -> None:
         """`work` does all operations of a kind (an operationType), also those that an earlier run left open."""
@@ -53,12 +58,14 @@ class SqlOperations:
         kind: str,
         instance: str,
         context: Json,
-        work: Work | None = None,
         *,
         also: str = "",
+        write: Callable[[], None] | None = None,
+        statements: Sequence[str] = (),
     ) -> Json:
-        """Starts an operation on an instance; `work` where it needs what must not be written down. `also` names a
-        second instance that it keeps busy. Raises ApiError 409 while another operation runs on either."""
+        """Starts an operation on an instance. `also` names a second instance that it keeps busy. `write` stores what
+        the operation is about, together with it. `statements` are SQL for its work, without passwords in clear. Raises
+        ApiError 409 while another operation runs on either instance."""
         project = self._cloud.settings.project_id(request.match_info["project"])
         for name in filter(None, (instance, also)):
             self.check_free(project, name)
@@ -72,16 +79,17 @@ class SqlOperations:
             "caller": call.caller,
             "request": call.request_id,
         }
-        chosen = work or self._works[kind]
-        operation = await self._cloud.operations.start(
-            f"sql.{kind}" if work is None else "sql.private",
-            "",
-            f"{project}/{instance}",
-            lambda open_operation: self._run(open_operation, chosen),
-            metadata,
-            name=f"projects/{project}/sqlOperations/{uuid.uuid4()}",
-        )
-        return self.shown(request, operation)
+        work = self._works[kind]
+        name = f"projects/{project}/sqlOperations/{uuid.uuid4()}"
+        with self._cloud.store.transaction():
+            if write is not None:
+                write()
+            if statements:
+                self._statements.put(name, {"statements": list(statements)})
+            operation = self._cloud.operations.begin(
+                f"sql.{kind}", "", f"{project}/{instance}", lambda one: self._run(one, work), metadata, name=name
+            )
+        return self.shown(request, await self._cloud.operations.settled(operation))
 
     def check_free(self, project: str, instance: str) -> None:
         """Raises ApiError 409 `operationInProgress`."""
@@ -143,10 +151,22 @@ class SqlOperations:
     async def _run(self, operation: Operation, work: Work) -> None:
         metadata = _metadata(operation)
         call = Call("sqladmin", metadata["method"], {}, self._cloud.ledger, metadata["caller"], metadata["request"])
+        kept = self._statements.get(operation.name) or {"statements": []}
+        context = {**metadata["context"], "resumed": operation.resumed, **kept}
         try:
-            await work(metadata["project"], metadata["instance"], metadata["context"], call)
+            await work(metadata["project"], metadata["instance"], context, call)
         except (PostgresError, TimeoutError, OSError) as error:
             raise ApiError(grpc.StatusCode.INTERNAL, str(error) or type(error).__name__) from error
+        finally:
+            asyncio.get_running_loop().call_soon(self._forget_statements)  # the operation has ended by then
+
+    def _forget_statements(self) -> None:
+        """Removes the statements of operations that have ended."""
+        for name, _ in list(self._statements.items()):
+            with contextlib.suppress(ApiError):  # an operation that was deleted has ended, too
+                if not self._cloud.operations.get(name).done:
+                    continue
+            self._statements.delete(name)
 
 
 def api_base(request: web.Request) -> str:

@@ -325,6 +325,7 @@ class Postgres:
     async def clone(self, project: str, instance: str, target: str) -> None:
         """A new server with a copy of everything that is committed now."""
         server, copy = self._existing(project, instance), self._server(project, target)
+        await copy.stop()  # of an earlier run that was killed
         await asyncio.to_thread(shutil.rmtree, copy.directory, True)
         copy.directory.mkdir(parents=True)
         await server.base_backup(copy.data)
