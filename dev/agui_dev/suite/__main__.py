@@ -77,7 +77,7 @@ def run(names: Sequence[str], layout: jobs.Layout) -> int:
         runner.run(chosen)
         records.write(times, runner.outcomes)
     except KeyboardInterrupt:
-        tests += Tally(failed=1)
+        tests, coverage = Tally(failed=1), False
         say("stopped")
     return _report(runner.outcomes, tests, layout, coverage, started)
 
