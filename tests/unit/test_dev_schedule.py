@@ -117,10 +117,11 @@ RUN = """
 import signal, sys
 from pathlib import Path
 from agui_dev.suite import runner
-from agui_dev.suite.__main__ import _stop, say
+from agui_dev.suite.__main__ import say, stop
 from agui_dev.suite.schedule import Command, Job
 runner.GRACE_SECONDS = (1.0, 1.0)
-signal.signal(signal.SIGTERM, _stop)
+signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGINT, stop)
 logs = Path(sys.argv[1])
 jobs = [Job(n, (Command((sys.executable, "-c", code), logs),)) for n, code in zip(("one", "two"), sys.argv[2:])]
 try:

@@ -100,7 +100,8 @@ def _report(outcomes: Sequence[Outcome], tests: Tally, layout: jobs.Layout, cove
     return 1 if tests.failed or failed else 0
 
 
-def _stop(_number: int, _frame: FrameType | None) -> None:
+def stop(_number: int, _frame: FrameType | None) -> None:
+    """A signal handler that ends the run; also for SIGINT, which a shell's background job would ignore."""
     raise KeyboardInterrupt
 
 
@@ -111,7 +112,8 @@ def main(root: Path = ROOT) -> int:
         "names", nargs="*", choices=["check", *jobs.PARTS, []], help="what to run; everything by default"
     )
     names: list[str] = parser.parse_args().names or ["check", *jobs.PARTS]
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     return run(names, jobs.Layout(root))
 
 
