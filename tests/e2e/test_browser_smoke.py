@@ -15,7 +15,7 @@ from bundle_archives import listed, packed, sha384, unpacked
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(400),
     pytest.mark.skipif(bool(missing_browser()), reason=missing_browser() or "a browser is here"),
 ]
 
@@ -42,7 +42,7 @@ def executions(stage: DemoStage, since: int) -> list[str]:
 def test_a_good_release_convinces_the_browser_twice(demo_stage: DemoStage, stable: str) -> None:
     since, before = demo_stage.world.cloud.last, float(demo_stage.ask("/api/orders/42")["refunded"])
     demo_stage.apply(demo_stage.document("browser", smoke=browser_check(demo_stage)))
-    found = demo_stage.settle("Healthy", seconds=90)
+    found = demo_stage.settle("Healthy")
     assert found["status"]["stable"]["id"] != stable
     assert executions(demo_stage, since) == ["complete", "complete"]
     assert float(demo_stage.ask("/api/orders/42")["refunded"]) == before + 160, "each run refunds 80"
@@ -61,7 +61,7 @@ def test_a_page_that_does_not_start_never_becomes_public(demo_stage: DemoStage) 
     assets = {"name": "assets", "assets": {"integrity": "sha384", "runtimeUrl": True}}
     smoke = [assets, *browser_check(demo_stage)]
     demo_stage.apply(demo_stage.document("v5", smoke=smoke, frontend={"bundle": bundle}))
-    found = demo_stage.settle("RolledBack", seconds=90)
+    found = demo_stage.settle("RolledBack")
     status = found["status"]
     assert executions(demo_stage, since) == ["fail"]
     assert (status["stable"], status["rejected"]["reason"]) == (before, "SmokeFailed")

@@ -1,7 +1,7 @@
 """The images as a registry would get them: really built, started as the user they name, against a real PostgreSQL.
 
-Runs where buildah and a base image are (`python -m agui_dev.images build` makes both ready); AGUI_IMAGES=1 makes a base
-image too, and adds the builds that take minutes.
+Runs where buildah and a base image are (`python3 dev/agui_dev/bootstrap.py --only images` makes both ready);
+AGUI_IMAGES=1 adds the builds that take minutes.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def store() -> Store:
     if not ALL_OF_IT and opened.driver == "vfs":
         pytest.skip("Only buildah's slow vfs driver works here; AGUI_IMAGES=1 builds with it.")
     if not ALL_OF_IT and find_python_base(opened) is None:
-        pytest.skip("There is no base image yet; `python -m agui_dev.images build` or AGUI_IMAGES=1 makes one.")
+        pytest.skip("There is no base image yet; `python3 dev/agui_dev/bootstrap.py --only images` makes one.")
     return opened
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from agui_dev.setup.node import FRONTEND
 
-_SECONDS = 40.0
+_SECONDS = 90.0
 
 
 class BrowserTabs:

@@ -23,4 +23,4 @@ def operator(system: System) -> Iterator[OperatorProcess]:
     """The operator of a module's tests. It holds the lease: a module that needs its own does not ask for this one."""
     running = system.operator()
     yield running
-    running.stop()
+    system.retire(running)

@@ -117,14 +117,15 @@ RUN = """
 import signal, sys
 from pathlib import Path
 from agui_dev.suite import runner
-from agui_dev.suite.__main__ import _stop
+from agui_dev.suite.__main__ import say, stop
 from agui_dev.suite.schedule import Command, Job
 runner.GRACE_SECONDS = (1.0, 1.0)
-signal.signal(signal.SIGTERM, _stop)
+signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGINT, stop)
 logs = Path(sys.argv[1])
 jobs = [Job(n, (Command((sys.executable, "-c", code), logs),)) for n, code in zip(("one", "two"), sys.argv[2:])]
 try:
-    runner.Runner(logs, 2, {}).run(jobs)
+    runner.Runner(logs, 2, {}, say).run(jobs)
 except KeyboardInterrupt:
     print("ended", flush=True)
 """
@@ -145,6 +146,26 @@ def test_a_run_that_is_stopped_leaves_no_process(tmp_path: Path, number: signal.
             assert run.stdout is not None
             assert run.stdout.read().splitlines()[-1] == "ended"
             assert run.wait(30) == 0
+        finally:
+            run.kill()
+    until(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_a_run_that_is_stopped_twice_ends_at_once(tmp_path: Path) -> None:
+    codes = [STUBBORN.format(end="time.sleep(600)")] * 2
+    patient = RUN.replace("(1.0, 1.0)", "(300.0, 300.0)")
+    with subprocess.Popen([sys.executable, "-c", patient, tmp_path, *codes], stdout=subprocess.PIPE, text=True) as run:
+        try:
+            logs = [tmp_path / "one.log", tmp_path / "two.log"]
+            until(lambda: all(log.exists() and log.read_text().strip() for log in logs))
+            pids = [int(log.read_text().split()[0]) for log in logs]
+            pids += [child.pid for child in psutil.Process(run.pid).children()]
+            assert run.stdout is not None
+            run.send_signal(signal.SIGTERM)
+            while not run.stdout.readline().startswith("stopping"):
+                assert run.poll() is None
+            run.send_signal(signal.SIGTERM)
+            assert run.wait(60) == 0
         finally:
             run.kill()
     until(lambda: not any(alive(pid) for pid in pids))

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from coverage import CoverageData
 
 from agui_dev import generate
 from agui_dev.paths import ROOT
@@ -138,3 +139,19 @@ def test_drift_is_what_a_generator_would_change(tmp_path: Path) -> None:
 def test_a_missing_generator_is_not_passed_over() -> None:
     with pytest.raises(ImportError):
         generate.load(["agui_dev.no_such_generator"])
+
+
+def test_coverage_of_all_jobs_and_of_their_processes_is_combined(tmp_path: Path) -> None:
+    layout = jobs.Layout(tmp_path)
+    source = tmp_path / "module.py"
+    source.write_text("a = 1\nb = 2\nc = 3\n")
+    for line, (job, suffix) in enumerate((("unit", ""), ("app", ""), ("app", ".host.123.xyz")), start=1):
+        file = layout.coverage / job / f".coverage.{job}{suffix}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        data = CoverageData(str(file))
+        data.add_lines({str(source): [line]})
+        data.write()
+    suite.combine(layout)
+    combined = CoverageData(str(tmp_path / ".coverage"))
+    combined.read()
+    assert sorted(combined.lines(str(source)) or ()) == [1, 2, 3]

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 
 from agui_dev.images.base import find_python_base, python_base
-from agui_dev.images.store import open_store, why_unavailable
+from agui_dev.images.store import open_store
 from agui_dev.setup import packages
 from agui_dev.steps import StepFailed
 
@@ -26,7 +26,7 @@ def ensure() -> None:
     Where images can be built but only with the slow `vfs` driver, no base image is made: the tests skip there too.
     """
     if os.geteuid() != 0:
-        raise StepFailed(why_unavailable() or "")
+        raise StepFailed("Images are built in chroot isolation, which needs root; you are not root.")
     if "buildah" in missing():
         _install("buildah")
     store = open_store()

@@ -77,7 +77,7 @@ def run(names: Sequence[str], layout: jobs.Layout) -> int:
         runner.run(chosen)
         records.write(times, runner.outcomes)
     except KeyboardInterrupt:
-        tests += Tally(failed=1)
+        tests, coverage = Tally(failed=1), False
         say("stopped")
     return _report(runner.outcomes, tests, layout, coverage, started)
 
@@ -100,7 +100,8 @@ def _report(outcomes: Sequence[Outcome], tests: Tally, layout: jobs.Layout, cove
     return 1 if tests.failed or failed else 0
 
 
-def _stop(_number: int, _frame: FrameType | None) -> None:
+def stop(_number: int, _frame: FrameType | None) -> None:
+    """A signal handler that ends the run; also for SIGINT, which a shell's background job would ignore."""
     raise KeyboardInterrupt
 
 
@@ -111,7 +112,8 @@ def main(root: Path = ROOT) -> int:
         "names", nargs="*", choices=["check", *jobs.PARTS, []], help="what to run; everything by default"
     )
     names: list[str] = parser.parse_args().names or ["check", *jobs.PARTS]
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     return run(names, jobs.Layout(root))
 
 

@@ -34,7 +34,7 @@ class Cost:
     seconds: float
     cores: float
     background: bool = False
-    workers: bool = False  # its tests share the cores; a file stays with one worker
+    workers: bool = False  # its tests share the cores; all of a file in one worker, because they share what was started
 
 
 # What waits for processes most of the time runs beside other such jobs; what only computes runs in the background.
@@ -135,7 +135,7 @@ def _pytest(name: str, target: str, layout: Layout, coverage: bool, options: Seq
     # Jobs side by side do not write the same files.
     argv += ["-o", f"cache_dir={layout.root / '.pytest_cache' / name}"]
     if COSTS[name].workers and workers() > 1:
-        argv += ["--numprocesses", str(workers()), "--dist", "loadfile" if name == "integration" else "load"]
+        argv += ["--numprocesses", str(workers()), "--dist", "load" if name == "unit" else "loadfile"]
     if not coverage:
         return Command(tuple(argv), layout.root, report)
     data = layout.coverage / name / f".coverage.{name}"

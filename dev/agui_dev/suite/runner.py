@@ -160,6 +160,8 @@ class Running:
 
 def _before_exec(parent: int, lowered: bool) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # A shell starts what it runs in the background with SIGINT ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if os.getppid() != parent:
         os._exit(1)
     if lowered:
@@ -238,15 +240,22 @@ class Runner:
         return clock(self._elapsed)
 
     def _stop(self) -> None:
-        self._say(f"stopping {len(self._running)} jobs")
+        """Ends all jobs in good order; at once when it is interrupted itself."""
+        self._say(f"stopping {len(self._running)} jobs (again: kill them)")
+        try:
+            self._stop_gently()
+        except KeyboardInterrupt:
+            self._say("killing them")
+        for running in self._running:
+            running.end(signal.SIGKILL)
+            running.wait(time.monotonic() + 5)
+            self._outcomes.append(running.outcome)
+        self._running.clear()
+
+    def _stop_gently(self) -> None:
         for running in self._running:
             running.interrupt()
         for number, seconds in zip((signal.SIGTERM, signal.SIGKILL), GRACE_SECONDS, strict=True):
             deadline = time.monotonic() + seconds
             for running in [running for running in self._running if not running.wait(deadline)]:
                 running.end(number)
-        for running in self._running:
-            running.wait(time.monotonic() + 5)
-            running.end(signal.SIGKILL)
-            self._outcomes.append(running.outcome)
-        self._running.clear()

@@ -15,7 +15,7 @@ import signal
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,16 @@ class Write:
 @dataclass(slots=True)
 class Strike:
     """`when` is relative to the effect of the request that `match` picks, after letting `skip` pass. `pid` gets
-    SIGKILL; `delay` is in seconds; `drop` closes the connection without an answer."""
+    `kill_with` (by default SIGKILL, and the request no answer); `delay` is in seconds; with `hold` the request waits
+    until the event is set; `drop` closes the connection without an answer."""
 
     match: Callable[[str, str, Any], bool]  # method, path, JSON body
     when: str = "before"
     skip: int = 0
     pid: int = 0
+    kill_with: signal.Signals = signal.SIGKILL
     delay: float = 0.0
+    hold: threading.Event | None = None
     drop: bool = False
     times: int = 1
     seen: int = 0
@@ -126,7 +129,20 @@ class ApiProxy:
         self._strikes.append(strike)
         return strike
 
+    @contextlib.contextmanager
+    def held(self, match: Callable[[str, str, Any], bool]) -> Iterator[threading.Event]:
+        """The first matching request waits until the event is set, at the latest at the end of the block."""
+        event = threading.Event()
+        self.strike(match, hold=event)
+        try:
+            yield event
+        finally:
+            event.set()
+
     def clear(self) -> None:
+        for strike in self._strikes:
+            if strike.hold is not None:
+                strike.hold.set()
         self._strikes.clear()
 
     def status_writes(self, namespace: str, since: int = 0) -> list[Write]:
@@ -206,11 +222,13 @@ class ApiProxy:
     async def _hit(self, strike: Strike) -> None:
         if strike.delay:
             await asyncio.sleep(strike.delay)
+        while strike.hold is not None and not strike.hold.is_set():
+            await asyncio.sleep(0.02)
         if strike.pid:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(strike.pid, signal.SIGKILL)
+                os.kill(strike.pid, strike.kill_with)
         strike.struck.set()
-        if strike.pid or strike.drop:
+        if (strike.pid and strike.kill_with == signal.SIGKILL) or strike.drop:
             raise _Silent
 
 

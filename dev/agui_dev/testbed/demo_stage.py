@@ -20,7 +20,7 @@ import yaml
 from agui_dev.controlplane import ControlPlane
 from agui_dev.setup import browser
 from agui_dev.setup.node import FRONTEND
-from agui_dev.testbed.kube_api import KubeApi
+from agui_dev.testbed.kube_api import PATIENCE, KubeApi
 from agui_dev.testbed.releases import AT_ONCE
 from agui_dev.testbed.world import NAME, NAMESPACE, World
 
@@ -86,7 +86,9 @@ class DemoStage:
             self._newest = _newest(self.api.get(NAMESPACE, NAME))
         self.api.apply(document)
 
-    def settle(self, phase: str, during: Callable[[], object] = lambda: time.sleep(0.1), seconds: float = 60) -> Json:
+    def settle(
+        self, phase: str, during: Callable[[], object] = lambda: time.sleep(0.1), seconds: float = PATIENCE
+    ) -> Json:
         """The object when it rests in `phase` with a status about its newest spec. `during` is called until then.
         Raises AssertionError when it rests elsewhere, or not at all within `seconds`."""
         deadline = time.monotonic() + seconds

@@ -22,6 +22,8 @@ from agui_dev.controlplane.kubeconfig import read_cluster
 
 GROUP_VERSION = "agui.dev/v1alpha1"
 Json = dict[str, Any]
+# How long a test waits for what must happen: sized for a machine that has other things to do.
+PATIENCE = 90.0
 
 
 class ApiRefused(AssertionError):
@@ -105,7 +107,9 @@ class KubeApi:
             raise
         return True
 
-    def until(self, namespace: str, name: str, test: Callable[[Json], bool], what: str, seconds: float = 30) -> Json:
+    def until(
+        self, namespace: str, name: str, test: Callable[[Json], bool], what: str, seconds: float = PATIENCE
+    ) -> Json:
         """The object as soon as `test` holds. Raises AssertionError that shows the last status."""
         deadline = time.monotonic() + seconds
         while True:

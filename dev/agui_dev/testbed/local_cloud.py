@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from agui_dev.children import Child, ChildFailed
 
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
 _STOP_SECONDS = 20.0
 
 

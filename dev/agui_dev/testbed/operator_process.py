@@ -14,8 +14,8 @@ from agui_dev.children import Child
 from agui_dev.paths import ROOT
 from agui_dev.ports import free_port
 
-_READY_SECONDS = 40.0
-_STOP_SECONDS = 15.0
+_READY_SECONDS = 90.0
+_STOP_SECONDS = 30.0
 
 
 class OperatorProcess:
@@ -68,7 +68,7 @@ class OperatorProcess:
     def send(self, number: signal.Signals) -> None:
         self._child().send(number)
 
-    def wait_ended(self, seconds: float) -> int:
+    def wait_ended(self, seconds: float = _READY_SECONDS) -> int:
         """The exit code (negative: the signal). Raises AssertionError when it still runs after `seconds`."""
         try:
             return self._child().wait(seconds)
@@ -80,11 +80,13 @@ class OperatorProcess:
         if self._running is not None:
             self._running.kill()
 
-    def stop(self) -> None:
-        """SIGTERM, also to an operator that is suspended; returns when it has ended."""
-        if self._running is not None:
-            self._running.send(signal.SIGCONT)
-            self._running.stop(_STOP_SECONDS)
+    def stop(self, *, wait: bool = True) -> None:
+        """SIGTERM, also to an operator that is suspended; returns when it has ended. Without `wait` it returns at once:
+        the lease is free soon, while the process takes some seconds."""
+        if self._running is None:
+            return
+        self._running.send(signal.SIGCONT)
+        self._running.stop(_STOP_SECONDS) if wait else self._running.terminate()
 
     def _child(self) -> Child:
         assert self._running is not None, "the operator was not started"

@@ -23,7 +23,7 @@ from agui_dev.controlplane import ControlPlane
 from agui_dev.testbed.api_proxy import ApiProxy
 from agui_dev.testbed.foundations import SERVICE_ACCOUNT, SYSTEM_NAMESPACE, apply_foundations
 from agui_dev.testbed.images import SHOP_IMAGES
-from agui_dev.testbed.kube_api import ApiRefused, KubeApi
+from agui_dev.testbed.kube_api import PATIENCE, ApiRefused, KubeApi
 from agui_dev.testbed.local_cloud import CloudRefused, LocalCloud
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import ARTIFACTS, NAME, SECRET, SECRET_VALUE, URL_MAP, bundle, environment, policy
@@ -95,6 +95,17 @@ class System:
         operator = OperatorProcess(self.folder, config, self.endpoint, log_level="debug", **settings)
         self._operators.append(operator)
         return operator.start() if start else operator
+
+    def retire(self, operator: OperatorProcess) -> None:
+        """Tells an operator to stop, without waiting for its end, and removes the deployments of the cases so far: they
+        would be the next operator's work. Finalizers go first, because no operator is to take them off."""
+        operator.stop(wait=False)
+        for found in self.api.call("GET", self.api.path(""))["items"]:
+            namespace, name = found["metadata"]["namespace"], found["metadata"]["name"]
+            if namespace in self._namespaces:
+                with contextlib.suppress(ApiRefused):
+                    self.api.merge(namespace, name, {"metadata": {"finalizers": None}})
+                    self.api.delete(namespace, name)
 
     # --- places for cases ----------------------------------------------------------------------------------------
 
@@ -169,7 +180,7 @@ class System:
 
     # --- releases ------------------------------------------------------------------------------------------------
 
-    def settle(self, namespace: str, phase: str, *, version: str = "", seconds: float = 40) -> Json:
+    def settle(self, namespace: str, phase: str, *, version: str = "", seconds: float = PATIENCE) -> Json:
         """The deployment when it rests in a phase, with a status about its newest spec."""
 
         def rests(found: Json) -> bool:
@@ -180,7 +191,7 @@ class System:
 
         return self.api.until(namespace, NAME, rests, f"{version or 'a release'} in phase {phase}", seconds)
 
-    def reaches(self, namespace: str, phase: str, seconds: float = 40) -> Json:
+    def reaches(self, namespace: str, phase: str, seconds: float = PATIENCE) -> Json:
         """The deployment as soon as it is in a phase, however shortly it stays there."""
         return self.api.until(
             namespace, NAME, lambda d: (d.get("status") or {}).get("phase") == phase, f"phase {phase}", seconds
@@ -221,7 +232,7 @@ def load(system: System, namespace: str, rate: float = 60.0) -> Iterator[list[tu
         thread.join(15)
 
 
-def wait_for(test: Callable[[], bool], what: str, seconds: float = 15) -> None:
+def wait_for(test: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
     """Raises AssertionError when `test` does not hold within `seconds`."""
     deadline = time.monotonic() + seconds
     while not test():
