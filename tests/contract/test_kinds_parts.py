@@ -451,12 +451,11 @@ async def test_requests_are_measured_by_revision(cloud: Cloud, fresh_cloud: Loca
     await finished(cloud, outcome)
     inventory = Inventory(cloud)
     since = fresh_cloud.last
-    await asyncio.gather(*(inventory.fresh("demo", "us-central1", 60) for _ in range(5)))
+    seen, *_ = await asyncio.gather(*(inventory.look(NAMES, 60) for _ in range(5)))
     assert len(fresh_cloud.ledger(since, kind="call")) == 1
-    seen = inventory.service(NAMES)
     assert seen == await run_service.observe(cloud, NAMES)
     assert seen is not None
-    assert inventory.service(replace(NAMES, name="none")) is None
+    assert await inventory.look(replace(NAMES, name="none"), 60) is None
     start = datetime.now(UTC)
     await asyncio.sleep(1.0)
     async with aiohttp.ClientSession() as browser:

@@ -153,6 +153,27 @@ async def test_phases_and_durations_are_counted(caplog: pytest.LogCaptureFixture
     labels = {"namespace": "demo", "name": "concierge"}
     assert sample("agui_deployment_phase", **labels, phase="Healthy") == 1
     assert sample("agui_deployment_phase", **labels, phase="Baking") == 0
+    metrics.PHASES.gone("uid-1")
     record = caplog.records[-1]
     assert (record.__dict__["object"], record.__dict__["release"]) == ("demo/concierge", "bbbb")
     await asyncio.sleep(0)
+
+
+def phases() -> dict[str, str]:
+    (family,) = metrics.PHASES.collect()
+    return {s.labels["name"]: s.labels["phase"] for s in family.samples if s.labels["namespace"] == "gauge"}
+
+
+def test_the_phase_of_an_object_is_known_from_first_sight_until_it_is_gone() -> None:
+    """After a restart nothing moves, and alerts on RolledBack have to stay."""
+    body = {"metadata": {"namespace": "gauge", "name": "a"}, "status": {"phase": "RolledBack"}}
+    metrics.PHASES.first_seen("u-a", body)
+    metrics.PHASES.first_seen("u-b", {"metadata": {"namespace": "gauge", "name": "b"}})
+    assert phases() == {"a": "RolledBack", "b": "Pending"}
+    metrics.PHASES.moved("u-a", "gauge", "a", "Pending")
+    metrics.PHASES.first_seen("u-a", body)
+    assert phases()["a"] == "Pending", "the watch is behind"
+    assert metrics.render().decode().count('namespace="gauge"') == 2, "one series for each object"
+    metrics.PHASES.gone("u-a")
+    metrics.PHASES.gone("u-b")
+    assert phases() == {}

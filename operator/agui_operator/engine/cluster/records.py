@@ -30,8 +30,7 @@ class Recorder:
 
     def moved(self, namespace: str, name: str, uid: str, before: Memory, after: Memory, event: Event) -> None:
         metrics.TRANSITIONS.labels(str(after.phase), str(event)).inc()
-        metrics.PHASE.labels(namespace, name, str(before.phase)).set(0)
-        metrics.PHASE.labels(namespace, name, str(after.phase)).set(1)
+        metrics.PHASES.moved(uid, namespace, name, str(after.phase))
         if after.history and after.history[:1] != before.history[:1]:
             newest = after.history[0]
             metrics.ROLLOUT_SECONDS.labels(newest.outcome).observe(newest.seconds)
