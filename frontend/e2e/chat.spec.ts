@@ -1,4 +1,4 @@
-import { expect, test } from "./desk";
+import { expect, test } from "../check/desk";
 
 test("answers, gives the conversation an address, and lists it", async ({ desk, page }) => {
   await desk.open();
@@ -89,9 +89,15 @@ test("stops an answer and takes the next question", async ({ desk, page }) => {
   await desk.field.press("Escape");
   await desk.settled();
   await expect(desk.conversation).not.toContainText("Rule 40 ");
+  const stopped = desk.turns.first().getByText("Stopped. This answer is not complete.");
+  await expect(stopped).toBeVisible();
+  await page.screenshot({ path: "build/screens/stopped.png" });
   await desk.say("order 42");
   await expect(desk.conversation).toContainText("Order 42:");
   await desk.settled();
   await expect(desk.turns).toHaveCount(2);
+  await page.reload();
+  await expect(stopped).toBeVisible();
+  await expect(page.locator(".cut")).toHaveCount(1);
   await expect(page.getByRole("button", { name: "Stop" })).toHaveCount(0);
 });

@@ -1,4 +1,4 @@
-import { expect, test } from "./desk";
+import { expect, test } from "../check/desk";
 
 const NETWORK =
   /Failed to (load|fetch)|ERR_INTERNET_DISCONNECTED|ERR_FAILED|network error|runAgent|connectAgent|NetworkError|fetch/i;
@@ -76,4 +76,18 @@ test("a page that opens before its backend waits for it", async ({ desk, page })
   await expect(desk.fault).toHaveCount(0);
   await desk.say("order 42");
   await expect(desk.conversation).toContainText("Order 42:");
+});
+
+test("an approval that was lost on its way can be given again", async ({ desk, page }) => {
+  desk.expected.push(NETWORK);
+  await desk.open();
+  await desk.say("Refund order 42 for 62");
+  const approve = page.getByRole("button", { name: "Approve" });
+  await expect(approve).toBeEnabled();
+  await page.route("**/copilotkit/agent/*/run", (route) => route.abort("connectionreset"), { times: 1 });
+  await approve.click();
+  await expect(desk.fault).toContainText("Reconnecting");
+  await expect(desk.fault).toHaveCount(0);
+  await approve.click();
+  await expect(desk.conversation).toContainText("I refunded 62.00 USD on order 42.");
 });

@@ -1,4 +1,4 @@
-import { expect, test } from "./desk";
+import { expect, test } from "../check/desk";
 
 const list = "Conversations";
 
@@ -31,7 +31,7 @@ test("the list follows an answer that goes on in another conversation", async ({
   await page.getByRole("button", { name: "New conversation" }).click();
   await expect(page.getByRole("heading", { name: "How may I help?" })).toBeVisible();
   const line = page.locator("#threads li", { hasText: "research slow birch stool" }).first();
-  await expect(line).toContainText("Being answered");
+  await expect(line).toContainText("Answering…");
   await expect(line.locator("time")).toBeVisible({ timeout: 15_000 });
   await line.getByRole("link").click();
   await expect(desk.conversation).toContainText("birch stool");
@@ -47,7 +47,7 @@ test("without a network the list is what the browser remembers, and says so", as
   await page.route("**/copilotkit/threads*", (route) => route.abort("internetdisconnected"));
   await page.reload();
   const nav = page.getByRole("navigation", { name: list });
-  await expect(nav).toContainText("As this browser remembers it");
+  await expect(nav).toContainText("Showing a saved copy");
   await expect(nav.getByRole("link", { name: /Where is order 42/ }).first()).toBeVisible();
 });
 

@@ -1,8 +1,12 @@
 /** The page: the list of conversations and the one that the address names. */
 import { CopilotChat, CopilotKit, randomUUID } from "@copilotkit/react-core/v2";
 import { useCallback, useEffect, useMemo, useState } from "react";
+import { useNotice } from "./announce";
 import { Conversation } from "./chat/Conversation";
-import { go, useAddressedThread } from "./route";
+import { NotFound } from "./chat/NotFound";
+import { keepDraft } from "./chat/useDraft";
+import { newest } from "./newest";
+import { go, namesNoThread, threadOf, usePath } from "./route";
 import { AGENT_ID, RUNTIME_URL } from "./runtime";
 import { ThreadList } from "./ThreadList";
 import { refresh, useThreads } from "./threads";
@@ -11,7 +15,8 @@ const FRESH = "concierge.fresh";
 const LOOK_AGAIN = 4000; // milliseconds
 
 export function App() {
-  const addressed = useAddressedThread();
+  const path = usePath();
+  const addressed = threadOf(path);
   const [fresh, setFresh] = useState(() => window.sessionStorage.getItem(FRESH) ?? randomUUID());
   const [epoch, setEpoch] = useState(0);
   const list = useThreads();
@@ -23,8 +28,10 @@ export function App() {
     go(thread, window.history.length <= 1);
     setFresh(randomUUID()); // the next one is another
   }, [thread, addressed]);
-  const begin = useCallback(() => {
-    setFresh(randomUUID());
+  const begin = useCallback((words = "") => {
+    const next = randomUUID();
+    keepDraft(next, words);
+    setFresh(next);
     go(null);
   }, []);
 
@@ -56,9 +63,10 @@ export function App() {
 
   // the chat is told which conversation it shows; a new identity of this object would build it anew
   const view = useMemo(
-    () => ({ thread, addressed: addressed !== null, begun, restart }),
-    [thread, addressed, begun, restart],
+    () => ({ thread, addressed: addressed !== null, begun, begin, restart }),
+    [thread, addressed, begun, begin, restart],
   );
+  const notice = useNotice();
   return (
     <>
       <a className="skip" href="#conversation">
@@ -66,23 +74,31 @@ export function App() {
       </a>
       <ThreadList list={list} current={thread} begin={begin} />
       <main id="conversation" tabIndex={-1}>
-        <CopilotKit
-          key={`${epoch} ${thread}`} // each has an agent of its own: one that waits for approval connects to no other
-          runtimeUrl={RUNTIME_URL}
-          useSingleEndpoint={false}
-          showDevConsole={false}
-          enableInspector={false}
-        >
-          <CopilotChat
-            key={thread}
-            agentId={AGENT_ID}
-            threadId={thread}
-            throttleMs={40}
-            chatView={Conversation as never}
-            {...view}
-          />
-        </CopilotKit>
+        {namesNoThread(path) ? (
+          <NotFound begin={() => begin()} />
+        ) : (
+          <CopilotKit
+            key={`${epoch} ${thread}`} // each has an agent of its own: one that waits for approval connects to no other
+            runtimeUrl={RUNTIME_URL}
+            useSingleEndpoint={false}
+            messageFilter={newest}
+            showDevConsole={false}
+            enableInspector={false}
+          >
+            <CopilotChat
+              key={thread}
+              agentId={AGENT_ID}
+              threadId={thread}
+              throttleMs={40}
+              chatView={Conversation as never}
+              {...view}
+            />
+          </CopilotKit>
+        )}
       </main>
+      <p className="unseen" role="status" data-testid="notice">
+        {notice}
+      </p>
     </>
   );
 }

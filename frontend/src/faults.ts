@@ -8,6 +8,8 @@ export interface Fault {
   readonly sentence: string;
   /** Whether sending the same words again makes sense. */
   readonly again: boolean;
+  /** The conversation takes nothing more; the words can go into a new one. */
+  readonly full?: true;
 }
 
 const lost = (sentence: string): Fault => ({ kind: "lost", sentence, again: false });
@@ -29,7 +31,7 @@ const BY_CODE: Readonly<Record<string, Fault>> = {
   unauthenticated: refused("You are signed out. Reload the page to sign in again.", false),
   too_large: refused("That is too long to send. Please shorten it.", false),
   run_exists: refused("This was sent before. Reload the page to see the answer.", false),
-  RUN_TIMEOUT: failed("This took too long and was ended. What is shown above was done; nothing else was."),
+  RUN_TIMEOUT: failed("This took too long and was stopped. Only the steps shown above were completed."),
   AGENT_ERROR: failed("Something went wrong on our side while answering. You can try again."),
   INSTANCE_LOST: failed("The server that was answering is gone. You can send that again."),
   NO_RESULT: failed("The answer ended before it was complete. You can try again."),
@@ -40,7 +42,10 @@ const BY_STATUS: Readonly<Record<number, Fault>> = {
   403: refused("You are not allowed to do this. Ask whoever looks after your account.", false),
   404: refused("The concierge is not available at this address. Reload the page.", false),
   413: BY_CODE.too_large as Fault,
-  422: refused("This conversation cannot take more messages. Please start a new one.", false),
+  422: {
+    ...refused("This conversation cannot take more messages. Go on in a new one; what you wrote is kept.", false),
+    full: true,
+  },
   429: refused("That was a bit quick. Please wait a few seconds and send it again.", true),
   502: LOST,
   503: refused("The service is busy. Please try again in a few seconds.", true),

@@ -3,6 +3,7 @@ import { createRoot } from "react-dom/client";
 import { App } from "./App";
 import { reloadWhenFilesAreGone } from "./reload";
 import "./styles.css";
+import "./markdown.css";
 
 reloadWhenFilesAreGone();
 

@@ -38,7 +38,10 @@ function subscribe(listener: () => void): () => void {
   };
 }
 
-/** The thread in the address bar, now and whenever it changes. */
-export function useAddressedThread(): string | null {
-  return useSyncExternalStore(subscribe, () => threadOf(window.location.pathname));
+/** Whether a path is meant for a thread, yet can name none. */
+export const namesNoThread = (path: string): boolean => /^\/t(\/|$)/.test(path) && threadOf(path) === null;
+
+/** The path in the address bar, now and whenever it changes. */
+export function usePath(): string {
+  return useSyncExternalStore(subscribe, () => window.location.pathname);
 }

@@ -5,6 +5,7 @@
  * The backend's list wins: on a shared computer the titles of whoever signed in before must not stay.
  */
 import { useSyncExternalStore } from "react";
+import { type Limits, limitsOf, NO_LIMITS } from "./room";
 import { RUNTIME_URL } from "./runtime";
 
 const KEY = "concierge.threads.v2";
@@ -21,6 +22,8 @@ export interface Thread {
   /** An agent asked something that nobody has answered. */
   readonly waiting: boolean;
   readonly running: boolean;
+  /** Runs that the thread has had, as far as the backend said. */
+  readonly runs: number;
 }
 
 export interface ThreadList {
@@ -29,6 +32,8 @@ export interface ThreadList {
   readonly more: boolean;
   /** The backend did not answer: this is what the browser remembers. */
   readonly remembered: boolean;
+  /** What one conversation can hold. */
+  readonly limits: Limits;
 }
 
 const listeners = new Set<() => void>();
@@ -37,6 +42,7 @@ let hidden: Readonly<Record<string, number>> = stored(HIDDEN, {});
 let next: string | null = null;
 let paged = false;
 let remembered = false;
+let limits = NO_LIMITS;
 /** When a thread was used here that the backend has not listed since. */
 const begun = new Map<string, number>();
 let list = listOf();
@@ -60,9 +66,18 @@ function keep(key: string, value: unknown): void {
 }
 
 function threadOf(value: unknown): Thread[] {
-  const { id, title, usedAt, waiting, running } = (value ?? {}) as Record<string, unknown>;
+  const { id, title, usedAt, waiting, running, runs } = (value ?? {}) as Record<string, unknown>;
   if (typeof id !== "string" || typeof title !== "string" || typeof usedAt !== "number") return [];
-  return [{ id, title: title || "Conversation", usedAt, waiting: waiting === true, running: running === true }];
+  return [
+    {
+      id,
+      title: title || "Conversation",
+      usedAt,
+      waiting: waiting === true,
+      running: running === true,
+      runs: typeof runs === "number" ? runs : 0,
+    },
+  ];
 }
 
 /** A thread as the backend lists it. */
@@ -75,7 +90,7 @@ function listedOf(value: unknown): Thread[] {
 function listOf(): ThreadList {
   // one that was taken off the list comes back when it is used again
   const shown = threads.filter((thread) => thread.usedAt > (hidden[thread.id] ?? 0));
-  return { threads: shown, more: next !== null, remembered };
+  return { threads: shown, more: next !== null, remembered, limits };
 }
 
 function show(all: readonly Thread[]): void {
@@ -96,8 +111,9 @@ async function page(cursor: string): Promise<{ found: Thread[]; following: strin
     });
     if (answer.status === 401 || answer.status === 403) return { found: [], following: null };
     if (!answer.ok) return null;
-    const body = (await answer.json()) as { threads?: unknown; next?: unknown };
+    const body = (await answer.json()) as { threads?: unknown; next?: unknown; limits?: unknown };
     if (!Array.isArray(body.threads)) return null;
+    limits = limitsOf(body.limits);
     return { found: body.threads.flatMap(listedOf), following: typeof body.next === "string" ? body.next : null };
   } catch {
     return null;
@@ -153,7 +169,7 @@ export function used(id: string, words: string, now: number): void {
   const plain = words.trim().replace(/\s+/g, " ");
   const title = known?.title ?? (plain.length > 80 ? `${plain.slice(0, 79)}…` : plain || "Conversation");
   begun.set(id, now);
-  show([{ id, title, usedAt: now, waiting: false, running: true }, ...threads]);
+  show([{ id, title, usedAt: now, waiting: false, running: true, runs: (known?.runs ?? 0) + 1 }, ...threads]);
 }
 
 /** Takes a thread off this browser's list. The conversation stays in the backend, under its address. */

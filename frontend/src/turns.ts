@@ -22,6 +22,22 @@ export function withBlock(blocks: readonly Block[], value: unknown, asked: numbe
   return known ? blocks : [...blocks, { turn, rule, stage }];
 }
 
+/** Why an answer ended early, by turn (the user's messages, from 1): `stopped`, or the code of a failure. */
+export type Cuts = ReadonlyMap<number, string>;
+
+/** `cuts` with one more; the backend names the turn only when it tells the past. */
+export function withCut(cuts: Cuts, value: unknown, asked: number): Cuts {
+  const { reason, turn = asked } = (value ?? {}) as Record<string, unknown>;
+  if (typeof reason !== "string" || typeof turn !== "number") return cuts;
+  return cuts.get(turn) === reason ? cuts : new Map(cuts).set(turn, reason);
+}
+
+/** `cuts` without the one of a turn whose answer goes on. */
+export function withoutCut(cuts: Cuts, turn: number): Cuts {
+  if (!cuts.has(turn)) return cuts;
+  return new Map([...cuts].filter(([cut]) => cut !== turn));
+}
+
 export type StepState = "running" | "done" | "waiting" | "blocked" | "refused" | "failed" | "stopped";
 
 export interface Step {
@@ -44,6 +60,8 @@ export interface Turn {
   readonly parts: readonly Part[];
   /** The rule that kept the agents from seeing what was asked. */
   readonly blockedBy: string | null;
+  /** Why the answer ended early, if it did. */
+  readonly cut: string | null;
 }
 
 /** Calls that are the machinery's own; approvals have a card, handovers show in the agents' names. */
@@ -97,6 +115,7 @@ export function stateOf(result: string | undefined, live: boolean): StepState {
  * @param results what tools answered, by call
  * @param running an answer is under way, which makes calls of the last turn live
  * @param pipelines how far pipelines are, by call
+ * @param cuts which answers ended early
  */
 export function turnsOf(
   messages: readonly Message[],
@@ -104,6 +123,7 @@ export function turnsOf(
   blocks: readonly Block[],
   running: boolean,
   pipelines: Pipelines = NONE,
+  cuts: Cuts = UNCUT,
 ): readonly Turn[] {
   const turns: { asked: string | null; messages: Message[] }[] = [];
   for (const message of messages) {
@@ -124,11 +144,13 @@ export function turnsOf(
       asked,
       parts: partsOf(said, results, live, desk, pipelines),
       blockedBy: block?.rule ?? null,
+      cut: (live ? null : cuts.get(number)) ?? null,
     };
   });
 }
 
 const NONE: Pipelines = new Map();
+const UNCUT: Cuts = new Map();
 
 /** Who answers now. Streamed messages do not say, handovers do; they last until the next one. */
 interface Desk {

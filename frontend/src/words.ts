@@ -25,6 +25,11 @@ const STEPS: Readonly<Record<string, string>> = {
   write_brief: "Write the brief",
 };
 
+const CUTS: Readonly<Record<string, string>> = {
+  stopped: "Stopped",
+  RUN_TIMEOUT: "Stopped because it took too long",
+};
+
 const plain = (name: string): string => name.replaceAll("_", " ");
 const show = (value: unknown): string => (typeof value === "string" || typeof value === "number" ? String(value) : "…");
 
@@ -38,5 +43,8 @@ const TOOLS: Readonly<Record<string, (a: Arguments) => string>> = {
 export const agentName = (name: string): string => AGENTS[name] ?? plain(name);
 export const ruleReason = (rule: string): string => RULES[rule] ?? `of the rule “${plain(rule)}”`;
 export const toolTitle = (tool: string, given: Arguments): string => TOOLS[tool]?.(given) ?? plain(tool);
+/** What is said below an answer that ended early. */
+export const cutNotice = (reason: string, said: boolean): string =>
+  `${CUTS[reason] ?? "Interrupted by a fault on our side"}. ${said ? "This answer is not complete." : "There is no answer."}`;
 export const stepName = (step: string): string => STEPS[step] ?? plain(step);
 export const plainName = plain;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { pathOf, threadOf } from "../src/route";
+import { namesNoThread, pathOf, threadOf } from "../src/route";
 
 describe("threadOf", () => {
   it.each(["a", "0f6c1a52-1c1e", "with space", "ünï/slash%"])("finds again what pathOf wrote: %s", (thread) => {
@@ -12,4 +12,14 @@ describe("threadOf", () => {
       expect(threadOf(path)).toBeNull();
     },
   );
+});
+
+describe("namesNoThread", () => {
+  it.each(["/t", "/t/", "/t/a/b", "/t/%", "/t/%00", `/t/${"a".repeat(129)}`])("is so for %s", (path) => {
+    expect(namesNoThread(path)).toBe(true);
+  });
+
+  it.each(["/", "/index.html", "/t/a", "/terms"])("is not so for %s", (path) => {
+    expect(namesNoThread(path)).toBe(false);
+  });
 });

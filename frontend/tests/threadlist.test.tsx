@@ -1,6 +1,8 @@
-import { cleanup, render, screen, within } from "@testing-library/react";
+import { cleanup, render, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
+import { useState } from "react";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { NO_LIMITS } from "../src/room";
 import { ThreadList } from "../src/ThreadList";
 import * as store from "../src/threads";
 
@@ -17,6 +19,7 @@ const thread = (id: string, more: Partial<store.Thread> = {}): store.Thread => (
   usedAt: Date.UTC(2026, 0, 2, 12),
   waiting: false,
   running: false,
+  runs: 0,
   ...more,
 });
 
@@ -24,12 +27,19 @@ beforeEach(() => {
   window.localStorage.clear();
   vi.clearAllMocks();
 });
-afterEach(cleanup);
+afterEach(() => {
+  cleanup();
+  vi.restoreAllMocks();
+});
 
 function shown(list: Partial<store.ThreadList>, current = "none") {
   const begin = vi.fn();
   render(
-    <ThreadList list={{ threads: [], more: false, remembered: false, ...list }} current={current} begin={begin} />,
+    <ThreadList
+      list={{ threads: [], more: false, remembered: false, limits: NO_LIMITS, ...list }}
+      current={current}
+      begin={begin}
+    />,
   );
   return begin;
 }
@@ -39,7 +49,7 @@ describe("ThreadList", () => {
     shown({ threads: [thread("a", { waiting: true }), thread("b", { running: true }), thread("c")] }, "b");
     const [a, b, c] = screen.getAllByRole("link");
     expect(a?.textContent).toBe("about a Waits for your approval");
-    expect(b?.textContent).toBe("about b Being answered");
+    expect(b?.textContent).toBe("about b Answering…");
     expect(b?.getAttribute("aria-current")).toBe("page");
     expect(c?.getAttribute("href")).toBe("/t/c");
     expect(
@@ -60,7 +70,7 @@ describe("ThreadList", () => {
 
   it("says that it is only remembered", () => {
     shown({ remembered: true });
-    expect(screen.getByText(/As this browser remembers it/)).toBeTruthy();
+    expect(screen.getByText(/Showing a saved copy/)).toBeTruthy();
   });
 
   it("is asked for when the drawer opens, and goes to the beginning when the open one is taken off", async () => {
@@ -69,10 +79,44 @@ describe("ThreadList", () => {
     await userEvent.click(opener);
     await userEvent.click(opener);
     expect(store.refresh).toHaveBeenCalledOnce();
-    await userEvent.click(screen.getByRole("button", { name: "Take “about a” off the list" }));
+    await userEvent.click(screen.getByRole("button", { name: "Hide “about a”" }));
     expect(store.forget).toHaveBeenLastCalledWith("a");
     expect(begin).not.toHaveBeenCalled();
-    await userEvent.click(screen.getByRole("button", { name: "Take “about b” off the list" }));
+    await userEvent.click(screen.getByRole("button", { name: "Hide “about b”" }));
     expect(begin).toHaveBeenCalledOnce();
+  });
+
+  it("keeps the focus in the list when a line is hidden", async () => {
+    function Shown() {
+      const [ids, setIds] = useState(["a", "b"]);
+      vi.mocked(store.forget).mockImplementation((id) => setIds(ids.filter((known) => known !== id)));
+      const list = { threads: ids.map((id) => thread(id)), more: false, remembered: false, limits: NO_LIMITS };
+      return <ThreadList list={list} current="none" begin={vi.fn()} />;
+    }
+    render(<Shown />);
+    await userEvent.click(screen.getByRole("button", { name: "Hide “about a”" }));
+    await waitFor(() => expect(document.activeElement).toBe(screen.getByRole("link", { name: /about b/ })));
+    await userEvent.click(screen.getByRole("button", { name: "Hide “about b”" }));
+    await waitFor(() => expect(document.activeElement).toBe(screen.getByRole("button", { name: "New conversation" })));
+  });
+
+  it("keeps the keyboard out of what the open drawer covers", async () => {
+    vi.spyOn(window, "matchMedia").mockReturnValue({
+      ...window.matchMedia("(min-width: 1px)"),
+      matches: true,
+      addEventListener: vi.fn(),
+      removeEventListener: vi.fn(),
+    } as never);
+    const main = document.body.appendChild(document.createElement("main"));
+    main.id = "conversation";
+    const covered = main.appendChild(document.createElement("div"));
+    shown({});
+    const opener = screen.getByRole("button", { name: /^Conversations/ });
+    await userEvent.click(opener);
+    expect(covered.inert).toBe(true);
+    await userEvent.keyboard("{Escape}");
+    expect(covered.inert).toBe(false);
+    expect(document.activeElement).toBe(opener);
+    main.remove();
   });
 });

@@ -29,7 +29,8 @@ beforeEach(() => {
     if (listed === null) throw new TypeError("Failed to fetch");
     const from = Number(new URL(address, "http://page").searchParams.get("cursor") ?? 0);
     const next = listed.length > from + pageSize ? String(from + pageSize) : null;
-    return Response.json({ threads: listed.slice(from, from + pageSize), next });
+    const limits = { turns: 100, runs: 200 };
+    return Response.json({ threads: listed.slice(from, from + pageSize), next, limits });
   });
 });
 
@@ -41,16 +42,17 @@ async function shown() {
 
 describe("the list of threads", () => {
   it("is the backend's, with what waits for an approval, and is kept for a time without a network", async () => {
-    listed = [thread("b", 2000, { waitingForApproval: true }), thread("a", 1000, { title: "" })];
+    listed = [thread("b", 2000, { waitingForApproval: true, runs: 7 }), thread("a", 1000, { title: "" })];
     const { refresh, result } = await shown();
     await act(refresh);
     expect(result.current).toEqual({
       threads: [
-        { id: "b", title: "title of b", usedAt: 2000, waiting: true, running: false },
-        { id: "a", title: "Conversation", usedAt: 1000, waiting: false, running: false },
+        { id: "b", title: "title of b", usedAt: 2000, waiting: true, running: false, runs: 7 },
+        { id: "a", title: "Conversation", usedAt: 1000, waiting: false, running: false, runs: 0 },
       ],
       more: false,
       remembered: false,
+      limits: { turns: 100, runs: 200 },
     });
     expect(asked).toEqual(["/copilotkit/threads"]);
     vi.resetModules();

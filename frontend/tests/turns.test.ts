@@ -1,7 +1,7 @@
 import type { Message } from "@copilotkit/react-core/v2";
 import { describe, expect, it } from "vitest";
 import { pipelinesOf } from "../src/pipelines";
-import { type Block, stateOf, textOf, turnsOf as turnsGiven, withResults } from "../src/turns";
+import { type Block, stateOf, textOf, turnsOf as turnsGiven, withCut, withoutCut, withResults } from "../src/turns";
 
 /** The turns when the results are those of the messages themselves. */
 const turnsOf = (messages: Message[], blocks: Block[], running: boolean) =>
@@ -143,5 +143,27 @@ describe("stateOf", () => {
     ["plain words", false, "done"],
   ] as const)("%s, live %s: %s", (text, live, state) => {
     expect(stateOf(text, live)).toBe(state);
+  });
+});
+
+describe("answers that ended early", () => {
+  const messages = [user("a"), said("half"), user("b"), said("whole")];
+  const cutsOf = (cuts: ReadonlyMap<number, string>, running = false) =>
+    turnsGiven(messages, new Map(), [], running, new Map(), cuts).map(({ cut }) => cut);
+
+  it("are marked where they stand", () => {
+    expect(cutsOf(withCut(new Map(), { reason: "stopped", turn: 1 }, 2))).toEqual(["stopped", null]);
+  });
+
+  it("are of the newest message when the backend does not say", () => {
+    const cuts = withCut(new Map(), { reason: "RUN_TIMEOUT" }, 2);
+    expect(cutsOf(cuts)).toEqual([null, "RUN_TIMEOUT"]);
+    expect(cutsOf(cuts, true)).toEqual([null, null]); // its answer goes on
+    expect(cutsOf(withoutCut(cuts, 2))).toEqual([null, null]);
+    expect(withoutCut(cuts, 1)).toBe(cuts);
+  });
+
+  it.each([null, 7, {}, { reason: 3 }, { reason: "stopped", turn: "x" }])("are not told by %j", (value) => {
+    expect(withCut(new Map(), value, 1).size).toBe(0);
   });
 });

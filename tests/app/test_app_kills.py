@@ -15,8 +15,8 @@ import pytest
 import websockets
 import yaml
 
-from app_instance import (
-    ROOT,
+from agui_dev.paths import ROOT
+from agui_dev.testbed.app_instance import (
     AppStarter,
     frames,
     interrupt_of,
@@ -142,6 +142,8 @@ def test_an_instance_killed_while_it_pays_has_paid_once_or_not_at_all_and_the_th
     again = second.run(resumed(thread, interrupt_of(asked), True))
     assert text_of(again) == "I refunded 80.00 USD on order 42.", again
     assert refunds(app_database, thread) == 1
+    replay = second.run({"threadId": thread, "runId": "c"}, path="/copilotkit/agent/default/connect")
+    assert cut_short(replay) == [], "the answer came in the end"
     later = second.say(thread, "where is order 43")
     assert tools_of(later) == ["lookup_order"]
     assert text_of(later).startswith("Order 43:")
@@ -162,6 +164,7 @@ def test_an_instance_killed_inside_a_tool_leaves_a_thread_that_works(pair, app_d
     replay = second.run({"threadId": thread, "runId": "c"}, path="/copilotkit/agent/default/connect")
     said_by_user = [m["content"] for m in replay[1]["messages"] if m["role"] == "user"]
     assert said_by_user == ["refund order 44 for 1", "where is order 43"]
+    assert cut_short(replay) == [{"turn": 1, "reason": "INSTANCE_LOST"}]
     assert refunds(app_database, thread) == 0
 
 
@@ -191,6 +194,10 @@ def test_after_all_this_every_record_is_whole(app_database):
     assert [line["check"] for line in lines] == ["schema", "session-state", "pipelines"]
     with psycopg.connect(app_database) as connection:
         assert connection.execute("SELECT count(*) FROM agent_runs WHERE status = 'lost'").fetchone() != (0,)
+
+
+def cut_short(events) -> list:
+    return [event["value"] for event in events if event["type"] == "CUSTOM" and event["name"] == "run.cut_short"]
 
 
 def begin_without_waiting(app, body: dict) -> None:

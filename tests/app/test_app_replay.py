@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from agui_app.settings import PACKAGE
-from app_instance import frames, interrupt_of, migrate, resumed, said, text_of, types_of
+from agui_dev.testbed.app_instance import frames, interrupt_of, migrate, resumed, said, text_of, types_of
 
 CONNECT = "/copilotkit/agent/default/connect"
 LONG = " ".join(f"Rule {number} of the house." for number in range(1, 41))
@@ -28,6 +28,19 @@ def replayed(app, thread, **more):
 
 def blocks_of(events):
     return [event["value"] for event in events if event["type"] == "CUSTOM" and event["name"] == "guardrail.block"]
+
+
+def cut_short(events):
+    return [event["value"] for event in events if event["type"] == "CUSTOM" and event["name"] == "run.cut_short"]
+
+
+def slow_script(folder):
+    """The script with an answer that takes its time."""
+    script = yaml.safe_load((PACKAGE / "data" / "script.yaml").read_text(encoding="utf-8")) | {"pause_ms": 20}
+    script["agents"]["concierge"]["rules"].insert(0, {"when": "house rules", "say": LONG})
+    path = folder / "script.yaml"
+    path.write_text(yaml.safe_dump(script), encoding="utf-8")
+    return path
 
 
 def test_blocks_come_back_with_the_message_that_they_belong_to(app_instances, thread):
@@ -79,11 +92,7 @@ def test_a_redaction_is_not_a_block(app_instances, app_database, thread):
 
 
 def test_an_answer_that_was_stopped_comes_back_as_far_as_it_was_shown(start_app, app_database, thread, tmp_path):
-    script = yaml.safe_load((PACKAGE / "data" / "script.yaml").read_text(encoding="utf-8")) | {"pause_ms": 20}
-    script["agents"]["concierge"]["rules"].insert(0, {"when": "house rules", "say": LONG})
-    path = tmp_path / "script.yaml"
-    path.write_text(yaml.safe_dump(script), encoding="utf-8")
-    app = start_app(app_database, AGUI_SCRIPT=str(path))
+    app = start_app(app_database, AGUI_SCRIPT=str(slow_script(tmp_path)))
     with httpx.stream("POST", app.url + "/agent", json=said(thread, "house rules"), timeout=30) as answer:
         shown = []
         for line in answer.iter_lines():
@@ -91,12 +100,33 @@ def test_an_answer_that_was_stopped_comes_back_as_far_as_it_was_shown(start_app,
             if "Rule 3" in line:
                 assert app.post(f"/copilotkit/agent/default/stop/{thread}", {}).json() == {"stopped": True}
     said_live = text_of(frames("\n".join(shown)))
+    assert cut_short(frames("\n".join(shown))) == [{"reason": "stopped"}]
     assert said_live.startswith("Rule 1 of the house.")
     assert len(said_live) < len(LONG)
     time.sleep(2)  # a run that went on unseen would have said all of it by now
     (answer_kept,) = [m["content"] for m in replayed(app, thread)[1]["messages"] if m["role"] == "assistant"]
     assert answer_kept == said_live
+    assert cut_short(replayed(app, thread)) == [{"turn": 1, "reason": "stopped"}]
     assert text_of(app.say(thread, "hello")).startswith("Hello!")
+    assert cut_short(replayed(app, thread)) == [{"turn": 1, "reason": "stopped"}], "only the answer that was stopped"
+
+
+def test_an_answer_that_took_too_long_comes_back_as_far_as_it_was_shown(start_app, app_database, thread, tmp_path):
+    app = start_app(app_database, AGUI_SCRIPT=str(slow_script(tmp_path)), AGUI_RUN_SECONDS="1")
+    live = app.say(thread, "house rules")
+    assert text_of(live).startswith("Rule 1 of the house.")
+    assert cut_short(live) == [{"reason": "RUN_TIMEOUT"}]
+    replay = replayed(app, thread)
+    assert cut_short(replay) == [{"turn": 1, "reason": "RUN_TIMEOUT"}]
+    assert [m["content"] for m in replay[1]["messages"] if m["role"] == "assistant"] == [text_of(live)]
+
+
+def test_a_run_that_was_refused_before_it_began_cuts_nothing_short(app_instances, thread):
+    first, second = app_instances
+    first.run(resumed(thread, interrupt_of(first.say(thread, "refund order 42 for 80")), True))
+    late = second.run(resumed(thread, "adk-of-long-ago", True))
+    assert types_of(late) == ["RUN_ERROR"], "an error is all that may come before RUN_STARTED"
+    assert cut_short(replayed(first, thread)) == []
 
 
 def test_the_sessions_are_whole_after_all_this(app_database):

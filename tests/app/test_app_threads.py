@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from app_instance import interrupt_of, resumed
+from agui_dev.testbed.app_instance import interrupt_of, resumed
 
 LIST = "/copilotkit/threads"
 
@@ -29,13 +29,14 @@ def listed(app, user, **params):
 
 def test_threads_are_listed_with_their_first_words_and_the_last_used_first(app_instances, user):
     first, second = app_instances
-    assert listed(first, user) == {"threads": [], "next": None}
+    assert listed(first, user) == {"threads": [], "next": None, "limits": {"turns": 100, "runs": 200}}
     first.say("a", "  where is\n order 42  ", headers=user)
     second.say("b", "hello " + "x" * 200, headers=user)
     first.say("a", "and order 43?", headers=user)
     newest, older = listed(second, user)["threads"]
     assert (newest["id"], newest["title"]) == ("a", "where is order 42")
     assert (older["id"], len(older["title"]), older["title"][-1]) == ("b", 80, "…")
+    assert (newest["runs"], older["runs"]) == (2, 1)
     used = datetime.fromisoformat(newest["lastActivity"])
     assert timedelta(0) <= datetime.now(UTC) - used < timedelta(minutes=1)
     assert used >= datetime.fromisoformat(older["lastActivity"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
@@ -15,7 +14,8 @@ from google.cloud import run_v2
 from google.cloud.run_v2.services.services.transports import ServicesGrpcTransport, ServicesRestTransport
 from google.protobuf import json_format
 
-from localgcp_fixture import LocalCloud
+from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.local_cloud import LocalCloud
 
 pytestmark = [
     pytest.mark.contract,
@@ -23,8 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:google"),
 ]
 
-SUPPORT = Path(__file__).parents[1] / "support"
-LOCALGCP_OPTIONS = ("--catalogue", str(SUPPORT / "run_images.yaml"), "--lro-seconds", "0")
+LOCALGCP_OPTIONS = ("--catalogue", str(SMALL_IMAGES), "--lro-seconds", "0")
 WEB = "us-central1-docker.pkg.dev/demo/agui/web"
 TRAFFIC_TYPE = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 

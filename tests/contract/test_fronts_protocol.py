@@ -21,12 +21,12 @@ from google.cloud import run_v2
 from google.cloud.run_v2.services.jobs.transports import JobsGrpcAsyncIOTransport
 from google.rpc import error_details_pb2, status_pb2
 
-from localgcp_fixture import LocalCloud
+from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.local_cloud import LocalCloud
 
 pytestmark = pytest.mark.contract
 
-SUPPORT = Path(__file__).parents[1] / "support"
-LOCALGCP_OPTIONS = ("--catalogue", str(SUPPORT / "run_images.yaml"), "--lro-seconds", "0")
+LOCALGCP_OPTIONS = ("--catalogue", str(SMALL_IMAGES), "--lro-seconds", "0")
 TASK = "us-central1-docker.pkg.dev/demo/agui/task"
 JOB: dict[str, Any] = {"template": {"template": {"containers": [{"image": f"{TASK}:v1"}], "max_retries": 0}}}
 

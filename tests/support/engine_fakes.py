@@ -16,19 +16,21 @@ from agui_operator.api.parse import parse_environment, parse_policy
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.actions import Action, AssetsPublished
 from agui_operator.core.alerts import desired
-from agui_operator.core.environment import Place
 from agui_operator.core.forecast import assume
 from agui_operator.core.names import Names
 from agui_operator.core.phases.case import stage_of
 from agui_operator.core.release import Resolved, make_release
 from agui_operator.core.rollout import Phase
-from agui_operator.core.snapshot import AlertView, CheckResult, Finding, Snapshot, Verdict
+from agui_operator.core.snapshot import AlertView, CheckResult, Finding, ServiceView, Snapshot, Verdict
 from agui_operator.engine.cluster.kube import Kube, KubeError
 from agui_operator.engine.cluster.records import Recorder
 from agui_operator.engine.deployment.cache import ObjectCache
+from agui_operator.engine.deployment.check_runner import CheckReport, CheckRunner
 from agui_operator.engine.deployment.execute import Executor
-from agui_operator.engine.deployment.observe import Observer, Scope
+from agui_operator.engine.deployment.observe import Observer
 from agui_operator.engine.deployment.reconcile import Engine
+from agui_operator.engine.deployment.report import Reporter
+from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.settings import Settings
 
 Json = dict[str, Any]
@@ -149,8 +151,8 @@ class FakeKube:
 
 
 class FakeCloud:
-    """Observer and executor over one world. Actions take effect at once; `log` tells them in order. While `down` is
-    set every look meets it; `act_faults` are raised before the n-th action; `failing` are checks that fail."""
+    """Observer, check runner and executor over one world. Actions take effect at once; `log` tells them in order. While
+    `down` is set every look meets it; `act_faults` are raised before the n-th action; `failing` are failing checks."""
 
     def __init__(self, log: list[str]) -> None:
         self.world = Snapshot(service_known=True, pointer_known=True)
@@ -168,12 +170,12 @@ class FakeCloud:
     def changed(self, names: Names, actions: Sequence[Action]) -> None:
         pass
 
-    async def look(self, scope: Scope, basic: Snapshot, *, drift: bool) -> Snapshot:
+    async def look(self, scope: Scope, cache: ObjectCache, basic: Snapshot, *, drift: bool) -> Snapshot:
         self.looks += 1
         self.drift_looks += drift
         if self.down is not None:
             raise self.down
-        memory, plan = scope.memory, scope.plan
+        memory, plan = scope.memory, scope.blueprint
         seen = replace(
             basic,
             alerts=_converged(scope, basic),
@@ -192,11 +194,29 @@ class FakeCloud:
             seen = replace(seen, backup=self.world.backup)
         if self.world.migration is not None and self.world.migration.name == scope.names.migration_job(plan.release.id):
             seen = replace(seen, migration=self.world.migration)
-        stage = stage_of(memory.phase)
-        if stage is not None:
-            found = {c.name: CheckResult(c.name, c.name not in self.failing, "seen") for c in plan.checks(stage)}
-            seen = replace(seen, checks=found)
         return seen
+
+    async def run(self, scope: Scope, service: ServiceView | None) -> CheckReport:
+        stage = stage_of(scope.memory.phase)
+        if stage is None or scope.blueprint is None:
+            return CheckReport()
+        checks = scope.blueprint.checks(stage)
+        return CheckReport({c.name: CheckResult(c.name, c.name not in self.failing, "seen") for c in checks})
+
+    def is_running(self, uid: str) -> bool:
+        return False
+
+    def failed_at(self, uid: str) -> float | None:
+        return None
+
+    def begin_phase(self, uid: str) -> None:
+        pass
+
+    def begin_rollout(self, uid: str) -> None:
+        pass
+
+    def end(self, uid: str) -> None:
+        pass
 
     def _resolved(self, scope: Scope, seen: Snapshot) -> Snapshot:
         spec = scope.spec
@@ -205,15 +225,13 @@ class FakeCloud:
         resolved = Resolved(image, image, {s.env: "3" for s in spec.backend.secrets}, "ab" * 32)
         return replace(seen, resolved=make_release(spec, resolved))
 
-    async def execute(
-        self, cache: ObjectCache, names: Names, place: Place, actions: Sequence[Action], *, urgent: bool
-    ) -> None:
+    async def execute(self, scope: Scope, cache: ObjectCache, actions: Sequence[Action], *, urgent: bool) -> None:
         self.urgent.append(urgent)
         for action in actions:
             fault = self.act_faults.pop(0) if self.act_faults else None
             if fault is not None:
                 raise fault
-            self.world = assume(self.world, action, names)
+            self.world = assume(self.world, action, scope.names)
             if isinstance(action, AssetsPublished):
                 self.published.add(action.frontend)
             self.actions.append(action)
@@ -231,7 +249,7 @@ def _converged(scope: Scope, basic: Snapshot) -> tuple[AlertView, ...]:
 
 
 def _analysed(scope: Scope) -> bool:
-    memory, plan = scope.memory, scope.plan
+    memory, plan = scope.memory, scope.blueprint
     if plan is None or memory.phase is not Phase.PROGRESSING or memory.step >= len(plan.steps):
         return False
     return plan.steps[memory.step].analysis is not None
@@ -269,11 +287,12 @@ class Bench:
         self.kube.deliver()
         self.engine = Engine(
             settings=self.settings,
-            kube=self.kube.as_kube(),
             observer=cast(Observer, self.cloud),
+            checks=cast(CheckRunner, self.cloud),
             executor=cast(Executor, self.cloud),
             directory=self.directory,
             recorder=Recorder(self.kube.as_kube(), self.clock),
+            reporter=Reporter(self.kube.as_kube()),
             clock=self.clock,
         )
 

@@ -1,6 +1,6 @@
 /** Asks a person before an agent does something that needs consent. One run may ask for several things at once. */
 import type { Interrupt } from "@copilotkit/react-core/v2";
-import { useId, useState } from "react";
+import { useEffect, useId, useRef, useState } from "react";
 import { toolTitle } from "../words";
 
 /** What an interrupt asks for, as far as the backend says. */
@@ -33,7 +33,7 @@ function Card({ interrupt, decided, decide }: CardProps) {
   return (
     <section className="approval" aria-labelledby={heading} data-decided={decided}>
       <p className="approval-kind">Your approval is needed</p>
-      <h3 id={heading}>{titleOf(interrupt)}?</h3>
+      <h2 id={heading}>{titleOf(interrupt)}?</h2>
       {facts.length > 0 && (
         <dl>
           {facts.map(([name, value]) => (
@@ -65,13 +65,18 @@ export function Approvals({
   answer: (decisions: ReadonlyMap<string, boolean>) => void;
 }) {
   const [decisions, setDecisions] = useState<ReadonlyMap<string, boolean>>(new Map());
+  const cards = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    // a button that was pressed is disabled and loses the focus: the next question has it
+    if (decisions.size > 0) cards.current?.querySelector<HTMLElement>("button:not([disabled])")?.focus();
+  }, [decisions]);
   const decide = (id: string, confirmed: boolean) => {
     const next = new Map(decisions).set(id, confirmed);
     setDecisions(next);
     if (interrupts.every((interrupt) => next.has(interrupt.id))) answer(next);
   };
   return (
-    <div className="approvals">
+    <div className="approvals" ref={cards}>
       {interrupts.map((interrupt) => (
         <Card
           key={interrupt.id}

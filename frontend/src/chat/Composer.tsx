@@ -1,7 +1,10 @@
 /** Where the user writes. Enter sends, Shift+Enter breaks the line, Escape stops the answer. */
-import { type FormEvent, type KeyboardEvent, type RefObject, useId } from "react";
+import { type FormEvent, type KeyboardEvent, type RefObject, useEffect, useId } from "react";
+import { announce } from "../announce";
 
 const MOST_CHARACTERS = 8000;
+const COUNTED_FROM = 7000;
+const figure = new Intl.NumberFormat("en");
 
 interface ComposerProps {
   readonly draft: string;
@@ -13,12 +16,29 @@ interface ComposerProps {
   readonly field: RefObject<HTMLTextAreaElement | null>;
 }
 
+/** What is said about the length of a message: nothing while it is far from the limit. Nothing is ever cut. */
+export function lengthNotice(characters: number): string {
+  const over = characters - MOST_CHARACTERS;
+  const limit = figure.format(MOST_CHARACTERS);
+  if (over > 0)
+    return `${figure.format(over)} ${over === 1 ? "character" : "characters"} over the limit of ${limit}. Shorten it to send it.`;
+  return characters >= COUNTED_FROM ? `${figure.format(characters)} of ${limit} characters` : "";
+}
+
 export function Composer({ draft, setDraft, send, stop, waitFor, field }: ComposerProps) {
   const hint = useId();
-  const ready = waitFor === null && draft.trim() !== "";
+  const size = useId();
+  const words = draft.trim();
+  const tooLong = words.length > MOST_CHARACTERS;
+  const length = lengthNotice(words.length);
+  const ready = waitFor === null && words !== "" && !tooLong;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: said once when the limit is passed, not at each letter
+  useEffect(() => {
+    if (tooLong) announce(length);
+  }, [tooLong]);
   const submit = (event?: FormEvent) => {
     event?.preventDefault();
-    if (ready) send(draft.trim());
+    if (ready) send(words);
   };
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing) {
@@ -37,9 +57,9 @@ export function Composer({ draft, setDraft, send, stop, waitFor, field }: Compos
           ref={field}
           rows={1}
           value={draft}
-          maxLength={MOST_CHARACTERS}
           placeholder="Ask the concierge"
-          aria-describedby={hint}
+          aria-describedby={length ? `${hint} ${size}` : hint}
+          aria-invalid={tooLong || undefined}
           onChange={(event) => setDraft(event.target.value)}
           onKeyDown={onKeyDown}
         />
@@ -53,8 +73,15 @@ export function Composer({ draft, setDraft, send, stop, waitFor, field }: Compos
           Send
         </button>
       )}
-      <p id={hint} className="hint" data-waits={waitFor !== null}>
-        {waitFor ?? "Enter sends, Shift+Enter starts a new line"}
+      <p className="under">
+        <span id={hint} className="hint" data-waits={waitFor !== null}>
+          {waitFor ?? (tooLong ? "" : "Enter sends, Shift+Enter starts a new line")}
+        </span>
+        {length && (
+          <span id={size} className="length" data-over={tooLong}>
+            {length}
+          </span>
+        )}
       </p>
     </form>
   );

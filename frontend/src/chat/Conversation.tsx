@@ -1,34 +1,34 @@
 /** One conversation on the screen: turns, approvals, the state of the connection, and the writing field. */
-import {
-  type CopilotChatViewProps,
-  UseAgentUpdate,
-  useAgent,
-  useCopilotKit,
-  useInterrupt,
-} from "@copilotkit/react-core/v2";
-import { useEffect, useMemo, useRef, useState } from "react";
+import { type CopilotChatViewProps, UseAgentUpdate, useAgent } from "@copilotkit/react-core/v2";
+import { type RefObject, useEffect, useMemo, useRef, useState } from "react";
 import { useStickToBottom } from "use-stick-to-bottom";
+import { focusIsNowhere, focusWriting } from "../focus";
 import { pipelinesOf } from "../pipelines";
+import { roomNotice, roomOf } from "../room";
 import { AGENT_ID } from "../runtime";
-import { refresh, used } from "../threads";
+import { refresh, used, useThreads } from "../threads";
 import { type Turn, turnsOf } from "../turns";
 import { toolTitle } from "../words";
-import { Approvals, titleOf } from "./Approval";
 import { Composer } from "./Composer";
+import { NotFound } from "./NotFound";
+import { Notices } from "./Notices";
 import { progressOf } from "./PipelineCard";
 import { Turns } from "./Turns";
+import { useApprovals } from "./useApprovals";
 import { useBlocks } from "./useBlocks";
+import { useCuts } from "./useCuts";
 import { useDraft } from "./useDraft";
 import { useLink } from "./useLink";
 import { useResults } from "./useResults";
-
-const EXAMPLES = ["Where is order 42?", "Refund order 42 for 80", "Research oak bookshelf"];
+import { Welcome } from "./Welcome";
 
 export interface ConversationProps extends CopilotChatViewProps {
   readonly thread: string;
   /** Whether the address names this conversation, which then has a history to wait for. */
   readonly addressed: boolean;
   readonly begun: () => void;
+  /** Starts a new conversation, with words that are still to be sent. */
+  readonly begin: (words?: string) => void;
   readonly restart: () => void;
 }
 
@@ -39,58 +39,49 @@ function usePipelines(live: boolean) {
   return useMemo(() => pipelinesOf(state, live), [state, live]);
 }
 
-/** The open questions of the agents, and how to answer them. */
-function useApprovals() {
-  const { copilotkit } = useCopilotKit();
+/** The thread that was shown last: a page that reconnects shows the same one anew and leaves the focus alone. */
+let shownBefore: string | null = null;
+
+/** Puts the focus where the user goes on when another conversation is shown. */
+function useFocusOn(thread: string, field: RefObject<HTMLTextAreaElement | null>): void {
+  useEffect(() => {
+    if (shownBefore !== thread || focusIsNowhere()) focusWriting(field.current);
+    shownBefore = thread;
+  }, [thread, field]);
+}
+
+/** Whether the backend has told anything about this conversation. One that it does not know has no events. */
+function useTold(): boolean {
   const { agent } = useAgent({ agentId: AGENT_ID, updates: [] });
-  const [asked, setAsked] = useState("");
-  const element = useInterrupt({
-    agentId: AGENT_ID,
-    renderInChat: false,
-    handler: ({ interrupts }) => setAsked(interrupts.map(titleOf).join("; ")),
-    render: ({ interrupts }) => (
-      <Approvals
-        key={interrupts.map((interrupt) => interrupt.id).join()}
-        interrupts={interrupts}
-        answer={(decisions) => {
-          // not the hook's own `resolve`: it would send the id of the run that asked, and every run has its own
-          const resume = [...decisions].map(([interruptId, confirmed]) => ({
-            interruptId,
-            status: "resolved" as const,
-            payload: { confirmed },
-          }));
-          let heard = false;
-          const hear = () => {
-            heard = true;
-          };
-          const watch = agent.subscribe({ onToolCallResultEvent: hear, onTextMessageStartEvent: hear });
-          void copilotkit
-            .runAgent({ agent, resume })
-            // nothing came of it: the question was answered in another window, so see what came of that
-            .then(() => (heard ? undefined : copilotkit.connectAgent({ agent })))
-            .finally(() => watch.unsubscribe());
-        }}
-      />
-    ),
-  });
-  return { element, asked: element ? asked : "" };
+  const [told, setTold] = useState(false);
+  useEffect(() => {
+    const watch = agent.subscribe({ onRunStartedEvent: () => setTold(true) });
+    return () => watch.unsubscribe();
+  }, [agent]);
+  return told;
 }
 
 export function Conversation(props: ConversationProps) {
-  const { thread, addressed, begun, restart, messages = [], isRunning = false, isConnecting = false } = props;
+  const { thread, addressed, begun, begin, restart, messages = [], isRunning = false, isConnecting = false } = props;
   const { onSubmitMessage, onStop } = props;
   const [draft, setDraft] = useDraft(thread);
+  const [mine, setMine] = useState(draft !== ""); // what this page began may be unknown to the backend
   const field = useRef<HTMLTextAreaElement>(null);
+  useFocusOn(thread, field);
+  const write = () => focusWriting(field.current);
   const link = useLink(restart, (words) => setDraft(words));
-  const approvals = useApprovals();
+  const approvals = useApprovals(write);
   const blocks = useBlocks();
+  const cuts = useCuts();
+  const told = useTold();
   const results = useResults();
   const answering = isRunning && messages.length > 0;
   const pipelines = usePipelines(answering);
   const turns = useMemo(
-    () => turnsOf(messages, results, blocks, answering, pipelines),
-    [messages, results, blocks, answering, pipelines],
+    () => turnsOf(messages, results, blocks, answering, pipelines, cuts),
+    [messages, results, blocks, answering, pipelines, cuts],
   );
+  const room = useRoom(thread, turns.length);
   useEffect(() => {
     if (!answering) void refresh(); // an answer ended, or a conversation was opened
   }, [answering]);
@@ -99,7 +90,7 @@ export function Conversation(props: ConversationProps) {
     resize: "instant",
   });
 
-  const shown = link.fault?.sentence;
+  const shown = `${link.fault?.sentence} ${roomNotice(room)}`;
   // biome-ignore lint/correctness/useExhaustiveDependencies: a notice that comes or goes moves the end out of sight
   useEffect(() => {
     if (isAtBottom) void scrollToBottom("instant");
@@ -107,62 +98,91 @@ export function Conversation(props: ConversationProps) {
 
   const send = (words: string) => {
     link.sending(words);
+    setMine(true);
     setDraft("");
     used(thread, turns[0]?.asked ?? words, Date.now());
     begun();
     void onSubmitMessage?.(words);
     void scrollToBottom();
+    write();
   };
-  const waitFor = waitingFor(Boolean(approvals.element), answering, Boolean(onSubmitMessage) && !isConnecting);
+  const goOn = () => {
+    setDraft("");
+    begin(draft);
+  };
+  const empty = turns.length === 0;
+  const opening = isConnecting && addressed;
+  if (empty && addressed && !opening && !told && !mine && !link.fault) {
+    return <NotFound begin={() => begin()} />;
+  }
+  const connected = Boolean(onSubmitMessage) && !isConnecting;
+  const waitFor = waitingFor(Boolean(approvals.element), answering, connected, room === 0);
   const last = turns.at(-1)?.parts.at(-1);
   const heard = approvals.asked ? `Your approval is needed: ${approvals.asked}` : heardOf(turns.at(-1), answering);
   return (
     <div className="conversation" data-running={answering}>
-      <div className="scroll" ref={scrollRef}>
-        <div className="sheet" ref={contentRef}>
-          {turns.length === 0 &&
-            (isConnecting && addressed ? (
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable with the keyboard */}
+      <section className="scroll" aria-label="Messages" tabIndex={0} ref={scrollRef}>
+        {empty ? (
+          <div className="sheet">
+            {opening ? (
               <p className="opening">Opening the conversation…</p>
             ) : (
               <Welcome ask={waitFor === null ? send : null} />
-            ))}
-          <Turns turns={turns} busy={answering} />
-          {answering && last?.kind !== "text" && !(last?.kind === "step" && last.step.pipeline) && (
-            <p className="working">Working on it</p>
-          )}
-          {approvals.element}
-        </div>
-      </div>
+            )}
+          </div>
+        ) : (
+          // only this sticks to its end: a first visit is read from the top
+          <div className="sheet" ref={contentRef}>
+            <Turns turns={turns} busy={answering} />
+            {answering && last?.kind !== "text" && !(last?.kind === "step" && last.step.pipeline) && (
+              <p className="working">Working on it</p>
+            )}
+            {approvals.element}
+          </div>
+        )}
+      </section>
       <p className="unseen" role="status" data-testid="announcer">
         {heard}
       </p>
       <div className="foot">
-        {!isAtBottom && turns.length > 0 && (
-          <button type="button" className="latest" onClick={() => void scrollToBottom()}>
+        {!isAtBottom && !empty && (
+          <button
+            type="button"
+            className="latest"
+            onClick={() => {
+              void scrollToBottom();
+              write();
+            }}
+          >
             Latest
           </button>
         )}
-        {link.fault && (
-          <div className="fault" role="alert" data-kind={link.fault.kind}>
-            <p>{link.fault.sentence}</p>
-            {link.fault.kind !== "lost" && (
-              <button type="button" onClick={link.dismiss}>
-                Dismiss
-              </button>
-            )}
-          </div>
-        )}
+        <Notices link={link} room={room} words={draft} goOn={goOn} done={write} />
         <Composer
           draft={draft}
           setDraft={setDraft}
           send={send}
-          stop={answering ? onStop : undefined}
+          stop={
+            answering && onStop
+              ? () => {
+                  onStop();
+                  write();
+                }
+              : undefined
+          }
           waitFor={link.fault?.kind === "lost" ? "Waiting for the connection" : waitFor}
           field={field}
         />
       </div>
     </div>
   );
+}
+
+/** How many messages the conversation can still take. */
+function useRoom(thread: string, turns: number): number | null {
+  const { threads, limits } = useThreads();
+  return roomOf(limits, turns, threads.find((known) => known.id === thread)?.runs ?? 0);
 }
 
 /** What the status line says: how far an answer is while it goes on, and the answer when it has ended. */
@@ -173,26 +193,9 @@ function heardOf(turn: Turn | undefined, answering: boolean): string {
   return progressOf(toolTitle(last.step.tool, last.step.arguments), last.step.pipeline);
 }
 
-function waitingFor(approval: boolean, answering: boolean, ready: boolean): string | null {
-  if (approval) return "Approve or refuse first";
+function waitingFor(approval: boolean, answering: boolean, ready: boolean, full: boolean): string | null {
+  if (approval) return "Answer the request above to continue";
   if (answering) return "Escape stops the answer";
+  if (full) return "This conversation is full";
   return ready ? null : "Connecting…";
-}
-
-function Welcome({ ask }: { ask: ((words: string) => void) | null }) {
-  return (
-    <div className="welcome">
-      <h2>How may I help?</h2>
-      <p>I look after orders and refunds, research products and book deliveries.</p>
-      <ul>
-        {EXAMPLES.map((words) => (
-          <li key={words}>
-            <button type="button" disabled={ask === null} onClick={() => ask?.(words)}>
-              {words}
-            </button>
-          </li>
-        ))}
-      </ul>
-    </div>
-  );
 }

@@ -1,8 +1,9 @@
 /** The turns of a conversation: what was asked, what was done, what was said, and what a guardrail stopped. */
 import { memo } from "react";
+import { Copy } from "../Copy";
 import { Markdown } from "../Markdown";
 import type { Part, Step, StepState, Turn } from "../turns";
-import { agentName, ruleReason, toolTitle } from "../words";
+import { agentName, cutNotice, ruleReason, toolTitle } from "../words";
 import { PipelineCard } from "./PipelineCard";
 
 const STATES: Readonly<Record<StepState, string>> = {
@@ -53,6 +54,32 @@ function PartView({ part, signed, blockedBy }: { part: Part; signed: boolean; bl
   );
 }
 
+/** What the agents said in a turn, as they wrote it. */
+const saidIn = (turn: Turn): string =>
+  turn.parts.flatMap((part) => (part.kind === "text" ? [part.text] : [])).join("\n\n");
+
+/** What stands below an answer that has ended. */
+function Foot({ turn }: { turn: Turn }) {
+  const said = turn.blockedBy === null ? saidIn(turn) : "";
+  return (
+    <>
+      {turn.cut !== null && (
+        <p className="cut" data-reason={turn.cut}>
+          {cutNotice(turn.cut, turn.parts.length > 0)}
+        </p>
+      )}
+      {turn.cut === null && turn.parts.length === 0 && (
+        <p className="unanswered">This was not answered. You can ask again.</p>
+      )}
+      {said && (
+        <div className="turn-actions">
+          <Copy what="the answer" text={() => said} />
+        </div>
+      )}
+    </>
+  );
+}
+
 const TurnView = memo(
   function TurnView({ turn, over }: { turn: Turn; over: boolean }) {
     let signedBy = "";
@@ -69,7 +96,7 @@ const TurnView = memo(
           if (part.kind === "text") signedBy = part.agent;
           return <PartView key={part.key} part={part} signed={signed} blockedBy={turn.blockedBy} />;
         })}
-        {over && turn.parts.length === 0 && <p className="unanswered">This was not answered. You can ask again.</p>}
+        {over && <Foot turn={turn} />}
       </li>
     );
   },
@@ -80,8 +107,8 @@ const TurnView = memo(
 export function Turns({ turns, busy }: { turns: readonly Turn[]; busy: boolean }) {
   return (
     <ol className="turns" aria-label="Conversation" aria-busy={busy}>
-      {turns.map((turn) => (
-        <TurnView key={turn.key} turn={turn} over={!busy} />
+      {turns.map((turn, index) => (
+        <TurnView key={turn.key} turn={turn} over={!busy || index < turns.length - 1} />
       ))}
     </ol>
   );

@@ -88,7 +88,8 @@ export function useLink(restart: () => void, unsent: (words: string) => void): L
         await pause(WAITS[Math.min(attempt, WAITS.length - 1)] as number);
         if (left || !(await backendAnswers()) || left) continue;
         setFault(null);
-        if (copilotkit.runtimeConnectionStatus !== "connected") {
+        // an agent that holds an open question connects to nothing; a new one asks whether it is still open
+        if (copilotkit.runtimeConnectionStatus !== "connected" || agent.pendingInterrupts.length > 0) {
           if (sent.current) giveBack.current(sent.current.words); // kept, should they not have arrived
           restart();
           return;

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from agui_operator.api.base import Model
-from agui_operator.api.deployment import AgUiDeploymentSpec
+from agui_operator.api.deployment import AgUiDeploymentSpec, DeletionPolicy
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.policy import AgUiPolicySpec
 
@@ -53,6 +53,18 @@ class SpecInvalid(Exception):
 def parse_deployment(spec: Mapping[str, Any]) -> AgUiDeploymentSpec:
     """The spec of an AgUiDeployment. Raises SpecInvalid."""
     return _parse(AgUiDeploymentSpec, spec)
+
+
+def parse_deletion_policy(spec: Any) -> DeletionPolicy:
+    """`deletionPolicy` of an AgUiDeployment's spec whose other fields may be invalid; absent, it is the documented
+    default. Raises SpecInvalid."""
+    if not isinstance(spec, Mapping):
+        raise SpecInvalid((FieldError("spec", "must be an object", "write fields below spec"),))
+    try:
+        return _parse(DeletionPolicy, spec.get("deletionPolicy", {}))
+    except SpecInvalid as exc:
+        below = "spec.deletionPolicy"
+        raise SpecInvalid(tuple(replace(e, path=e.path.replace("spec", below, 1)) for e in exc.errors)) from None
 
 
 def parse_environment(spec: Mapping[str, Any]) -> AgUiEnvironmentSpec:

@@ -11,7 +11,7 @@ from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.status_inputs import Inputs, stamp
 
 _MESSAGE_MAX = 1024
-_AUTOMATIC = "no user action is required"
+NO_ACTION = "no user action is required"
 _HELD = {
     HeldBy.STEP: ("manual promotion (pause step)", "annotate agui.dev/promote=true"),
     HeldBy.REQUEST: ("a request to resume", "annotate agui.dev/resume=true"),
@@ -45,7 +45,7 @@ def waiting_for(inputs: Inputs) -> dict[str, Any] | None:
         until = None
         if inputs.plan is not None and since is not None and memory.phase is not Phase.ROLLING_BACK:
             until = stamp(since + inputs.plan.progress_deadline)
-        return _wait(f"{memory.phase} to end", since, until, _AUTOMATIC)
+        return _wait(f"{memory.phase} to end", since, until, NO_ACTION)
     return None
 
 
@@ -60,7 +60,7 @@ def _step_wait(inputs: Inputs) -> dict[str, Any] | None:
         return None
     step = plan.steps[memory.step]
     if step.set_weight is not None:
-        return _wait(f"{step.set_weight} % of the traffic on the candidate", memory.since, None, _AUTOMATIC)
+        return _wait(f"{step.set_weight} % of the traffic on the candidate", memory.since, None, NO_ACTION)
     if step.pause is not None and step.pause.duration is not None and memory.since is not None:
         until = stamp(memory.since + step.pause.duration)
         return _wait("the pause to end", memory.since, until, "annotate agui.dev/promote=true to skip it")

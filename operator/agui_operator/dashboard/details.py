@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from agui_operator.core.rollout import IN_FLIGHT, Phase
+from agui_operator.core.waiting import NO_ACTION
 from agui_operator.dashboard.board import Entry
 from agui_operator.dashboard.chart import charts
 from agui_operator.dashboard.facts import items, mapping, moment, number, text
-from agui_operator.dashboard.rows import row_of
+from agui_operator.dashboard.meaning import condition_tone, deadline, outcome_tone
+from agui_operator.dashboard.rows import Row, Tone, row_of
 from agui_operator.dashboard.timeline import commands, timeline
 
 _CHECK_KINDS = ("http", "websocket", "agent", "assets", "sql", "job")
@@ -46,6 +48,7 @@ class Past:
     version: str
     release: str
     outcome: str
+    tone: Tone
     reason: str
     took: str
 
@@ -54,24 +57,35 @@ def parts_of(entry: Entry) -> dict[str, dict[str, Any]]:
     """Part of the page -> what its template is given."""
     status = entry.status
     row = row_of(entry)
-    waiting = mapping(status, "waitingFor")
-    wait = {
-        "what": text(waiting, "what"),
-        "since": moment(waiting, "since"),
-        "until": moment(waiting, "until"),
-        "unblock": text(waiting, "unblockWith"),
-    }
     return {
-        "headline": {"row": row, "url": _link(text(status, "url")), "wait": wait, "generation": entry.generation},
+        "headline": {
+            "row": row,
+            "url": _link(text(status, "url")),
+            "wait": _wait(entry),
+            "generation": entry.generation,
+        },
         "traffic": {"row": row, "stable": text(status, "stable", "version")},
         "way": {"stages": timeline(entry)},
         "analysis": _analysis(entry),
         "checks": {"checks": _checks(entry)},
-        "releases": {"releases": _releases(status)},
+        "releases": {"releases": _releases(status, row)},
         "commands": {"commands": commands(entry), "last": _request(status)},
         "history": {"past": _history(status)},
         "progress": {"lines": list(entry.lines)},
-        "conditions": {"conditions": _conditions(status)},
+        "conditions": {"conditions": _conditions(status, row.tone)},
+    }
+
+
+def _wait(entry: Entry) -> dict[str, Any]:
+    """What it waits for. A next step is named only where there is one."""
+    waiting = mapping(entry.status, "waitingFor")
+    unblock = text(waiting, "unblockWith")
+    return {
+        "what": text(waiting, "what"),
+        "since": moment(waiting, "since"),
+        "until": moment(waiting, "until"),
+        "deadline": deadline(entry),
+        "next": "" if unblock == NO_ACTION else unblock,
     }
 
 
@@ -90,6 +104,7 @@ def _analysis(entry: Entry) -> dict[str, Any]:
         "requests": newest.requests if newest else None,
         "wanted": newest.wanted if newest else None,
         "release": newest.release if newest else "",
+        "earlier": newest is not None and newest.release != text(entry.status, "release", "id"),
         "asked": bool(mapping(entry.spec, "strategy", "canary", "analysis")),
     }
 
@@ -114,11 +129,12 @@ def _checks(entry: Entry) -> list[Check]:
     return shown
 
 
-def _releases(status: Mapping[str, Any]) -> list[Facts]:
+def _releases(status: Mapping[str, Any], row: Row) -> list[Facts]:
     """Where the pointer is and what may take its place."""
     stable, release = mapping(status, "stable"), mapping(status, "release")
     phase = text(status, "phase")
-    found = [_facts("Stable: all users meet it", stable)] if stable else []
+    rest = 100 - (row.weight or 0) if phase in IN_FLIGHT or phase == Phase.PAUSED else 100
+    found = [_facts(f"Stable: receives {rest} % of the traffic", stable)] if stable else []
     if release and text(release, "id") != text(stable, "id"):
         role = "Candidate" if phase in IN_FLIGHT or phase == Phase.ROLLING_BACK else "Rolled back"
         found.append(_facts(role, release))
@@ -156,6 +172,7 @@ def _history(status: Mapping[str, Any]) -> list[Past]:
             version=text(past, "release", "version"),
             release=text(past, "release", "id"),
             outcome=text(past, "outcome"),
+            tone=outcome_tone(text(past, "outcome")),
             reason=text(past, "reason"),
             took=_took(past.get("seconds")),
         )
@@ -172,11 +189,12 @@ def _took(seconds: Any) -> str:
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _conditions(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _conditions(status: Mapping[str, Any], overall: Tone) -> list[dict[str, Any]]:
     return [
         {
             "type": text(c, "type"),
             "status": text(c, "status"),
+            "tone": condition_tone(c, overall),
             "reason": text(c, "reason"),
             "message": text(c, "message"),
             "since": moment(c, "lastTransitionTime"),

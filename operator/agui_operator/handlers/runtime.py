@@ -16,12 +16,15 @@ from agui_operator.engine.cluster.kube import Connection, Kube, clients
 from agui_operator.engine.cluster.lease import Lease
 from agui_operator.engine.cluster.records import Recorder
 from agui_operator.engine.cluster.wakeups import Wakeups
+from agui_operator.engine.deployment.belongings import Belongings
+from agui_operator.engine.deployment.check_runner import CheckRunner
 from agui_operator.engine.deployment.deletion import Deleter
 from agui_operator.engine.deployment.execute import Executor
 from agui_operator.engine.deployment.gc import GarbageCollector
 from agui_operator.engine.deployment.observe import Observer
 from agui_operator.engine.deployment.reconcile import Engine
-from agui_operator.engine.environment.observe import EnvironmentObserver
+from agui_operator.engine.deployment.report import Reporter
+from agui_operator.engine.environment.reconcile import EnvironmentEngine
 from agui_operator.engine.settings import Settings
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.identity import IdTokens
@@ -42,7 +45,7 @@ class Runtime:
     guard: Guard
     engine: Engine
     deleter: Deleter
-    environments: EnvironmentObserver
+    environments: EnvironmentEngine
     directory: WatchedDirectory
     references: References
     turns: asyncio.Semaphore
@@ -50,6 +53,7 @@ class Runtime:
     feed: Feed
 
     async def close(self) -> None:
+        self.environments.close()
         await self.cloud.close()
         if self.lease is not None:
             await self.lease.release()
@@ -84,15 +88,15 @@ async def build(
     token = None if settings.local else IdTokens().token
     guard = Guard(allow_loopback=settings.local, token=token)
     directory = WatchedDirectory()
-    observer = Observer(cloud, guard, wakeups, _now, resync=settings.resync, local=settings.local, feed=feed)
+    recorder, reporter = Recorder(kube, feed=feed), Reporter(kube, feed)
     engine = Engine(
         settings=settings,
-        kube=kube,
-        observer=observer,
+        observer=Observer(cloud, _now, resync=settings.resync, feed=feed),
+        checks=CheckRunner(guard, wakeups, local=settings.local),
         executor=Executor(cloud, wakeups),
         directory=directory,
-        recorder=Recorder(kube, feed=feed),
-        feed=feed,
+        recorder=recorder,
+        reporter=reporter,
         collector=GarbageCollector(cloud, settings.retention, _now),
     )
     return Runtime(
@@ -103,8 +107,8 @@ async def build(
         cloud=cloud,
         guard=guard,
         engine=engine,
-        deleter=Deleter(engine, cloud, directory),
-        environments=EnvironmentObserver(kube, cloud, directory),
+        deleter=Deleter(engine, Belongings(cloud), reporter, recorder),
+        environments=EnvironmentEngine(kube, cloud, directory, settings.resync),
         directory=directory,
         references=References(),
         turns=asyncio.Semaphore(settings.concurrent_turns),

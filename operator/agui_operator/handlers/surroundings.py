@@ -40,10 +40,11 @@ async def environment_seen(
 ) -> None:
     runtime: Runtime = memo.runtime
     if type == "DELETED":
+        runtime.environments.forget(str(body["metadata"]["uid"]))
         if runtime.directory.drop_environment(str(namespace), name):
             runtime.wakeups.ring_each(runtime.references.of_environment(str(namespace), name))
     else:
-        await runtime.environments.survey(body)
+        runtime.environments.seen(body)
 
 
 @kopf.on.event(*AGPOL)

@@ -11,6 +11,7 @@ from agui_operator.core.analysis import Limit, Sample, Window
 from agui_operator.core.memory import HistoryEntry, Memory, to_status
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import Phase
+from agui_operator.core.waiting import NO_ACTION
 from agui_operator.dashboard.board import LINES, MEASUREMENTS, Board, Entry
 from agui_operator.dashboard.chart import HEIGHT, WIDTH, charts, show
 from agui_operator.dashboard.details import parts_of
@@ -253,3 +254,87 @@ def test_facts_are_read_without_trust() -> None:
     assert (number(document, "n"), number(document, "a"), number({"x": True}, "x")) == (3, None, None)
     assert (moment(document, "t"), moment(document, "bad"), moment(document, "n")) == (NOW, None, None)
     assert (mapping(document, "n"), text(document, "a"), text(document, "n")) == ({}, "", "3")
+
+
+def tones(shown: Entry) -> dict[str, str]:
+    return {c["type"]: str(c["tone"]) for c in parts_of(shown)["conditions"]["conditions"]}
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind", "truth", "reason", "tone"),
+    [
+        ("RolledBack", "Stalled", "True", "SmokeFailed", Tone.STOPPED),
+        ("Healthy", "Stalled", "False", "NotStalled", Tone.IDLE),
+        ("RolledBack", "Ready", "False", "SmokeFailed", Tone.STOPPED),
+        ("Progressing", "Ready", "False", "Progressing", Tone.MOVING),
+        ("Healthy", "Ready", "True", "Healthy", Tone.FINE),
+        ("Progressing", "Reconciling", "True", "Progressing", Tone.MOVING),
+        ("Healthy", "Reconciling", "False", "NotReconciling", Tone.IDLE),
+        ("RolledBack", "SmokePassed", "False", "SmokeFailed", Tone.STOPPED),
+        ("Healthy", "DriftFree", "False", "Drifted", Tone.STOPPED),
+        ("Healthy", "DriftFree", "True", "InSync", Tone.FINE),
+        ("Staging", "RevisionReady", "Unknown", "InProgress", Tone.MOVING),
+        ("Staging", "Promoted", "Unknown", "NotStarted", Tone.IDLE),
+    ],
+)
+def test_the_tone_of_a_condition_is_what_it_means(phase: str, kind: str, truth: str, reason: str, tone: Tone) -> None:
+    conditions = [{"type": kind, "status": truth, "reason": reason}]
+    if kind == "Reconciling":
+        conditions.append({"type": "Ready", "status": "True"})
+    assert tones(entry(phase, conditions=conditions))[kind] == tone
+
+
+def test_a_release_that_another_one_replaced_did_not_fail() -> None:
+    past = [{"outcome": outcome} for outcome in ("Promoted", "Superseded", "RolledBack", "Failed")]
+    shown = parts_of(entry("Healthy", history=past))["history"]["past"]
+    assert [one.tone for one in shown] == [Tone.FINE, Tone.IDLE, Tone.STOPPED, Tone.STOPPED]
+
+
+UNTIL = "2026-11-23T08:30:00Z"
+PROMOTE = "annotate agui.dev/promote=true"
+FROZEN = [{"type": "SpecAccepted", "status": "False", "reason": "Frozen"}]
+
+
+@pytest.mark.parametrize(
+    ("phase", "rollout", "unblock", "parts", "words"),
+    [
+        ("BackingUp", {"deadline": UNTIL}, NO_ACTION, {}, "Rolled back automatically if not complete by"),
+        ("BackingUp", {"deadline": UNTIL}, "", {"stable": None}, "Fails automatically if not complete by"),
+        ("Progressing", {"step": 1}, PROMOTE, {}, "Without a verdict, pauses automatically at"),
+        ("Progressing", {"step": 3}, PROMOTE, {}, "Continues automatically at"),
+        ("Progressing", {"step": 9}, PROMOTE, {}, "Without a verdict, pauses automatically at"),
+        ("Staging", {"deadline": "2026-11-23T09:00:00Z"}, "retried", {}, "Retried automatically at"),
+        ("Paused", {}, "the freeze ends", {"conditions": FROZEN}, "Ends automatically at"),
+    ],
+)
+def test_what_happens_at_a_deadline_is_said(phase: str, rollout: Json, unblock: str, parts: Json, words: str) -> None:
+    waiting = {"what": "w", "until": UNTIL, "unblockWith": unblock}
+    shown = parts_of(entry(phase, rollout=rollout, waitingFor=waiting, **parts))["headline"]["wait"]
+    assert (shown["deadline"], shown["until"]) == (words, moment({"t": UNTIL}, "t"))
+    assert shown["next"] == ("" if unblock == NO_ACTION else unblock)
+
+
+def test_without_a_verdict_the_policy_of_the_spec_decides() -> None:
+    for policy, verb in {"Hold": "pauses", "RollBack": "rolls back", "PromoteAfter": "continues"}.items():
+        canary = {"steps": [{"analysis": {}}], "analysis": {"inconclusive": policy}}
+        waiting = {"what": "w", "until": UNTIL, "unblockWith": PROMOTE}
+        shown = entry("Progressing", {"strategy": {"canary": canary}}, waitingFor=waiting)
+        assert parts_of(shown)["headline"]["wait"]["deadline"] == f"Without a verdict, {verb} automatically at"
+
+
+def test_the_traffic_of_stable_is_what_the_candidate_does_not_receive() -> None:
+    roles = [facts.role for facts in parts_of(entry("Progressing", rollout={"weight": 10}))["releases"]["releases"]]
+    assert roles == ["Stable: receives 90 % of the traffic", "Candidate"]
+    roles = [facts.role for facts in parts_of(entry("RolledBack", rollout={"weight": 0}))["releases"]["releases"]]
+    assert roles[0] == "Stable: receives 100 % of the traffic"
+
+
+def test_measurements_of_an_earlier_release_are_named_as_such() -> None:
+    board = Board()
+    board.seen(body())
+    board.status_written("demo", "shop", UID, status("Progressing"))
+    shown = board.find("demo", "shop")
+    assert shown is not None
+    for release, earlier in (("aaaa1111", True), ("bbbb2222", False)):
+        board.measured(UID, release, NOW, Window(Sample(9), None, 1, (Limit("error-rate", max=0.5),)))
+        assert parts_of(shown)["analysis"]["earlier"] is earlier

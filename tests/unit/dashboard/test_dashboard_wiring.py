@@ -14,9 +14,11 @@ from agui_operator.dashboard.pages import Presence
 from agui_operator.dashboard.rows import row_of
 from agui_operator.engine.cluster.feed import SILENT
 from agui_operator.engine.cluster.records import Recorder
+from agui_operator.engine.deployment.check_runner import CheckRunner
 from agui_operator.engine.deployment.execute import Executor
 from agui_operator.engine.deployment.observe import Observer
 from agui_operator.engine.deployment.reconcile import Engine
+from agui_operator.engine.deployment.report import Reporter
 from agui_operator.engine.settings import SettingInvalid, from_environment
 from agui_operator.handlers.health import Health
 from agui_operator.handlers.serve import _presence
@@ -92,13 +94,13 @@ async def test_every_status_that_was_written_is_told_as_it_was_written() -> None
     board.seen(bench.kube.body)
     bench.engine = Engine(
         settings=bench.settings,
-        kube=bench.kube.as_kube(),
         observer=cast(Observer, bench.cloud),
+        checks=cast(CheckRunner, bench.cloud),
         executor=cast(Executor, bench.cloud),
         directory=bench.directory,
         recorder=Recorder(bench.kube.as_kube(), bench.clock, board),
+        reporter=Reporter(bench.kube.as_kube(), board),
         clock=bench.clock,
-        feed=board,
     )
     assert await bench.settle() == "Healthy"
     (entry,) = board.entries

@@ -1,4 +1,4 @@
-"""The small parts beside the loop: what wakes it, what it keeps on its cache, its settings and its log."""
+"""The small parts beside the loop: what wakes it, what it keeps in its cache, its settings and its log."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import asyncio
 import json
 import logging
 import sys
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from agui_operator.core.actions import Pointer
-from agui_operator.core.snapshot import BackupView, CheckResult
+from agui_operator.core.snapshot import BackupView, JobView
 from agui_operator.engine.cluster.wakeups import Wakeups
-from agui_operator.engine.deployment.cache import ASSETS, BACKUP, SERVICE, ObjectCache
+from agui_operator.engine.deployment.cache import ObjectCache
+from agui_operator.engine.deployment.views import ASSETS, BACKUP, SERVICE, Views, of_job
 from agui_operator.engine.log import JsonFormatter, configure
 from agui_operator.engine.settings import SettingInvalid, Settings, from_environment
+from agui_operator.engine.tasks import Tasks
 
 # --- wakeups ---------------------------------------------------------------------------------------------------------
 
@@ -66,7 +69,7 @@ async def test_without_a_timeout_it_waits_for_as_long_as_it_takes() -> None:
     assert await waiting is True
 
 
-# --- cache ------------------------------------------------------------------------------------------------------------
+# --- tasks and views --------------------------------------------------------------------------------------------------
 
 
 async def done() -> None:
@@ -74,7 +77,7 @@ async def done() -> None:
 
 
 async def test_work_is_started_once_per_key_and_leaves_when_it_ends() -> None:
-    cache = ObjectCache("uid")
+    tasks = Tasks()
     gate = asyncio.Event()
     runs: list[str] = []
 
@@ -82,18 +85,18 @@ async def test_work_is_started_once_per_key_and_leaves_when_it_ends() -> None:
         runs.append(name)
         await gate.wait()
 
-    cache.spawn(cache.tasks, ("r", "candidate", "a"), work("first"))
-    cache.spawn(cache.tasks, ("r", "candidate", "a"), work("second"))
+    tasks.start(("r", "candidate", "a"), work("first"))
+    tasks.start(("r", "candidate", "a"), work("second"))
     await asyncio.sleep(0)
     assert runs == ["first"]
     gate.set()
-    await asyncio.gather(*cache.tasks.values())
+    await tasks.wait()
     await asyncio.sleep(0)
-    assert cache.tasks == {}
+    assert len(tasks) == 0
 
 
 async def test_work_that_ended_does_not_take_its_successor_along() -> None:
-    """A waiter takes itself off before it rings; by the time its task is over, the key may be another's."""
+    """A waiter leaves before it rings; by the time its task is over, the key may be another's."""
     cache = ObjectCache("uid")
     gate = asyncio.Event()
 
@@ -101,62 +104,89 @@ async def test_work_that_ended_does_not_take_its_successor_along() -> None:
         await gate.wait()
 
     async def waiter() -> None:
-        cache.pending.pop(SERVICE)
-        cache.spawn(cache.pending, SERVICE, successor())
+        cache.operations.leave(SERVICE)
+        cache.operations.start(SERVICE, successor())
 
-    cache.spawn(cache.pending, SERVICE, waiter())
+    cache.operations.start(SERVICE, waiter())
     for _ in range(3):
         await asyncio.sleep(0)
-    assert cache.is_known(SERVICE), "the operation under way was forgotten"
+    assert cache.is_known(SERVICE), "the operation in progress was forgotten"
     gate.set()
-    await asyncio.gather(*cache.pending.values())
+    await cache.operations.wait()
+
+
+async def test_one_key_is_cancelled_and_the_others_go_on() -> None:
+    tasks = Tasks()
+    ended: list[str] = []
+
+    async def work(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(name)
+
+    for name in "ab":
+        tasks.start(name, work(name))
+    await asyncio.sleep(0)
+    tasks.cancel("a")
+    await asyncio.sleep(0)
+    assert ended == ["a"]
+    tasks.cancel()
+    await asyncio.sleep(0)
+    assert ended == ["a", "b"]
 
 
 async def test_a_view_is_known_while_it_is_fresh_or_about_to_change() -> None:
     cache = ObjectCache("uid")
     assert not cache.is_known(SERVICE)
-    cache.keep(SERVICE)
+    cache.views.mark_fresh(SERVICE)
     assert cache.is_known(SERVICE)
-    cache.keep(SERVICE, fresh=False)
+    cache.views.mark_stale(SERVICE)
     assert not cache.is_known(SERVICE)
-    cache.spawn(cache.pending, SERVICE, done())
+    cache.operations.start(SERVICE, done())
     assert cache.is_known(SERVICE)
-    await asyncio.gather(*cache.pending.values())
+    await cache.operations.wait()
 
 
-async def test_a_new_rollout_finds_nothing_of_the_last_one() -> None:
+def test_a_new_rollout_finds_nothing_of_the_last_one() -> None:
+    views = Views(backup=BackupView("b", True), assets=True, pointer=Pointer("f", "r"), fresh_release="r")
+    views.put_job("j", JobView("j", "image", True))
+    views.fresh |= {BACKUP, ASSETS, SERVICE, of_job("j")}
+    views.begin_rollout()
+    assert (views.backup, views.assets, views.fresh_release, views.jobs) == (None, None, None, {})
+    assert views.fresh == {SERVICE}, "the service and the pointer are the deployment's, not the release's"
+    assert views.pointer is not None
+
+
+def test_at_rest_no_job_is_kept() -> None:
+    views = Views()
+    views.put_job("j", JobView("j", "image", True))
+    views.fresh |= {SERVICE, of_job("j")}
+    views.end_rollout()
+    assert (views.jobs, views.fresh) == ({}, {SERVICE})
+
+
+def test_what_a_new_release_can_not_have_is_not_looked_up() -> None:
     cache = ObjectCache("uid")
-    check = asyncio.create_task(asyncio.Event().wait())
-    cache.tasks["r", "candidate", "a"] = check  # type: ignore[assignment]
-    cache.results["r", "candidate", "a"] = CheckResult("a", False)
-    cache.backup, cache.assets, cache.schema = BackupView("b", True), True, "0001"
-    cache.fresh |= {BACKUP, ASSETS, SERVICE}
-    cache.pointer = Pointer("f", "r")
-    cache.reset()
-    await asyncio.sleep(0)
-    assert check.cancelled()
-    assert (cache.results, cache.backup, cache.assets, cache.schema, cache.fresh_release) == (
-        {},
-        None,
-        None,
-        None,
-        None,
-    )
-    assert cache.fresh == {SERVICE}, "the service and the pointer are the deployment's, not the release's"
-    assert cache.pointer is not None
-
-
-def test_what_a_release_born_just_now_can_not_have_is_not_looked_up() -> None:
-    cache = ObjectCache("uid")
-    cache.begin("r1", published=True)
+    cache.views.begin_release("r1", published=True)
     assert not cache.is_known(ASSETS), "the files of an earlier release with the same bundle may be there"
-    cache.begin("r1", published=False)
+    cache.views.begin_release("r1", published=False)
     assert cache.is_known(BACKUP)
     assert cache.is_known(ASSETS)
-    assert (cache.backup, cache.assets, cache.fresh_release) == (None, False, "r1")
-    cache.forget_views()
+    assert (cache.views.backup, cache.views.assets, cache.views.fresh_release) == (None, False, "r1")
+    cache.views.invalidate()
     assert not cache.is_known(BACKUP)
-    assert cache.fresh_release is None
+    assert cache.views.fresh_release is None
+
+
+def test_the_status_is_kept_packed_and_comes_back_whole() -> None:
+    cache = ObjectCache("uid")
+    assert cache.status == {}
+    status = {"phase": "Healthy", "conditions": [{"type": "Ready", "message": "x" * 500}], "history": []}
+    cache.load({"status": MappingProxyType(status)})
+    assert cache.status == status
+    packed = [value for name in cache.__slots__ if isinstance(value := getattr(cache, name), bytes)]
+    assert sum(map(len, packed)) < 200, "a second copy of each status costs a fleet its memory"
 
 
 # --- settings --------------------------------------------------------------------------------------------------------

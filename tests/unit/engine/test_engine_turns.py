@@ -81,7 +81,6 @@ async def test_no_patch_says_what_is_known_already(bench: Bench) -> None:
     assert all(bench.kube.patches)
     assert len(bench.kube.patches) == len([e for e in bench.kube.log if e.startswith("status")])
     cache = bench.cache
-    assert cache.status is not None
     assert cache.status["phase"] == bench.kube.status["phase"] == "Healthy"
 
 
@@ -204,11 +203,12 @@ async def test_a_fault_becomes_a_condition_and_a_delay(
 
 
 async def test_after_a_fault_nothing_that_was_seen_is_believed(bench: Bench) -> None:
-    bench.cache.fresh |= {"service", "pointer"}
-    bench.cache.fresh_release = "x"
+    views = bench.cache.views
+    views.fresh |= {"service", "pointer"}
+    views.fresh_release = "x"
     bench.cloud.down = CloudError(503, "away")
     await bench.turn()
-    assert (bench.cache.fresh, bench.cache.fresh_release) == (set(), None)
+    assert (views.fresh, views.fresh_release) == (set(), None)
 
 
 async def test_a_healthy_release_stays_known_while_the_cloud_is_away(bench: Bench) -> None:
@@ -378,30 +378,41 @@ async def test_a_timed_pause_is_slept_through() -> None:
     assert delay == pytest.approx(240)
 
 
+async def waiter(gate: asyncio.Event) -> None:
+    await gate.wait()
+
+
 async def test_with_a_waiter_under_way_the_loop_looks_by_itself_rarely(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiter = asyncio.create_task(asyncio.Event().wait())
+    gate = asyncio.Event()
 
-    async def started(cache: Any, names: Any, place: Any, actions: Any, *, urgent: bool) -> None:
-        cache.pending["backup"] = waiter
+    async def started(scope: Any, cache: Any, actions: Any, *, urgent: bool) -> None:
+        cache.operations.start("backup", waiter(gate))
         bench.cloud.world = replace(bench.cloud.world, backup=BackupView(actions[0].description, None))
 
     monkeypatch.setattr(bench.cloud, "execute", started)
     assert await bench.turn() == 60, "a minute, or less when the phase's deadline is near"
     assert bench.kube.status["phase"] == "BackingUp"
-    waiter.cancel()
-    bench.cache.pending.clear()
+    gate.set()
+    await bench.cache.operations.wait()
     assert await bench.turn() == 5, "nobody rings, so it asks"
 
 
 async def test_a_forgotten_object_takes_its_waits_with_it(bench: Bench) -> None:
     cache = bench.cache
-    task = asyncio.create_task(asyncio.Event().wait())
-    cache.pending["service"] = task  # type: ignore[assignment]
-    bench.engine.forget("uid-1")
+    ended = asyncio.Event()
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    cache.operations.start("service", wait())
     await asyncio.sleep(0)
-    assert task.cancelled()
+    bench.engine.forget("uid-1")
+    await asyncio.wait_for(ended.wait(), 1)
     assert bench.engine.cache("uid-1") is not cache
     bench.engine.forget("unknown")
 

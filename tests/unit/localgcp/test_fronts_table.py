@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from localgcp.fronts.table import OPERATIONS_API, http_rules, rpcs
-from localgcp.services import PROTO_SERVICES
+from localgcp.server.methods import http_rules, rpcs
+from localgcp.services import SERVICES
 
 RUN = "google.cloud.run.v2."
+OPERATIONS_API = "google.longrunning.Operations"
+APIS = {api.name: api for service in SERVICES for api in service.protos}
 
 
 def found(api: str, verb: str, path: str) -> tuple[str, tuple[str, ...]] | None:
-    for rule in http_rules(api, rpcs(api)):
+    for rule in http_rules(APIS[api], rpcs(APIS[api])):
         if rule.verb == verb and (match := rule.pattern.match(path)):
             return rule.rpc.method, match.groups()
     return None
@@ -46,7 +46,7 @@ def test_a_path_variable_does_not_swallow_a_verb() -> None:
 
 
 def test_reads_and_writes() -> None:
-    methods = {**rpcs(RUN + "Jobs"), **rpcs(OPERATIONS_API)}
+    methods = {**rpcs(APIS[RUN + "Jobs"]), **rpcs(APIS[OPERATIONS_API])}
     assert {name for name, rpc in methods.items() if not rpc.write} == {
         "GetJob",
         "ListJobs",
@@ -59,10 +59,14 @@ def test_reads_and_writes() -> None:
 
 
 def test_resources() -> None:
-    create, update = rpcs(RUN + "Jobs")["CreateJob"], rpcs(RUN + "Services")["UpdateService"]
+    create, update = rpcs(APIS[RUN + "Jobs"])["CreateJob"], rpcs(APIS[RUN + "Services"])["UpdateService"]
     assert create.resource(create.request(parent="p/l", job_id="j")) == "p/l/jobs/j"
     assert update.resource(update.request(service={"name": "p/l/services/s"})) == "p/l/services/s"
 
 
-def test_every_listed_service_is_in_a_module_of_the_package() -> None:
-    assert all(re.fullmatch(r"localgcp\.services\.\w+:\w+", path) for path in PROTO_SERVICES)
+def test_no_two_services_claim_a_name_or_an_api() -> None:
+    names = [service.name for service in SERVICES]
+    apis = [api.name for service in SERVICES for api in service.protos]
+    hosts = [host for service in SERVICES for host in service.hosts]
+    for found in (names, apis, hosts):
+        assert len(found) == len(set(found))

@@ -41,6 +41,13 @@ function span(seconds) {
   return `${whole} ${unit}${rest}`;
 }
 
+// with the day where it is another one
+function clock(at) {
+  const then = new Date(at);
+  const time = then.toLocaleTimeString([], { hour12: false });
+  return then.toDateString() === new Date().toDateString() ? time : `${then.toLocaleDateString()} ${time}`;
+}
+
 function tell(time) {
   const at = Date.parse(time.dateTime);
   if (Number.isNaN(at)) return;
@@ -48,9 +55,9 @@ function tell(time) {
   const left = Math.max(0, (at - Date.now()) / 1000);
   const words = {
     ago: () => span(past),
-    for: () => span(past),
-    until: () => (left > 0 ? `in ${span(left)}` : "now"),
-    at: () => new Date(at).toLocaleTimeString([], { hour12: false }),
+    since: () => `${clock(at)} (${span(past)})`,
+    until: () => `${clock(at)} (${left > 0 ? `in ${span(left)}` : "now"})`,
+    at: () => clock(at),
   }[time.dataset.show];
   if (words && time.textContent !== words()) time.textContent = words();
 }
@@ -131,7 +138,7 @@ function connect() {
     show("on", "live");
   };
   source.onerror = () => {
-    show("lost", "connection lost, trying again");
+    show("lost", "connection lost, reconnecting");
     if (source.readyState !== EventSource.CLOSED) return;
     hangUp();
     retry = Math.min(30, retry * 2 || 1);
@@ -154,7 +161,7 @@ function hangUp() {
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
     hangUp();
-    show("off", "sleeps while hidden");
+    show("off", "paused while hidden");
   } else connect();
 });
 dress(document);

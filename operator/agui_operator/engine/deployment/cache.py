@@ -1,107 +1,114 @@
-"""What the process knows about one object for the moment: views that are fresh, waits and checks under way.
+"""What the process knows about one object for the moment. All of it may be lost at any time; the next turn looks again.
 
-All of it may be lost at any time; the next turn then looks again.
+The cache is changed by its own methods. It holds one memory, the views of the cloud, the operations in progress and the
+last written status; checks belong to the check runner, leftovers to the garbage collector.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import json
+import time
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from agui_operator.checks.synthetic import SyntheticConversations
-from agui_operator.core.actions import Pointer
-from agui_operator.core.environment import Place
+from agui_operator.core import memory as memories
 from agui_operator.core.memory import Memory
-from agui_operator.core.names import Names
-from agui_operator.core.snapshot import AlertView, BackupView, CheckResult, Finding, JobView, ServiceView
 from agui_operator.core.status import FaultSeen
-
-SERVICE, POINTER, ALERTS, BACKUP, ASSETS = "service", "pointer", "alerts", "backup", "assets"
+from agui_operator.engine.deployment.scope import Location
+from agui_operator.engine.deployment.views import Views
+from agui_operator.engine.tasks import Tasks
 
 
 @dataclass(slots=True)
 class ObjectCache:
-    """One object's volatile state. `fresh` names the views that need no new look; `pending` the long operations under
-    way, by the view that they will change."""
+    """One object's volatile state. `lock`: reconcile and deletion of one object never overlap."""
 
     uid: str
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     memory: Memory | None = None
-    status: dict[str, Any] | None = None  # as last written
-    names: Names | None = None
-    place: Place | None = None
-    fresh: set[str] = field(default_factory=set)
-    service: ServiceView | None = None
-    pointer: Pointer | None = None
-    candidate_pointer: Pointer | None = None  # the candidate that is met by its name
-    jobs: dict[str, JobView | None] = field(default_factory=dict)
-    backup: BackupView | None = None
-    assets: bool | None = None
-    alerts: tuple[AlertView, ...] = ()
-    fresh_release: str | None = None  # release whose id was made by this process and met no fault since
-    schema: str | None = None
-    analysis: Finding | None = None
-    analysed_at: float = 0.0
-    results: dict[tuple[str, str, str], CheckResult] = field(default_factory=dict)
-    pending: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    tasks: dict[tuple[str, str, str], asyncio.Task[None]] = field(default_factory=dict)
+    location: Location | None = None  # as of the last environment that was seen
+    views: Views = field(default_factory=Views)
+    operations: Tasks = field(default_factory=Tasks)  # by the view that they will change
     fault: FaultSeen | None = None
     failures: int = 0
-    collecting: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    collect_due: float | None = None  # monotonic time of the next look for what may be deleted
-    unneeded_releases: dict[str, datetime] = field(default_factory=dict)  # since when nobody needs them
-    unneeded_folders: dict[str, datetime] = field(default_factory=dict)
-    synthetic: SyntheticConversations | None = None
     drift: str | None = None
-    drift_due: float = 0.0
-    answered: str | None = None  # request that was obeyed or refused, and whose annotation is still to be removed
-    answered_at: int = 0  # resourceVersion without that annotation: an older body tells of requests of the past
-    failed_at: float | None = None  # monotonic time of the failed check that is being rolled back
+    drift_due: float = 0.0  # monotonic time of the next comparison with the cloud
+    answered: str | None = None  # request that was answered and whose annotation is still to be removed
+    answered_at: int = 0  # resourceVersion without that annotation; an older body tells of past requests
+    restoring_since: float | None = None  # monotonic time of the failure that is being rolled back
+    _status: bytes | None = None  # as last written; packed, because kopf keeps a copy of its own
 
-    def keep(self, view: str, *, fresh: bool = True) -> None:
-        if fresh:
-            self.fresh.add(view)
-        else:
-            self.fresh.discard(view)
+    def load(self, body: Mapping[str, Any]) -> Memory:
+        """The memory; taken from the object's status the first time."""
+        if self.memory is None:
+            self.memory = memories.from_status(body.get("status"))
+            self.written(body.get("status") or {})
+        return self.memory
+
+    def remember(self, memory: Memory) -> None:
+        self.memory = memory
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The status as last written."""
+        if self._status is None:
+            return {}
+        unpacked: dict[str, Any] = json.loads(zlib.decompress(self._status))
+        return unpacked
+
+    def written(self, status: Mapping[str, Any]) -> None:
+        self._status = zlib.compress(json.dumps(_plain(status)).encode(), 1)
+
+    def locate(self, location: Location | None) -> None:
+        self.location = location
 
     def is_known(self, view: str) -> bool:
-        """True if the view may be used without looking: it is fresh, or an operation that changes it is under way."""
-        return view in self.fresh or view in self.pending
+        """True if the view may be used without looking: it is fresh, or an operation that changes it is in progress."""
+        return view in self.views.fresh or view in self.operations
 
-    def forget_views(self) -> None:
-        """After a fault nothing is believed any more."""
-        self.fresh.clear()
-        self.fresh_release = None
+    def failed(self, fault: FaultSeen) -> None:
+        self.fault = fault
+        self.views.invalidate()
 
-    def spawn(self, store: dict[Any, asyncio.Task[None]], key: Any, work: Coroutine[Any, Any, None]) -> None:
-        """Runs `work` beside the loop, once per key; it leaves the store when it ends, unless it left before and the
-        key is another's by now."""
-        if key in store:
-            work.close()
-            return
-        task = asyncio.create_task(work)
-        store[key] = task
-        task.add_done_callback(lambda ended: store.pop(key) if store.get(key) is ended else None)
+    def count_failure(self) -> int:
+        self.failures += 1
+        return self.failures
 
-    def reset(self) -> None:
-        """A new rollout begins: what belongs to the last one is dropped; checks under way are ended."""
-        for task in self.tasks.values():
-            task.cancel()
-        self.results.clear()
-        self.backup, self.assets, self.schema, self.analysis = None, None, None, None
-        self.fresh -= {BACKUP, ASSETS}
-        self.fresh_release = None
+    def succeeded(self, drift: str | None) -> None:
+        self.fault, self.failures, self.drift = None, 0, drift
 
-    def begin(self, release: str, *, published: bool) -> None:
-        """The release got its id just now: nothing under that id can be in the cloud, so nothing has to be looked up
-        before it is made. Forgotten after any fault and any restart; creating is idempotent by name all the same.
-        `published`: its bundle is that of an earlier release, so its files may be there."""
-        self.fresh_release = release
-        self.backup, self.assets = None, False
-        self.fresh |= {BACKUP} if published else {BACKUP, ASSETS}
+    def compare_after(self, seconds: float) -> None:
+        """The object is compared with the cloud again after that time."""
+        self.drift_due = time.monotonic() + seconds
+
+    def answer(self, request: str) -> None:
+        self.answered = request
+
+    def acknowledged(self, version: str | None) -> None:
+        """The annotation of the answered request was removed, which gave the object this resourceVersion."""
+        self.answered = None
+        self.answered_at = int(version) if version is not None and version.isdecimal() else 0
+
+    def begin_restoring(self, since: float) -> None:
+        if self.restoring_since is None:
+            self.restoring_since = since
+
+    def end_restoring(self) -> float | None:
+        """How many seconds restoring took; None: nothing was being restored."""
+        since, self.restoring_since = self.restoring_since, None
+        return time.monotonic() - since if since is not None else None
 
     def close(self) -> None:
-        for task in (*self.pending.values(), *self.tasks.values(), *self.collecting.values()):
-            task.cancel()
+        self.operations.cancel()
+
+
+def _plain(value: Any) -> Any:
+    """Views of other mapping types (kopf's) as dicts."""
+    if isinstance(value, Mapping):
+        return {key: _plain(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(child) for child in value]
+    return value

@@ -1,152 +1,131 @@
-"""Deleting a deployment: what it owns goes or stays, part by part; data stays unless the spec says otherwise.
+"""Deletes what a deployment owns, level-triggered: look, take the next step (core/deletion.py), look again.
 
-The pointer goes first, so that nobody is served by something that is about to vanish. Each step is idempotent and a
-missing object is a deleted one. When a step can't be done the object says why and how to let go of it.
+Every step is idempotent, and a crash between two of them costs nothing: the next call lists again. When a step can't be
+done, the object says why and how to let it go.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from agui_operator.api.conditions import Reason
-from agui_operator.api.deployment import DeletionPolicy
-from agui_operator.api.parse import SpecInvalid, parse_deployment
-from agui_operator.core import memory as memories
-from agui_operator.core.actions import AlertDeleted, JobDeleted, PointerSet, ServiceDeleted
-from agui_operator.core.blockers import place_of
-from agui_operator.core.blueprint import CANDIDATE, PROMOTED
-from agui_operator.core.environment import Place
-from agui_operator.core.errors import CloudError, Fault, NotOwned, backoff, classify
-from agui_operator.core.memory import Memory
-from agui_operator.core.names import Names
+from agui_operator.core.deletion import (
+    ABANDON,
+    LET_GO,
+    Blocked,
+    Done,
+    Intent,
+    Kind,
+    Look,
+    Remove,
+    next_step,
+    was_released,
+)
+from agui_operator.core.errors import Fault, backoff, classify
 from agui_operator.core.status import FaultSeen, Inputs, summarize
+from agui_operator.engine.cluster.records import Recorder
+from agui_operator.engine.deployment.belongings import Belongings
 from agui_operator.engine.deployment.cache import ObjectCache
-from agui_operator.engine.deployment.reconcile import Directory, Engine
-from agui_operator.gcp.kinds.edge import url_map
-from agui_operator.gcp.kinds.monitoring import alert_policy
-from agui_operator.gcp.kinds.run import job as run_job
-from agui_operator.gcp.kinds.run import service as run_service
-from agui_operator.gcp.transport import operations
-from agui_operator.gcp.transport.clients import Cloud
+from agui_operator.engine.deployment.reconcile import Engine
+from agui_operator.engine.deployment.report import Reporter
+from agui_operator.engine.deployment.scope import Scope
 
 logger = logging.getLogger(__name__)
-ABANDON = "agui.dev/abandon"
-_WAIT = 20.0
+_RETRY = 10.0  # seconds until a blocked deletion is looked at again
+_LONGEST = 30.0
+_STEPS = 12  # in one call; a deletion needs 6
+Views = dict[Kind, dict[str, Any]]  # what was listed, by kind and name
 
 
 class Deleter:
-    """Takes down what one deployment owns."""
+    """Deletes what one deployment owns. It and the deployment's reconcile loop never run at the same time."""
 
-    def __init__(self, engine: Engine, cloud: Cloud, directory: Directory) -> None:
-        self._engine, self._cloud, self._directory = engine, cloud, directory
+    def __init__(self, engine: Engine, belongings: Belongings, reporter: Reporter, recorder: Recorder) -> None:
+        self._engine, self._belongings = engine, belongings
+        self._reporter, self._recorder = reporter, recorder
 
     async def delete(self, body: Mapping[str, Any]) -> float | None:
-        """None: everything is gone or stays on purpose, the object may go. Else seconds until the next try; the reason
-        is in the object's conditions."""
-        meta = body["metadata"]
-        cache = self._engine.cache(str(meta["uid"]))
-        if str((meta.get("annotations") or {}).get(ABANDON, "")).lower() == "true":
+        """None: everything is gone or stays on purpose, the object may go. Else seconds until the next attempt; the
+        reason is in the object's conditions."""
+        cache = self._engine.cache(str(body["metadata"]["uid"]))
+        async with cache.lock:
+            scope = self._engine.scope(cache, body)
+            try:
+                blocked = await self._steps(scope)
+            except Exception as exc:
+                return await self._failed(scope, cache, exc)
+            if blocked is None:
+                return None
+            await self._say(
+                scope, cache, FaultSeen(Fault.USER, Reason.DELETION_BLOCKED, blocked.message, cache.count_failure())
+            )
+            return _RETRY
+
+    async def _steps(self, scope: Scope) -> Blocked | None:
+        intent = intent_of(scope)
+        if intent.abandoned:
             logger.warning("deployment abandoned: what it owns stays in the cloud")
-            return None
-        memory = memories.from_status(cache.status or body.get("status"))
-        try:
-            await self._take_down(body, memory)
-        except Exception as exc:
-            return await self._blocked(cache, body, memory, exc)
-        return None
+        views: Views = {}
+        for _ in range(_STEPS):
+            step = next_step(intent, {kind: tuple(found) for kind, found in views.items()})
+            match step:
+                case Done():
+                    return None
+                case Blocked():
+                    return step
+                case Look(kinds):
+                    for kind in kinds:
+                        views[kind] = await self._belongings.listed(scope, kind)
+                case Remove(things):
+                    await self._belongings.remove(scope, [(kind, name, views[kind][name]) for kind, name in things])
+                    for kind, _ in things:
+                        views.pop(kind, None)
+        raise TimeoutError(f"what was deleted is still listed: {_described(views)}")
 
-    async def _take_down(self, body: Mapping[str, Any], memory: Memory) -> None:
-        policy, names, place, checks = self._where(body, memory)
-        if names is None or place is None:
-            return
-        if policy.pointer == "Delete" and place.edge is not None:
-            routing, _ = await url_map.observe(self._cloud, names, place)
-            if routing != url_map.Routing(None):
-                await self._finish(url_map.apply(self._cloud, names, place, PointerSet(None)))
-        if policy.alerts == "Delete":
-            for view in await alert_policy.observe(self._cloud, names):
-                await alert_policy.apply(self._cloud, names, AlertDeleted(view.name))
-        if policy.backend == "Delete":
-            await self._backend(names, memory, checks)
-
-    async def _backend(self, names: Names, memory: Memory, checks: tuple[str, ...]) -> None:
-        service = await run_service.observe(self._cloud, names)
-        if service is not None and service.owner == names.uid:
-            await self._finish(run_service.apply(self._cloud, names, ServiceDeleted(names.service), service))
-        releases = {entry.release.id for entry in memory.history}
-        releases |= {r.id for r in (memory.candidate, memory.stable) if r is not None}
-        for release in sorted(releases):
-            jobs = [names.migration_job(release)]
-            jobs += [names.check_job(release, f"{stage}/{c}") for c in checks for stage in (CANDIDATE, PROMOTED)]
-            for job in jobs:
-                await self._finish(run_job.apply(self._cloud, names, JobDeleted(job), None))
-
-    async def _finish(self, work: Awaitable[Any]) -> None:
-        """Waits for the end of a deletion; what is not there, or not ours, needs none."""
-        try:
-            outcome = await work
-        except NotOwned as exc:
-            logger.info("left alone: %s", exc)
-            return
-        except CloudError as exc:
-            if exc.code == 404:
-                return
-            raise
-        if outcome.operation is not None:
-            result = await operations.wait(self._cloud, outcome.operation, _WAIT)
-            if result.error is not None and result.error.code != 404:
-                raise result.error
-            if not result.done:
-                raise TimeoutError(f"{outcome.operation} did not end within {_WAIT:g} s")
-
-    def _where(
-        self, body: Mapping[str, Any], memory: Memory
-    ) -> tuple[DeletionPolicy, Names | None, Place | None, tuple[str, ...]]:
-        meta = body["metadata"]
-        raw = body.get("spec") or {}
-        checks: tuple[str, ...] = ()
-        policy = DeletionPolicy()
-        spec = None
-        reference = str((raw.get("environmentRef") or {}).get("name", ""))
-        try:
-            spec = parse_deployment(raw)
-            policy, reference = spec.deletion_policy, spec.environment_ref.name
-            checks = tuple(c.name for c in spec.smoke if c.sql is not None or c.job is not None)
-        except SpecInvalid:
-            logger.warning("the spec is invalid; the default deletion policy is used")
-        environment, why = self._directory.environment(str(meta["namespace"]), reference)
-        if environment is None:
-            if memory.stable is None and memory.candidate is None and not memory.history:
-                return policy, None, None, checks  # nothing was ever made
-            text = why or f"AgUiEnvironment {reference!r} does not exist, so what this deployment owns can't be found"
-            raise CloudError(404, text)
-        names = Names(
-            str(meta["namespace"]), str(meta["name"]), str(meta["uid"]), environment.project_id, environment.region
-        )
-        return policy, names, place_of(environment, spec), checks
-
-    async def _blocked(self, cache: ObjectCache, body: Mapping[str, Any], memory: Memory, exc: Exception) -> float:
-        cache.failures += 1
+    async def _failed(self, scope: Scope, cache: ObjectCache, exc: Exception) -> float:
         fault = classify(exc)
-        delay = min(30.0, backoff(cache.failures, fault))
+        attempt = cache.count_failure()
         if fault is Fault.BUG:
             logger.exception("internal error while deleting")
-        message = f"{exc}; annotate {ABANDON}=true to leave what remains and let the object go"
-        meta = body["metadata"]
+        else:
+            logger.warning("deletion failed: %s", exc, extra={"fault": str(fault), "attempt": attempt})
+        text = f"internal error: {type(exc).__name__}" if fault is Fault.BUG else str(exc)
+        now = "correct what the message names" if fault is Fault.USER else "retried automatically"
+        await self._say(scope, cache, FaultSeen(fault, Reason.DELETION_BLOCKED, f"{text}; {now}, or {LET_GO}", attempt))
+        return min(_LONGEST, backoff(attempt, fault))
+
+    async def _say(self, scope: Scope, cache: ObjectCache, fault: FaultSeen) -> None:
+        """Writes why deletion is blocked to the status, and to an Event when it is news."""
         inputs = Inputs(
-            memory=memory,
-            generation=int(meta.get("generation", 0)),
+            memory=scope.memory,
+            generation=scope.generation,
             now=self._engine.now(),
-            previous=cache.status or body.get("status") or {},
-            fault=FaultSeen(fault, Reason.DELETION_BLOCKED, message, cache.failures),
+            previous=cache.status,
+            fault=fault,
             deleting=True,
         )
-        if cache.status is None:
-            cache.status = dict(body.get("status") or {})
+        status = summarize(inputs)
+        if status["message"] != cache.status.get("message"):
+            self._recorder.post(
+                scope.namespace, scope.name, scope.uid, "Warning", Reason.DELETION_BLOCKED, fault.message
+            )
         try:
-            await self._engine.write_status(cache, str(meta["namespace"]), str(meta["name"]), summarize(inputs))
+            await self._reporter.write(scope, cache, status)
         except Exception as second:
             logger.warning("the reason could not be written to the status: %s", second)
-        return delay
+
+
+def intent_of(scope: Scope) -> Intent:
+    return Intent(
+        policy=scope.parsed.deletion,
+        policy_error=scope.parsed.deletion_error,
+        environment_error=None if scope.environment is not None else scope.environment_error,
+        abandoned=scope.annotations.get(ABANDON, "").lower() == "true",
+        released=was_released(scope.memory),
+    )
+
+
+def _described(views: Views) -> str:
+    return ", ".join(f"{kind} {name}" for kind, found in views.items() for name in found) or "nothing"

@@ -27,11 +27,11 @@ from agui_operator.core.actions import (
     TrafficSplit,
     describe,
 )
-from agui_operator.core.environment import Place
-from agui_operator.core.names import Names
 from agui_operator.core.snapshot import AlertView, BackupView, ExecutionView, JobView, ServiceView
 from agui_operator.engine.cluster.wakeups import Wakeups
-from agui_operator.engine.deployment.cache import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, ObjectCache
+from agui_operator.engine.deployment.cache import ObjectCache
+from agui_operator.engine.deployment.scope import Scope
+from agui_operator.engine.deployment.views import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, Views, of_job
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.monitoring import alert_policy
 from agui_operator.gcp.kinds.run import job as run_job
@@ -48,51 +48,49 @@ _WAIT = 30.0  # seconds per WaitOperation call
 
 
 class Executor:
-    """Applies actions of one object at a time and keeps its cache true."""
+    """Applies actions of one object at a time and keeps its views true."""
 
     def __init__(self, cloud: Cloud, wakeups: Wakeups) -> None:
         self._cloud, self._wakeups = cloud, wakeups
 
-    async def execute(
-        self, cache: ObjectCache, names: Names, place: Place, actions: Sequence[Action], *, urgent: bool
-    ) -> None:
+    async def execute(self, scope: Scope, cache: ObjectCache, actions: Sequence[Action], *, urgent: bool) -> None:
         """Raises the first fault; everything before it has happened, everything after it has not been tried. `urgent`:
         a roll-back, whose actions go out together and may use the reserved quota."""
         if not urgent:
             for action in actions:
-                await self._apply(cache, names, place, action)
+                await self._apply(scope, cache, action)
             return
         with rollback_lane():
             results = await asyncio.gather(
-                *(self._apply(cache, names, place, action) for action in actions), return_exceptions=True
+                *(self._apply(scope, cache, action) for action in actions), return_exceptions=True
             )
         for result in results:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _apply(self, cache: ObjectCache, names: Names, place: Place, action: Action) -> None:
+    async def _apply(self, scope: Scope, cache: ObjectCache, action: Action) -> None:
         began = time.monotonic()
         view = view_of(action)
-        cache.keep(view, fresh=False)
-        outcome = await self._dispatch(cache, names, place, action)
+        cache.views.mark_stale(view)
+        outcome = await self._dispatch(scope, cache, action)
         milliseconds = (time.monotonic() - began) * 1000
         logger.info(describe(action), extra={"action": type(action).__name__, "ms": round(milliseconds, 1)})
-        self._take(cache, view, action, outcome.view)
+        self._take(cache.views, action, outcome.view)
         if outcome.operation is not None:
-            cache.spawn(cache.pending, view, self._await_operation(cache, view, action, outcome.operation))
+            cache.operations.start(view, self._await_operation(cache, view, action, outcome.operation))
         else:
-            cache.keep(view)
+            cache.views.mark_fresh(view)
 
-    async def _dispatch(self, cache: ObjectCache, names: Names, place: Place, action: Action) -> Outcome:
-        cloud = self._cloud
+    async def _dispatch(self, scope: Scope, cache: ObjectCache, action: Action) -> Outcome:
+        cloud, names, place, views = self._cloud, scope.names, scope.place, cache.views
         match action:
             case RevisionStaged() | TrafficSplit() | ServiceDeleted():
-                return await run_service.apply(cloud, names, action, cache.service)
+                return await run_service.apply(cloud, names, action, views.service)
             case JobDefined() | JobDeleted():
                 job = action.template.job if isinstance(action, JobDefined) else action.job
-                return await run_job.apply(cloud, names, action, cache.jobs.get(job))
+                return await run_job.apply(cloud, names, action, views.jobs.get(job))
             case ExecutionStarted():
-                return await run_job.apply(cloud, names, action, cache.jobs.get(action.job))
+                return await run_job.apply(cloud, names, action, views.jobs.get(action.job))
             case BackupTaken():
                 return await sql_backup.apply(cloud, names, action)
             case AssetsPublished():
@@ -108,68 +106,67 @@ class Executor:
             while not (result := await operations.wait(self._cloud, operation, _WAIT)).done:
                 pass
             if result.error is None and result.view is not None:
-                self._take(cache, view, action, result.view)
-                cache.keep(view)
+                self._take(cache.views, action, result.view)
+                cache.views.mark_fresh(view)
             elif result.error is None and view == BACKUP:
-                cache.backup = BackupView(operation, True)
-                cache.keep(BACKUP)
+                cache.views.put_backup(BackupView(operation, True))
+                cache.views.mark_fresh(BACKUP)
             elif result.error is None and view == POINTER:
-                cache.keep(POINTER)
+                cache.views.mark_fresh(POINTER)
             if result.error is not None:
                 logger.warning("operation ended with an error: %s", result.error, extra={"operation": operation})
         except Exception as exc:
             logger.warning("waiting for an operation failed, its result will be looked up: %s", exc)
             await asyncio.sleep(1)
         finally:
-            cache.pending.pop(view, None)
+            cache.operations.leave(view)
             self._wakeups.ring(cache.uid)
 
-    def _take(self, cache: ObjectCache, view: str, action: Action, seen: object) -> None:
-        """Puts a view that an answer brought onto the cache."""
+    def _take(self, views: Views, action: Action, seen: object) -> None:
+        """Keeps a view that an answer brought."""
         match action:
             case RevisionStaged() | TrafficSplit() | ServiceDeleted():
                 if isinstance(seen, ServiceView) or isinstance(action, ServiceDeleted):
-                    cache.service = seen if isinstance(seen, ServiceView) else None
+                    views.put_service(seen if isinstance(seen, ServiceView) else None)
             case JobDefined() | ExecutionStarted():
-                job = action.template.job if isinstance(action, JobDefined) else action.job
-                self._take_job(cache, job, action, seen)
+                self._take_job(views, action, seen)
             case JobDeleted():
-                cache.jobs.pop(action.job, None)
+                views.drop_job(action.job)
             case PointerSet():
-                cache.pointer, cache.candidate_pointer = action.pointer, action.candidate
+                views.put_routing(action.pointer, action.candidate)
             case AssetsPublished():
-                cache.assets = True
+                views.put_assets(True)
             case BackupTaken():
-                cache.backup = BackupView(action.description, None)  # running, until its operation says more
+                views.put_backup(BackupView(action.description, None))  # running, until its operation says more
             case AlertCreated() | AlertUpdated() | AlertDeleted():
-                _take_alert(cache, action, seen)
+                self._take_alert(views, action, seen)
 
-    def _take_job(self, cache: ObjectCache, job: str, action: Action, seen: object) -> None:
-        have = cache.jobs.get(job)
+    def _take_alert(self, views: Views, action: AlertCreated | AlertUpdated | AlertDeleted, seen: object) -> None:
+        changed = "" if isinstance(action, AlertCreated) else action.name
+        rest = tuple(view for view in views.alerts if view.name != changed)
+        views.put_alerts((*rest, seen) if isinstance(seen, AlertView) else rest)
+
+    def _take_job(self, views: Views, action: JobDefined | ExecutionStarted, seen: object) -> None:
+        job = action.template.job if isinstance(action, JobDefined) else action.job
+        have = views.jobs.get(job)
         if isinstance(seen, JobView):
-            cache.jobs[job] = seen
+            views.put_job(job, seen)
         elif isinstance(seen, ExecutionView):
             image = have.image if have else ""
-            cache.jobs[job] = JobView(job, image, True, seen, have.owner if have else "")
+            views.put_job(job, JobView(job, image, True, seen, have.owner if have else ""))
         elif isinstance(action, JobDefined) and have is None:
-            cache.jobs[job] = JobView(job, action.template.container.image, False)
-
-
-def _take_alert(cache: ObjectCache, action: AlertCreated | AlertUpdated | AlertDeleted, seen: object) -> None:
-    changed = "" if isinstance(action, AlertCreated) else action.name
-    rest = tuple(view for view in cache.alerts if view.name != changed)
-    cache.alerts = (*rest, seen) if isinstance(seen, AlertView) else rest
+            views.put_job(job, JobView(job, action.template.container.image, False))
 
 
 def view_of(action: Action) -> str:
-    """Which view on the cache an action changes."""
+    """Which view an action changes."""
     match action:
         case RevisionStaged() | TrafficSplit() | ServiceDeleted():
             return SERVICE
         case JobDefined():
-            return f"job/{action.template.job}"
+            return of_job(action.template.job)
         case ExecutionStarted() | JobDeleted():
-            return f"job/{action.job}"
+            return of_job(action.job)
         case BackupTaken():
             return BACKUP
         case AssetsPublished():

@@ -11,28 +11,31 @@ from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.parse import parse_deployment, parse_environment, parse_policy
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core import memory as memories
-from agui_operator.core.blockers import blockers, place_of
-from agui_operator.core.environment import Place
 from agui_operator.core.errors import UserError
 from agui_operator.core.forecast import Forecast, forecast
-from agui_operator.core.names import Names
-from agui_operator.core.release import fingerprint_of, make_release
+from agui_operator.core.release import make_release
 from agui_operator.core.snapshot import Snapshot
-from agui_operator.engine.deployment.reconcile import plan_of
-from agui_operator.gcp import resolve
+from agui_operator.engine.deployment.scope import Scope, Scopes
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.storage import release_assets
+from agui_operator.gcp.pinning import resolve
 from agui_operator.gcp.transport.clients import Cloud
 
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Manifests by kind. `environments` by (namespace, name)."""
+    """Manifests by kind; the directory of what they define. `environments` by (namespace, name)."""
 
     deployments: tuple[Mapping[str, Any], ...]
     environments: Mapping[tuple[str, str], AgUiEnvironmentSpec]
-    policies: tuple[AgUiPolicySpec, ...]
+    allowed: tuple[AgUiPolicySpec, ...]
+
+    def environment(self, namespace: str, name: str) -> tuple[AgUiEnvironmentSpec | None, str | None]:
+        return self.environments.get((namespace, name)), None
+
+    def policies(self) -> Sequence[AgUiPolicySpec]:
+        return self.allowed
 
 
 def sort(documents: Sequence[Mapping[str, Any]]) -> Documents:
@@ -57,32 +60,36 @@ def sort(documents: Sequence[Mapping[str, Any]]) -> Documents:
 
 async def preview(cloud: Cloud, document: Mapping[str, Any], known: Documents) -> Forecast:
     """The forecast of one deployment. Raises SpecInvalid, UserError and CloudError with what to change."""
-    meta = document["metadata"]
-    namespace, name = str(meta.get("namespace", "default")), str(meta["name"])
-    spec = parse_deployment(document.get("spec") or {})
-    environment = known.environments.get((namespace, spec.environment_ref.name))
-    if environment is None:
-        raise UserError(f"AgUiEnvironment {namespace}/{spec.environment_ref.name} is neither given nor in the cluster")
-    place = place_of(environment, spec)
-    names = Names(namespace, name, str(meta.get("uid", "")), environment.project_id, environment.region)
-    memory = memories.from_status(document.get("status"))
     now = datetime.now(UTC)
-    release = make_release(spec, await resolve.resolve(cloud, names, spec, place))
-    routing = (await url_map.observe(cloud, names, place))[0] if place.edge is not None else url_map.Routing(None)
+    scope = Scopes(known, lambda: now).build(document, memories.from_status(document.get("status")))
+    spec = scope.spec
+    if spec is None:
+        spec = parse_deployment(document.get("spec") or {})  # raises what is wrong, field by field
+    if scope.location is None:
+        name = f"{scope.namespace}/{spec.environment_ref.name}"
+        raise UserError(f"AgUiEnvironment {name} not found, neither in these files nor in the cluster")
+    release = make_release(spec, await resolve.resolve(cloud, scope.names, spec, scope.place))
+    routing = await _routing(cloud, scope)
     seen = Snapshot(
-        fingerprint=fingerprint_of(spec),
-        blockers=blockers(spec, environment, None, namespace, known.policies, now),
+        fingerprint=scope.parsed.fingerprint,
+        blockers=scope.blockers,
         resolved=release,
-        service=await run_service.observe(cloud, names),
+        service=await run_service.observe(cloud, scope.names),
         service_known=True,
-        has_edge=place.edge is not None,
+        has_edge=scope.place.edge is not None,
         pointer=routing.pointer,
         candidate_pointer=routing.candidate,
         pointer_known=True,
-        assets_complete=await _complete(cloud, place, release.frontend),
+        assets_complete=await _complete(cloud, scope.place.assets_bucket, release.frontend),
     )
-    return forecast(memory, seen, lambda m: plan_of(m, spec, names, place), names, now)
+    return forecast(scope.memory, seen, lambda memory: scope.remembering(memory).blueprint, scope.names, now)
 
 
-async def _complete(cloud: Cloud, place: Place, frontend: str | None) -> bool:
-    return await release_assets.observe(cloud, place.assets_bucket, frontend) if frontend else True
+async def _routing(cloud: Cloud, scope: Scope) -> url_map.Routing:
+    if scope.place.edge is None:
+        return url_map.Routing(None)
+    return (await url_map.observe(cloud, scope.names, scope.place))[0]
+
+
+async def _complete(cloud: Cloud, bucket: str, frontend: str | None) -> bool:
+    return await release_assets.observe(cloud, bucket, frontend) if frontend else True

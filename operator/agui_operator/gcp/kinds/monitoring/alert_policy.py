@@ -16,6 +16,7 @@ from agui_operator.gcp.kinds.monitoring import metric_types
 from agui_operator.gcp.kinds.monitoring.alert_messages import FIELDS, KEY, OWNER, from_message, to_message
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
+from agui_operator.gcp.transport.paging import pages
 
 
 async def observe(cloud: Cloud, names: Names) -> tuple[AlertView, ...]:
@@ -24,17 +25,16 @@ async def observe(cloud: Cloud, names: Names) -> tuple[AlertView, ...]:
 
     project = f"projects/{names.project}"
     found: list[AlertView] = []
-    token = ""
-    while True:
-        request = monitoring_v3.ListAlertPoliciesRequest(
-            name=project, filter=f'user_labels.{OWNER}="{names.uid}"', page_token=token
-        )
-        page = await cloud.rpc("AlertPolicyService.ListAlertPolicies", request, project)
+    request = monitoring_v3.ListAlertPoliciesRequest(name=project, filter=f'user_labels.{OWNER}="{names.uid}"')
+    async for page in pages(cloud, "AlertPolicyService.ListAlertPolicies", request, project):
         # The label is compared again: deleting must not depend on how a filter is understood.
         found += [AlertView(p.name, from_message(p)) for p in page.alert_policies if _is_ours(p, names)]
-        token = str(page.next_page_token)
-        if not token:
-            return tuple(found)
+    return tuple(found)
+
+
+async def owned(cloud: Cloud, names: Names) -> list[str]:
+    """Names of all policies that carry the deployment's owner, whatever limits it has now. Raises CloudError."""
+    return [view.name for view in await observe(cloud, names)]
 
 
 async def apply(cloud: Cloud, names: Names, action: AlertCreated | AlertUpdated | AlertDeleted) -> Outcome:

@@ -1,4 +1,4 @@
-"""Cloud Run revisions and jobs of releases that the history has forgotten: which exist, and how they go.
+"""Garbage collection of Cloud Run revisions and jobs: those of a deployment, and their deletion.
 
 Source: https://cloud.google.com/run/docs/reference/rpc/google.cloud.run.v2
 """
@@ -15,25 +15,22 @@ from typing import Any
 from agui_operator.core.errors import CloudError
 from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
 from agui_operator.core.retention import Made
-from agui_operator.gcp.kinds.run.views import short
 from agui_operator.gcp.transport.clients import Cloud
+from agui_operator.gcp.transport.paging import pages
+from agui_operator.gcp.transport.run_views import short
 
 _PAGE = 500
 
 
 async def revisions(cloud: Cloud, names: Names) -> tuple[Made, ...]:
-    """Those of the deployment's service that carry its label; one call for each 500."""
+    """Revisions of the deployment's service that carry its label; one call for each 500."""
     from google.cloud import run_v2
 
     found: list[Made] = []
-    token = ""
-    while True:
-        request = run_v2.ListRevisionsRequest(parent=names.service_path, page_size=_PAGE, page_token=token)
-        page = await cloud.rpc("Revisions.ListRevisions", request, names.service_path)
+    request = run_v2.ListRevisionsRequest(parent=names.service_path, page_size=_PAGE)
+    async for page in pages(cloud, "Revisions.ListRevisions", request, names.service_path):
         found += [_made(r) for r in page.revisions if r.labels.get(OWNER_LABEL) == names.uid and not r.delete_time]
-        token = str(page.next_page_token)
-        if not token:
-            return tuple(found)
+    return tuple(found)
 
 
 class Jobs:
@@ -57,20 +54,16 @@ class Jobs:
         from google.cloud import run_v2
 
         found: defaultdict[str, list[Made]] = defaultdict(list)
-        token = ""
-        while True:
-            request = run_v2.ListJobsRequest(parent=parent, page_size=_PAGE, page_token=token)
-            page = await self._cloud.rpc("Jobs.ListJobs", request, parent)
+        request = run_v2.ListJobsRequest(parent=parent, page_size=_PAGE)
+        async for page in pages(self._cloud, "Jobs.ListJobs", request, parent):
             for job in page.jobs:
                 if job.labels.get(OWNER_LABEL) and not job.delete_time:
                     found[job.labels[OWNER_LABEL]].append(_made(job, busy=_runs(job)))
-            token = str(page.next_page_token)
-            if not token:
-                return dict(found)
+        return dict(found)
 
 
 async def delete_revision(cloud: Cloud, names: Names, revision: Made) -> bool:
-    """Asks for it; the etag refuses if it was changed (traffic came, say) since it was seen. False: it stays."""
+    """Requests the deletion; the etag refuses it if the revision changed since it was listed. False: it stays."""
     from google.cloud import run_v2
 
     path = f"{names.service_path}/revisions/{revision.name}"
@@ -79,7 +72,7 @@ async def delete_revision(cloud: Cloud, names: Names, revision: Made) -> bool:
 
 
 async def delete_job(cloud: Cloud, names: Names, job: Made) -> bool:
-    """Asks for it, with its executions. False: it stays."""
+    """Requests the deletion of a job with its executions. False: it stays."""
     from google.cloud import run_v2
 
     path = names.job_path(job.name)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from agui_operator.core.names import Names
 from agui_operator.core.snapshot import ServiceView
 from agui_operator.gcp.kinds.run import service as run_service
-from agui_operator.gcp.kinds.run.views import service_view, short
 from agui_operator.gcp.kinds.shared import Changes, SharedReads
 from agui_operator.gcp.transport.clients import Cloud
+from agui_operator.gcp.transport.run_views import service_view, short
 
 _PAGE = 500
 Region = tuple[str, str]

@@ -12,13 +12,16 @@ from agui_operator.core.errors import CloudError, NotOwned
 from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
 from agui_operator.core.snapshot import JobView
 from agui_operator.gcp.kinds.run import containers
-from agui_operator.gcp.kinds.run.views import execution_view, says_enough, short
-from agui_operator.gcp.kinds.run.views import job_view as view_of
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
+from agui_operator.gcp.transport.paging import pages
+from agui_operator.gcp.transport.run_views import execution_view, says_enough, short
+from agui_operator.gcp.transport.run_views import job_view as view_of
 
-__all__ = ["apply", "desired", "execution_view", "observe", "view_of"]
+__all__ = ["apply", "desired", "execution_view", "observe", "owned", "view_of"]
+
+_PAGE = 500
 
 
 async def observe(cloud: Cloud, names: Names, job: str) -> JobView | None:
@@ -38,6 +41,18 @@ async def observe(cloud: Cloud, names: Names, job: str) -> JobView | None:
         return view_of(found)
     execution = short(found.latest_created_execution.name)
     return view_of(found, await _execution(cloud, f"{path}/executions/{execution}"))
+
+
+async def owned(cloud: Cloud, names: Names) -> list[JobView]:
+    """Every job of the region that carries the deployment's owner label, whatever it is called; one call for each 500
+    jobs of the region. Raises CloudError."""
+    from google.cloud import run_v2
+
+    request = run_v2.ListJobsRequest(parent=names.parent, page_size=_PAGE)
+    found: list[JobView] = []
+    async for page in pages(cloud, "Jobs.ListJobs", request, names.parent):
+        found += [view_of(j) for j in page.jobs if j.labels.get(OWNER_LABEL) == names.uid and not j.delete_time]
+    return found
 
 
 async def apply(

@@ -15,14 +15,16 @@ from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
 from agui_operator.core.snapshot import ServiceView
 from agui_operator.core.traffic import Target, same_split
 from agui_operator.gcp.kinds.run import containers
-from agui_operator.gcp.kinds.run.views import BY_LATEST, BY_REVISION, LATEST
-from agui_operator.gcp.kinds.run.views import service_view as view_of
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
+from agui_operator.gcp.transport.paging import pages
+from agui_operator.gcp.transport.run_views import BY_LATEST, BY_REVISION, LATEST
+from agui_operator.gcp.transport.run_views import service_view as view_of
 
-__all__ = ["apply", "desired", "observe", "view_of"]
+__all__ = ["apply", "desired", "observe", "owned", "view_of"]
 
+_PAGE = 500
 _INGRESS = {"All": 1, "Internal": 2, "InternalAndCloudLoadBalancing": 3}  # run_v2.IngressTraffic
 
 
@@ -40,11 +42,23 @@ async def observe(cloud: Cloud, names: Names) -> ServiceView | None:
     return None if service.delete_time else view_of(service)
 
 
+async def owned(cloud: Cloud, names: Names) -> list[ServiceView]:
+    """Every service of the region that carries the deployment's owner label, whatever it is called; one call for each
+    500 services of the region. Raises CloudError."""
+    from google.cloud import run_v2
+
+    request = run_v2.ListServicesRequest(parent=names.parent, page_size=_PAGE)
+    found: list[ServiceView] = []
+    async for page in pages(cloud, "Services.ListServices", request, names.parent):
+        found += [view_of(s) for s in page.services if s.labels.get(OWNER_LABEL) == names.uid and not s.delete_time]
+    return found
+
+
 async def apply(
     cloud: Cloud, names: Names, action: RevisionStaged | TrafficSplit | ServiceDeleted, have: ServiceView | None
 ) -> Outcome:
-    """Creates, patches or deletes the service; `have` is the last look at it and its etag guards the write. Raises
-    NotOwned, CloudError (409 when somebody else wrote meanwhile), UserError."""
+    """Creates, patches or deletes the service; `have` is the service as last read, and its etag guards the write.
+    Raises NotOwned, CloudError (409 when the service was changed in between), UserError."""
     if have is None:
         have = await observe(cloud, names) if not isinstance(action, RevisionStaged) else None
     if have is not None:
@@ -82,7 +96,7 @@ async def _create(cloud: Cloud, names: Names, action: RevisionStaged) -> Outcome
     except CloudError as error:
         if error.code != 409:
             raise
-        have = await observe(cloud, names)  # an earlier try of ours had its effect, or the name is taken
+        have = await observe(cloud, names)  # an earlier attempt had its effect, or the name is taken
         if have is None:
             raise
         _check_owner(have, names)
@@ -128,9 +142,10 @@ async def _delete(cloud: Cloud, names: Names, have: ServiceView | None) -> Outco
 
     if have is None:
         return Outcome()
-    request = run_v2.DeleteServiceRequest(name=names.service_path, etag=have.etag)
+    path = f"{names.parent}/services/{have.name}"
+    request = run_v2.DeleteServiceRequest(name=path, etag=have.etag)
     try:
-        operation = await cloud.rpc("Services.DeleteService", request, names.service_path, write=True)
+        operation = await cloud.rpc("Services.DeleteService", request, path, write=True)
     except CloudError as error:
         if error.code == 404:
             return Outcome()
@@ -150,7 +165,7 @@ def _outcome(operation: Any) -> Outcome:
 
 
 async def _check_same_revision(cloud: Cloud, names: Names, wanted: Any) -> None:
-    """A revision keeps its template for ever; one with our name must have ours. Raises UserError."""
+    """A revision never changes its template; an existing one with this name must have the same. Raises UserError."""
     from google.cloud import run_v2
 
     name = wanted.template.revision
@@ -164,7 +179,7 @@ async def _check_same_revision(cloud: Cloud, names: Names, wanted: Any) -> None:
 def _check_owner(have: ServiceView, names: Names) -> None:
     if have.owner != names.uid:
         owner = f"belongs to {have.owner}" if have.owner else f"has no label {OWNER_LABEL}"
-        raise NotOwned(f"Cloud Run service {names.service} {owner}; delete it, or rename this deployment")
+        raise NotOwned(f"Cloud Run service {have.name} {owner}; delete it, or rename this deployment")
 
 
 def _revision(template: RevisionTemplate, names: Names) -> Any:

@@ -1,0 +1,171 @@
+"""Runs smoke checks and synthetic conversations beside the loop, and hands their results over as a value.
+
+A result belongs to a release, a stage and a check. It is kept until the phase changes; a check that is running goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agui_operator.api.deployment import SmokeCheck
+from agui_operator.checks.guard import Guard
+from agui_operator.checks.run import CheckTarget, reported_schema, run_check
+from agui_operator.checks.synthetic import SyntheticConversations
+from agui_operator.core.blueprint import CANDIDATE
+from agui_operator.core.phases.case import stage_of
+from agui_operator.core.rollout import Phase
+from agui_operator.core.snapshot import CheckResult, ServiceView
+from agui_operator.engine.cluster.wakeups import Wakeups
+from agui_operator.engine.deployment.scope import Scope
+from agui_operator.engine.tasks import Tasks
+
+_SCHEMA = "/version"  # key of the question for the schema; no check can be called so
+Key = tuple[str, str, str]  # release, stage, check
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """Results of the checks that ended, by name, and the schema that the candidate reported."""
+
+    results: Mapping[str, CheckResult] = field(default_factory=dict)
+    schema: str | None = None
+
+
+@dataclass(slots=True)
+class _Checks:
+    """What is known of one object's checks."""
+
+    tasks: Tasks = field(default_factory=Tasks)
+    results: dict[Key, CheckResult] = field(default_factory=dict)
+    schema: str | None = None
+    failed_at: float | None = None
+    synthetic: SyntheticConversations | None = None
+
+
+class CheckRunner:
+    """One per process. `local`: the services are on this machine and ask for no identity token."""
+
+    def __init__(self, guard: Guard, wakeups: Wakeups, *, local: bool) -> None:
+        self._guard, self._wakeups, self._local = guard, wakeups, local
+        self._objects: dict[str, _Checks] = {}
+        self._stopping = Tasks()
+
+    async def run(self, scope: Scope, service: ServiceView | None) -> CheckReport:
+        """Starts the checks of this stage that have no verdict, and reports those that ended. `service`: the last look
+        at it; without one nothing can be asked."""
+        await self._converse(scope, service)
+        stage = stage_of(scope.memory.phase)
+        known = self._objects.get(scope.uid)
+        if stage is None or scope.blueprint is None or service is None:
+            return CheckReport({}, known.schema if known is not None else None)
+        checks = self._of(scope.uid)
+        results: dict[str, CheckResult] = {}
+        for check in scope.blueprint.checks(stage):
+            key = (scope.blueprint.release.id, stage, check.name)
+            if check.name in scope.memory.verdicts or (stage, check.name) in scope.blueprint.check_jobs:
+                continue
+            if key in checks.results:
+                results[check.name] = checks.results[key]
+            elif (target := self._target(scope, check, stage, service)) is not None:
+                checks.tasks.start(key, self._run(scope.uid, checks, key, check, target))
+        if stage == CANDIDATE and checks.schema is None:
+            self._ask_schema(scope, checks, service)
+        return CheckReport(results, checks.schema)
+
+    def is_running(self, uid: str) -> bool:
+        checks = self._objects.get(uid)
+        return checks is not None and len(checks.tasks) > 0
+
+    def failed_at(self, uid: str) -> float | None:
+        """Monotonic time at which the newest failed check ended."""
+        checks = self._objects.get(uid)
+        return checks.failed_at if checks is not None else None
+
+    def begin_phase(self, uid: str) -> None:
+        """Results of the last phase count no more."""
+        if uid in self._objects:
+            self._objects[uid].results.clear()
+
+    def begin_rollout(self, uid: str) -> None:
+        """Ends the checks of the last release."""
+        checks = self._objects.get(uid)
+        if checks is not None:
+            checks.tasks.cancel()
+            checks.results.clear()
+            checks.schema = checks.failed_at = None
+
+    def end(self, uid: str) -> None:
+        """The object is gone, or at rest."""
+        checks = self._objects.pop(uid, None)
+        if checks is not None:
+            checks.tasks.cancel()
+            if checks.synthetic is not None:
+                self._stopping.start(checks.synthetic, checks.synthetic.stop())
+
+    def _of(self, uid: str) -> _Checks:
+        return self._objects.setdefault(uid, _Checks())
+
+    def _target(self, scope: Scope, check: SmokeCheck, stage: str, service: ServiceView) -> CheckTarget | None:
+        blueprint, edge = scope.blueprint, scope.place.edge
+        assert blueprint is not None
+        release = blueprint.release
+        backend = service.tag_uris.get(scope.names.tag(release.id)) if stage == CANDIDATE else service.uri
+        origin = edge.origin if check.assets is not None and edge else backend
+        if origin is None:
+            return None
+        return CheckTarget(
+            origin=origin,
+            public=stage != CANDIDATE,
+            release=release.id,
+            runtime_url=blueprint.runtime_url,
+            frontend=release.frontend,
+            by_name=release.id if check.assets is not None and stage == CANDIDATE and edge else None,
+            audience=service.uri if check.assets is None and not self._local else None,
+        )
+
+    async def _run(self, uid: str, checks: _Checks, key: Key, check: SmokeCheck, target: CheckTarget) -> None:
+        result = await run_check(check, target, self._guard)
+        if result.passed is False:
+            checks.failed_at = time.monotonic()
+        checks.results[key] = result
+        checks.tasks.leave(key)
+        self._wakeups.ring(uid)
+
+    def _ask_schema(self, scope: Scope, checks: _Checks, service: ServiceView) -> None:
+        blueprint = scope.blueprint
+        assert blueprint is not None
+        origin = service.tag_uris.get(scope.names.tag(blueprint.release.id))
+        key = (blueprint.release.id, CANDIDATE, _SCHEMA)
+        if origin is not None and key not in checks.results:
+            audience = None if self._local else service.uri
+            checks.tasks.start(key, self._read_schema(checks, key, origin, audience))
+
+    async def _read_schema(self, checks: _Checks, key: Key, origin: str, audience: str | None) -> None:
+        checks.schema = await reported_schema(self._guard, origin, audience=audience)
+        checks.results[key] = CheckResult(_SCHEMA, checks.schema is not None)
+
+    async def _converse(self, scope: Scope, service: ServiceView | None) -> None:
+        """Conversations that fill a quiet canary, for as long as its steps last."""
+        known, blueprint = self._objects.get(scope.uid), scope.blueprint
+        rate = blueprint.analysis.synthetic_per_minute if blueprint is not None and blueprint.analysis else None
+        wanted = scope.memory.phase in (Phase.PROGRESSING, Phase.PAUSED) and rate is not None
+        if known is not None and known.synthetic is not None and not wanted:
+            await known.synthetic.stop()
+            known.synthetic = None
+        if not wanted or blueprint is None or service is None or rate is None:
+            return
+        checks = self._of(scope.uid)
+        if checks.synthetic is None:
+            checks.synthetic = SyntheticConversations(self._guard, blueprint.smoke, self._targets(scope, service), rate)
+            checks.synthetic.start()
+
+    def _targets(self, scope: Scope, service: ServiceView) -> list[CheckTarget]:
+        releases = [r.id for r in (scope.memory.stable, scope.memory.candidate) if r is not None]
+        audience = None if self._local else service.uri
+        return [
+            CheckTarget(origin=uri, public=False, release=release, audience=audience)
+            for release in releases
+            if (uri := service.tag_uris.get(scope.names.tag(release)))
+        ]

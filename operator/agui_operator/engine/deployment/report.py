@@ -1,0 +1,38 @@
+"""Writes what the engine says about an object: its status, and the removal of an answered request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agui_operator.core import requests
+from agui_operator.core.merge import merge_patch
+from agui_operator.engine.cluster import metrics
+from agui_operator.engine.cluster.feed import SILENT, Feed
+from agui_operator.engine.cluster.kube import Kube
+from agui_operator.engine.deployment.cache import ObjectCache
+from agui_operator.engine.deployment.scope import Scope
+
+
+class Reporter:
+    """One per process."""
+
+    def __init__(self, kube: Kube, feed: Feed = SILENT) -> None:
+        self._kube, self._feed = kube, feed
+
+    async def write(self, scope: Scope, cache: ObjectCache, status: dict[str, Any]) -> None:
+        """Writes the status if it says anything new."""
+        patch = merge_patch(cache.status, status)
+        if not patch:
+            return
+        await self._kube.patch_status(scope.namespace, scope.name, cache.uid, patch)
+        metrics.STATUS_WRITES.inc()
+        cache.written(status)
+        self._feed.status_written(scope.namespace, scope.name, cache.uid, status)
+
+    async def acknowledge(self, scope: Scope, cache: ObjectCache) -> None:
+        """Removes the annotation of a request that was answered; the answer is in the status by now. Bodies that the
+        watch delivered before are not asked for requests any more, or one would be obeyed twice."""
+        if cache.answered is None:
+            return
+        annotation = f"{requests.PREFIX}{cache.answered}"
+        cache.acknowledged(await self._kube.remove_annotation(scope.namespace, scope.name, annotation))

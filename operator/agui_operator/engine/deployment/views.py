@@ -1,0 +1,90 @@
+"""Views: what was last seen of the cloud resources of one object, and which of it may be used without a new look.
+
+A view is fresh when it came from a look, the answer to a write or the end of an operation, and nothing has happened
+since that could have changed it. After a fault nothing is fresh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agui_operator.core.actions import Pointer
+from agui_operator.core.snapshot import AlertView, BackupView, JobView, ServiceView
+
+SERVICE, POINTER, ALERTS, BACKUP, ASSETS = "service", "pointer", "alerts", "backup", "assets"
+
+
+def of_job(job: str) -> str:
+    """Name of the view of a job."""
+    return f"job/{job}"
+
+
+@dataclass(slots=True)
+class Views:
+    """Read by anybody, changed by its methods."""
+
+    service: ServiceView | None = None
+    pointer: Pointer | None = None
+    candidate_pointer: Pointer | None = None  # of the candidate that is reached by its name
+    jobs: dict[str, JobView | None] = field(default_factory=dict)
+    backup: BackupView | None = None
+    assets: bool | None = None
+    alerts: tuple[AlertView, ...] = ()
+    fresh: set[str] = field(default_factory=set)
+    fresh_release: str | None = None  # release whose id was made by this process and that met no fault since
+    analysed_at: float = 0.0  # monotonic time of the last analysis
+
+    def mark_fresh(self, view: str) -> None:
+        self.fresh.add(view)
+
+    def mark_stale(self, view: str) -> None:
+        self.fresh.discard(view)
+
+    def invalidate(self) -> None:
+        """After a fault every view is looked up again."""
+        self.fresh.clear()
+        self.fresh_release = None
+
+    def put_service(self, service: ServiceView | None) -> None:
+        self.service = service
+
+    def put_routing(self, pointer: Pointer | None, candidate: Pointer | None) -> None:
+        self.pointer, self.candidate_pointer = pointer, candidate
+
+    def put_job(self, job: str, view: JobView | None) -> None:
+        self.jobs[job] = view
+
+    def drop_job(self, job: str) -> None:
+        self.jobs.pop(job, None)
+
+    def put_backup(self, backup: BackupView | None) -> None:
+        self.backup = backup
+
+    def put_assets(self, complete: bool) -> None:
+        self.assets = complete
+
+    def put_alerts(self, alerts: tuple[AlertView, ...]) -> None:
+        self.alerts = alerts
+
+    def analysed(self, at: float) -> None:
+        self.analysed_at = at
+
+    def begin_rollout(self) -> None:
+        """Drops what belongs to the last release; the service and the pointer are the deployment's."""
+        self.backup, self.assets = None, None
+        self.fresh -= {BACKUP, ASSETS, *map(of_job, self.jobs)}
+        self.jobs.clear()
+        self.fresh_release = None
+
+    def begin_release(self, release: str, *, published: bool) -> None:
+        """The release got its id just now, so nothing under that id can be in the cloud and nothing has to be looked up
+        before it is created. Forgotten after any fault and any restart; creating is idempotent by name all the same.
+        `published`: its bundle is that of an earlier release, so its files may be there."""
+        self.fresh_release = release
+        self.backup, self.assets = None, False
+        self.fresh |= {BACKUP} if published else {BACKUP, ASSETS}
+
+    def end_rollout(self) -> None:
+        """At rest nobody asks for jobs any more."""
+        self.fresh -= set(map(of_job, self.jobs))
+        self.jobs.clear()

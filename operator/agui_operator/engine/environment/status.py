@@ -1,0 +1,70 @@
+"""The whole `.status` of an AgUiEnvironment, computed from one look. Pure: the same look gives the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from agui_operator.api.conditions import Reason
+
+PRESENT = "Present"
+_MESSAGE_MAX = 1000
+Resource = Mapping[str, str]  # kind, name, state
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentLook:
+    """What one look found. `spec_error`: nothing was looked at, because the spec is invalid. `fault`: looking failed,
+    nothing is known. Else `resources` has a row for each part that the spec names."""
+
+    resources: tuple[Resource, ...] = ()
+    spec_error: str | None = None
+    fault: str | None = None
+
+    @property
+    def missing(self) -> tuple[Resource, ...]:
+        return tuple(r for r in self.resources if r["state"] != PRESENT)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.spec_error is None and self.fault is None and not self.missing
+
+
+def status_of(look: EnvironmentLook, previous: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
+    """`previous` is the status as last written: the rows of the last look stay while looking fails."""
+    ready, reason, message = _ready(look)
+    resources: Sequence[Any] = look.resources if look.fault is None else previous.get("resources") or ()
+    conditions = previous.get("conditions") or ()
+    old: Mapping[str, Any] = next((c for c in conditions if c.get("type") == "Ready"), {})
+    moved = old.get("status") != ready or not old.get("lastTransitionTime")
+    condition = {
+        "type": "Ready",
+        "status": ready,
+        "reason": str(reason),
+        "message": message[:_MESSAGE_MAX],
+        "observedGeneration": generation,
+        "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ") if moved else old["lastTransitionTime"],
+    }
+    return {
+        "observedGeneration": generation,
+        "conditions": [condition],
+        "resources": [dict(row) for row in resources],
+    }
+
+
+def _ready(look: EnvironmentLook) -> tuple[str, Reason, str]:
+    if look.spec_error is not None:
+        return "False", Reason.INVALID_SPEC, look.spec_error
+    if look.fault is not None:
+        return "Unknown", Reason.NOT_OBSERVED, f"could not be looked at, retried automatically: {look.fault}"
+    if look.missing:
+        absent = ", ".join(_described(row) for row in look.missing)
+        return "False", Reason.MISSING, f"not found: {absent}; create it or correct the name"
+    return "True", Reason.OBSERVED, f"All {len(look.resources)} referenced resources exist"
+
+
+def _described(row: Resource) -> str:
+    state = row["state"]
+    return f"{row['kind']} {row['name']}" + ("" if state == "Missing" else f" ({state})")
