@@ -78,7 +78,7 @@ class Server:
         shutil.rmtree(self._socket_dir, ignore_errors=True)
 
     async def reset(self) -> None:
-        """Empties the cloud while it runs: services, parts, then every record. The ledger goes on."""
+        """Empties the cloud while it runs: services, parts, then every record. The ledger is kept."""
         await self.cloud.operations.stop()
         for _, api in self._apis:
             await call_hook(api, "reset")
@@ -104,7 +104,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener = reserve(host, port)
     try:
         listener.listen(_BACKLOG)
-    except OSError as error:  # somebody else listens there
+    except OSError as error:  # another process listens there
         listener.close()
         raise OSError(error.errno, f"port {port} of {host}: {error.strerror}") from error
     return listener
