@@ -27,7 +27,7 @@ _OPTIONS = (
 )
 
 
-class GrpcFront:
+class GrpcServer:
     """Serves `methods` (path -> method) on a unix socket, which the one port pipes HTTP/2 connections to."""
 
     def __init__(self, cloud: Cloud, methods: dict[str, tuple[Rpc, Bound]]) -> None:

@@ -39,7 +39,7 @@ _SYSTEM_PARAMETERS = {
 _MAX_BODY = 512 * 1024 * 1024  # uploads of one request; larger ones are resumable
 
 
-class RestFront:
+class RestServer:
     """One aiohttp application: own routes first, then everything by HTTP rule."""
 
     def __init__(
