@@ -21,7 +21,7 @@ from agui_dev.testbed.releases import NAME, full_release
 from agui_dev.testbed.system import System, load
 from end_state import end_state, faults_of
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 KINDS = ("before-call", "after-call", "before-status", "after-status")
 ALL = os.environ.get("AGUI_KILL_POINTS") == "all"

@@ -12,7 +12,7 @@ from agui_dev.testbed.kube_api import PATIENCE, condition
 from agui_dev.testbed.releases import ENVIRONMENT
 from agui_dev.testbed.system import OperatorProcess, System, wait_for
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 Json = dict[str, Any]
 _RESYNC = 2
 
