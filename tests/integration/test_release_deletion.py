@@ -11,7 +11,7 @@ from agui_dev.testbed.releases import ENVIRONMENT, HELD, NAME, REPOSITORY, full_
 from agui_dev.testbed.system import System, wait_for
 from end_state import Belongings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
 
 
 @pytest.fixture
