@@ -198,13 +198,11 @@ RUN apt-get update \
 COPY --from=browser-tests /tests-passed /tests-passed
 WORKDIR /srv/frontend
 # the test runner alone: what the application itself is made of is already in its bundle
-COPY --from=browser-dependencies /srv/frontend/node_modules/@axe-core node_modules/@axe-core
 COPY --from=browser-dependencies /srv/frontend/node_modules/@playwright node_modules/@playwright
-COPY --from=browser-dependencies /srv/frontend/node_modules/axe-core node_modules/axe-core
 COPY --from=browser-dependencies /srv/frontend/node_modules/playwright node_modules/playwright
 COPY --from=browser-dependencies /srv/frontend/node_modules/playwright-core node_modules/playwright-core
-COPY frontend/package.json frontend/playwright.config.ts ./
-COPY frontend/e2e e2e
+COPY frontend/package.json ./
+COPY frontend/check check
 USER 10001:10001
 ARG VERSION=dev
 ARG REVISION=unknown
@@ -213,12 +211,12 @@ ARG SOURCE=unknown
 ENV CHROMIUM=/usr/bin/chromium \
     CI=1 \
     HOME=/tmp
-LABEL org.opencontainers.image.title="AG-UI concierge, browser flows" \
-      org.opencontainers.image.description="The Playwright suite and Chromium, run against E2E_BASE_URL" \
+LABEL org.opencontainers.image.title="AG-UI concierge, browser check" \
+      org.opencontainers.image.description="The browser check of a release and Chromium, run against E2E_BASE_URL" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.created="${CREATED}"
 # `npx playwright test`, without a shell and without npm between the signal and the runner; results go to /tmp
-CMD ["node", "node_modules/@playwright/test/cli.js", "test", "-c", "e2e/smoke.config.ts"]
+CMD ["node", "node_modules/@playwright/test/cli.js", "test", "-c", "check/playwright.config.ts"]

@@ -53,8 +53,8 @@ bench: $(READY) $(NPM) controlplane ## measure speed and size (GROUPS="app front
 # --- prove ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: $(READY) $(NPM) controlplane ## checks and all tests, with coverage; the last line counts them
-	@$(PY) -m agui_dev.suite
+test: $(READY) $(NPM) controlplane ## checks and all tests, with coverage (PART="unit app": these alone); the last line counts
+	@$(PY) -m agui_dev.suite $(PART)
 
 .PHONY: test-unit test-properties test-contract test-app test-frontend test-integration test-faults test-e2e
 test-unit: $(READY) ## pure functions and single modules: seconds

@@ -15,7 +15,8 @@ const out = process.env.E2E_OUT ?? "build"; // runs at the same time need a plac
 const deployed = process.env.E2E_BASE_URL;
 
 export default defineConfig({
-  testDir: "e2e",
+  testDir: ".",
+  testMatch: ["e2e/*.spec.ts", "check/*.spec.ts"],
   outputDir: `${out}/e2e-results`,
   reporter: [["list"]],
   workers: 1,
@@ -31,7 +32,7 @@ export default defineConfig({
     : {
         webServer: [
           {
-            command: `exec ${python} e2e/stack.py ${process.env.E2E_BACKEND_PORT}`,
+            command: `exec ${python} -m agui_dev.testbed.page_stack ${process.env.E2E_BACKEND_PORT}`,
             url: `${backend}/readyz`,
             timeout: 120_000,
             gracefulShutdown: { signal: "SIGTERM" as const, timeout: 20_000 },

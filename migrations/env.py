@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on a connection that `agui_app.migrate` made, or on one of its own.
+"""Alembic's entry: runs the revisions on a connection that `agui_app.migrate.command` made, or on one of its own.
 
 The target metadata holds ADK's tables too: without them autogenerate would propose to drop the sessions.
 """
@@ -10,8 +10,8 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection
 
-from agui_app.database import migration_engine
-from agui_app.schema import metadata
+from agui_app.database.engine import migration_engine
+from agui_app.database.schema import metadata
 from agui_app.settings import database_settings
 
 

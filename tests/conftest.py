@@ -5,8 +5,8 @@ from __future__ import annotations
 pytest_plugins = [
     "controlplane_fixture",
     "postgres_fixture",
-    "app_instance",
-    "localgcp_fixture",
-    "operator_process",
-    "demo_stage",
+    "app_fixture",
+    "cloud_fixture",
+    "system_fixture",
+    "stage_fixture",
 ]

@@ -19,8 +19,8 @@ from typing import Any
 import uvicorn
 
 from agui_app.deferred import defer_unused
-from agui_app.logs import configure_logs, log
 from agui_app.settings import Settings, SettingsError, describe_failure, read_settings
+from agui_app.telemetry.logs import configure_logs, log
 
 logger = logging.getLogger("agui_app")
 Scope = MutableMapping[str, Any]
@@ -110,7 +110,7 @@ def _build(settings: Settings) -> Any:
     defer_unused()
     gc.disable()
     try:
-        from agui_app.application import create_app
+        from agui_app.http.application import create_app
 
         return create_app(settings)
     finally:

@@ -14,18 +14,18 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from agui_app.agents import Agents, build_agents
-from agui_app.database import create_engine
-from agui_app.event_log import EventLog
-from agui_app.identity import Callers
-from agui_app.logs import log
-from agui_app.passwords import Connector
-from agui_app.runs import Runs
-from agui_app.schema import REQUIRED_SCHEMA
+from agui_app.agents.tree import Agents, build_agents
+from agui_app.database.engine import create_engine
+from agui_app.database.passwords import Connector
+from agui_app.database.schema import REQUIRED_SCHEMA
+from agui_app.http.identity import Callers
+from agui_app.runs.event_log import EventLog
+from agui_app.runs.runs import Runs
+from agui_app.runs.signals import Signals
+from agui_app.runs.threads import Threads
 from agui_app.settings import Settings
-from agui_app.signals import Signals
-from agui_app.telemetry import Measures, configure_telemetry
-from agui_app.threads import Threads
+from agui_app.telemetry.logs import log
+from agui_app.telemetry.measures import Measures, configure_telemetry
 
 logger = logging.getLogger("agui_app.services")
 HEARTBEAT_SECONDS = 5

@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from agui_dev.setup import browser, node, venv  # noqa: E402
+from agui_dev.setup import browser, images, node, venv  # noqa: E402
 from agui_dev.steps import StepFailed, say  # noqa: E402
 
 PARTS: dict[str, Callable[[], None]] = {
@@ -33,8 +33,9 @@ PARTS: dict[str, Callable[[], None]] = {
     "controlplane": venv.ensure_control_plane,
     "npm": node.ensure,
     "chromium": browser.ensure,
+    "images": images.ensure,
 }
-# Chromium is big and only the browser tests want it: they ask for it by name.
+# Chromium and the base image are big, and only some tests want them: these ask for them by name.
 DEFAULT_PARTS = ("venv", "controlplane", "npm")
 
 

@@ -1,5 +1,5 @@
 import AxeBuilder from "@axe-core/playwright";
-import { expect, test } from "./desk";
+import { expect, test } from "../check/desk";
 
 for (const colorScheme of ["light", "dark"] as const) {
   for (const viewport of [

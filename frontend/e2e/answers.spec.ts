@@ -1,5 +1,5 @@
 import AxeBuilder from "@axe-core/playwright";
-import { expect, test } from "./desk";
+import { expect, test } from "../check/desk";
 
 const CODE = 'kubectl -n demo annotate agd concierge agui.dev/promote=true --overwrite --field-manager="a person"';
 const RICH = `## Four desks

@@ -1,4 +1,4 @@
-import { expect, test } from "./desk";
+import { expect, test } from "../check/desk";
 
 test("answers, gives the conversation an address, and lists it", async ({ desk, page }) => {
   await desk.open();

@@ -1,4 +1,4 @@
-import { expect, test } from "./desk";
+import { expect, test } from "../check/desk";
 
 test("the writing field has the focus on arrival and after each action that takes its control away", async ({
   desk,

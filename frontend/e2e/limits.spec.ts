@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { expect, test } from "./desk";
+import { expect, test } from "../check/desk";
 
 test("a paste that is too long is kept, and its length is said", async ({ desk, page }) => {
   await desk.open();

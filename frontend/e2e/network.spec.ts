@@ -1,4 +1,4 @@
-import { expect, test } from "./desk";
+import { expect, test } from "../check/desk";
 
 const NETWORK =
   /Failed to (load|fetch)|ERR_INTERNET_DISCONNECTED|ERR_FAILED|network error|runAgent|connectAgent|NetworkError|fetch/i;

@@ -1,4 +1,4 @@
-import { expect, test } from "./desk";
+import { expect, test } from "../check/desk";
 
 test.slow(); // the pipeline takes its time, so that there is something to see
 

@@ -1,4 +1,4 @@
-import { expect, test } from "./desk";
+import { expect, test } from "../check/desk";
 
 test("a file that is gone loads the page again once, and then the words are shown as they are", async ({
   desk,

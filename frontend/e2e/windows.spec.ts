@@ -1,5 +1,5 @@
 import type { BrowserContext } from "@playwright/test";
-import { Desk, expect, test } from "./desk";
+import { Desk, expect, test } from "../check/desk";
 
 /** The same conversation in a second window of the same person. */
 async function second(context: BrowserContext, address: string): Promise<Desk> {

@@ -5,8 +5,10 @@ import { createRef, useState } from "react";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { Approvals } from "../src/chat/Approval";
 import { Composer } from "../src/chat/Composer";
+import { Notices } from "../src/chat/Notices";
 import { PipelineCard, progressOf } from "../src/chat/PipelineCard";
 import { Turns } from "../src/chat/Turns";
+import { faultOf } from "../src/faults";
 import { Markdown } from "../src/Markdown";
 import { pipelinesOf } from "../src/pipelines";
 
@@ -126,6 +128,32 @@ describe("Composer", () => {
     render(<Field send={vi.fn()} stop={stop} waitFor="Escape stops the answer" />);
     await userEvent.type(screen.getByLabelText("Your message"), "{Escape}");
     expect(stop).toHaveBeenCalledOnce();
+  });
+});
+
+describe("Notices", () => {
+  const notices = (status: number | null, room: number | null, words: string) => {
+    const goOn = vi.fn();
+    const fault = status === null ? null : faultOf(Object.assign(new Error("x"), { status }));
+    const link = { fault, dismiss: vi.fn(), sending: vi.fn() };
+    render(<Notices link={link} room={room} words={words} goOn={goOn} done={vi.fn()} />);
+    return goOn;
+  };
+
+  it("lead from a full conversation to a new one, once, with what was written", async () => {
+    const goOn = notices(422, 0, "order 42");
+    expect(screen.getByRole("alert").textContent).toContain("cannot take more messages");
+    await userEvent.click(screen.getByRole("button", { name: "Take these words to a new conversation" }));
+    expect(goOn).toHaveBeenCalledOnce();
+  });
+
+  it("warn before a conversation is full, and not while there is plenty of room", () => {
+    notices(null, 3, "");
+    expect(screen.getByRole("status").textContent).toContain("This conversation can take 3 more messages.");
+    expect(screen.getByRole("button", { name: "Start a new conversation" })).toBeTruthy();
+    cleanup();
+    notices(null, 30, "");
+    expect(screen.queryByRole("status")).toBeNull();
   });
 });
 

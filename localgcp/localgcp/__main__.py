@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localgcp.cli import main
+from localgcp.cli.commands import main
 
 if __name__ == "__main__":
     main(prog_name="localgcp")

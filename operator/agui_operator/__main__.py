@@ -1,4 +1,4 @@
-"""Command line of the operator: run, plan, crd, lint."""
+"""Command line of the operator: run, plan, init, lint, crd."""
 
 from __future__ import annotations
 
@@ -59,6 +59,34 @@ def plan(files: tuple[Path, ...], offline: bool) -> None:
         raise click.ClickException(str(exc)) from exc
     for line in lines:
         click.echo(line)
+
+
+@main.command()
+@click.option("--project", required=True, help="Google Cloud project.")
+@click.option("--region", required=True, help="Region of Cloud Run and Cloud SQL.")
+@click.option("--domain", required=True, help="Host name of the application; http://host:port for local use.")
+@click.option("--environment", "name", default="demo", show_default=True, help="Name of the environment.")
+@click.option("--namespace", default="demo", show_default=True, help="Namespace of the printed AgUiEnvironment.")
+@click.option(
+    "--service", default="demo-concierge", show_default=True, help="Cloud Run service behind the load balancer."
+)
+def init(**new: str) -> None:
+    """Creates what a new environment stands on, and prints its AgUiEnvironment. Repeating it changes nothing.
+
+    A Cloud SQL instance with a database and a user, a secret with its password, two buckets, a load balancer and a
+    notification channel. AGUI_GCP_ENDPOINT=http://host:port creates them in localgcp instead of Google Cloud.
+    """
+    import asyncio
+
+    from agui_operator.core.errors import CloudError, UserError
+    from agui_operator.core.provisioning.resources import NewEnvironment
+    from agui_operator.engine.environment.create import create
+    from agui_operator.engine.settings import SettingInvalid, from_environment
+
+    try:
+        click.echo(asyncio.run(create(from_environment().endpoint, NewEnvironment(**new))), nl=False)
+    except (SettingInvalid, UserError, CloudError, TimeoutError) as exc:
+        raise click.ClickException(str(exc)) from exc
 
 
 @main.command()

@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from agui_app.cloudsql import InstanceUnavailable
-from agui_app.passwords import Connector
+from agui_app.database.cloudsql import InstanceUnavailable
+from agui_app.database.passwords import Connector
 from agui_app.settings import database_settings
-from app_instance import json_lines, migrate, text_of
+from agui_dev.testbed.app_instance import json_lines, migrate, text_of
 from sql_connect import PASSWORD, SqlApi
 
 ROTATED = "pw-linen-2"
@@ -132,6 +132,6 @@ def test_a_failed_migration_names_the_setting(cloud_sql):
 
 
 def test_who_names_no_instance_does_not_pay_for_the_connector():
-    code = "import sys, agui_app.services, agui_app.migrate; print('google.cloud.sql.connector' in sys.modules)"
+    code = "import sys, agui_app.services, agui_app.migrate.command; print('google.cloud.sql.connector' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -6,11 +6,11 @@ import psycopg
 import pytest
 from sqlalchemy import event
 
-from agui_app.database import create_engine
-from agui_app.passwords import Connector
-from agui_app.sessions import SessionStore
+from agui_app.agents.sessions import SessionStore
+from agui_app.database.engine import create_engine
+from agui_app.database.passwords import Connector
 from agui_app.settings import database_settings
-from app_instance import interrupt_of, json_lines, migrate, resumed, said, text_of
+from agui_dev.testbed.app_instance import interrupt_of, json_lines, migrate, resumed, said, text_of
 
 TURNS = 40
 

@@ -9,7 +9,7 @@ import httpx
 import psycopg
 import pytest
 
-from app_instance import interrupt_of, resumed, said, text_of, tools_of, types_of
+from agui_dev.testbed.app_instance import interrupt_of, resumed, said, text_of, tools_of, types_of
 
 
 @pytest.fixture

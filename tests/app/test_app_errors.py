@@ -12,8 +12,9 @@ import httpx
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from agui_app.logs import JsonFormatter, discreet, log
-from app_instance import app_environment, free_port, json_lines, migrate, text_of, types_of
+from agui_app.telemetry.logs import JsonFormatter, discreet, log
+from agui_dev.ports import free_port
+from agui_dev.testbed.app_instance import app_environment, json_lines, migrate, text_of, types_of
 
 REPORTED = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"
 SERVICE = {"service": "concierge", "version": "concierge-7"}
@@ -99,7 +100,8 @@ def test_what_is_no_error_is_not_reported(render):
 
 
 def test_an_uncaught_exception_is_one_line(tmp_path):
-    script = "from agui_app.logs import configure_logs\nconfigure_logs('INFO', 'concierge', 'concierge-7')\n1 / 0\n"
+    script = "from agui_app.telemetry.logs import configure_logs\n"
+    script += "configure_logs('INFO', 'concierge', 'concierge-7')\n1 / 0\n"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     (line,) = json_lines(done.stdout)
     assert line["@type"] == REPORTED

@@ -7,7 +7,8 @@ import time
 import httpx
 import psycopg
 
-from app_instance import free_port, migrate
+from agui_dev.ports import free_port
+from agui_dev.testbed.app_instance import migrate
 
 
 def test_healthz_answers_long_before_readyz(start_app, postgres_url):

@@ -15,8 +15,8 @@ import pytest
 import websockets
 import yaml
 
-from app_instance import (
-    ROOT,
+from agui_dev.paths import ROOT
+from agui_dev.testbed.app_instance import (
     AppStarter,
     frames,
     interrupt_of,

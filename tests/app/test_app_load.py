@@ -13,7 +13,8 @@ import pytest
 import websockets
 import yaml
 
-from app_instance import ROOT, AppStarter
+from agui_dev.paths import ROOT
+from agui_dev.testbed.app_instance import AppStarter
 
 CLIENTS = 50
 TERMINAL = ("RUN_FINISHED", "RUN_ERROR")

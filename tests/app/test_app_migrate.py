@@ -8,7 +8,7 @@ import time
 import psycopg
 import pytest
 
-from app_instance import json_lines, migrate
+from agui_dev.testbed.app_instance import json_lines, migrate
 
 
 def test_moves_an_empty_database_to_head_and_says_so(postgres_url):

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 import yaml
 
-from app_instance import ROOT, AppStarter, interrupt_of, resumed, said, text_of, tools_of
+from agui_dev.paths import ROOT
+from agui_dev.testbed.app_instance import AppStarter, interrupt_of, resumed, said, text_of, tools_of
 
 RULES = ROOT / "app/agui_app/data/guardrails.yaml"
 SCRIPT = ROOT / "app/agui_app/data/script.yaml"

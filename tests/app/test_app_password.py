@@ -9,7 +9,7 @@ import time
 import psycopg
 import pytest
 
-from app_instance import json_lines, migrate, text_of
+from agui_dev.testbed.app_instance import json_lines, migrate, text_of
 
 FIRST, SECOND = "pw-walnut-1", "pw-linen-2"
 SECRET = "projects/demo/secrets/concierge-db/versions/latest"

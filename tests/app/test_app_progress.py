@@ -14,7 +14,7 @@ import httpx
 import psycopg
 import pytest
 
-from app_instance import AppInstance, frames, migrate, said, text_of
+from agui_dev.testbed.app_instance import AppInstance, frames, migrate, said, text_of
 
 CONNECT = "/copilotkit/agent/default/connect"
 STEPS = ["open_brief", "catalogue", "purchases", "write_brief"]
@@ -80,16 +80,16 @@ def until_reading(database: str, thread: str) -> None:
 def test_each_step_is_told_when_it_begins_and_when_it_ends(app_instances, thread):
     events = app_instances[0].say(thread, "research oak bookshelf")
     (call,) = [e["toolCallId"] for e in events if e.get("toolCallName") == "research_brief"]
-    told = states(events)
-    assert all(list(pipelines) == [call] for pipelines in told)
-    first, last = told[0][call], told[-1][call]
+    seen = states(events)
+    assert all(list(pipelines) == [call] for pipelines in seen)
+    first, last = seen[0][call], seen[-1][call]
     assert [step["name"] for step in first["steps"]] == STEPS
     assert (first["status"], statuses(first)) == (
         "running",
         dict.fromkeys(STEPS, "waiting") | {"open_brief": "running"},
     )
     assert any(
-        statuses(p[call]) == dict(zip(STEPS, ["done", "running", "running", "waiting"], strict=True)) for p in told
+        statuses(p[call]) == dict(zip(STEPS, ["done", "running", "running", "waiting"], strict=True)) for p in seen
     )
     assert (last["name"], last["subject"], last["status"]) == ("research_brief", "oak bookshelf", "done")
     assert set(statuses(last).values()) == {"done"}

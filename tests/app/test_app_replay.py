@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from agui_app.settings import PACKAGE
-from app_instance import frames, interrupt_of, migrate, resumed, said, text_of, types_of
+from agui_dev.testbed.app_instance import frames, interrupt_of, migrate, resumed, said, text_of, types_of
 
 CONNECT = "/copilotkit/agent/default/connect"
 LONG = " ".join(f"Rule {number} of the house." for number in range(1, 41))
@@ -32,6 +32,15 @@ def blocks_of(events):
 
 def cut_short(events):
     return [event["value"] for event in events if event["type"] == "CUSTOM" and event["name"] == "run.cut_short"]
+
+
+def slow_script(folder):
+    """The script with an answer that takes its time."""
+    script = yaml.safe_load((PACKAGE / "data" / "script.yaml").read_text(encoding="utf-8")) | {"pause_ms": 20}
+    script["agents"]["concierge"]["rules"].insert(0, {"when": "house rules", "say": LONG})
+    path = folder / "script.yaml"
+    path.write_text(yaml.safe_dump(script), encoding="utf-8")
+    return path
 
 
 def test_blocks_come_back_with_the_message_that_they_belong_to(app_instances, thread):
@@ -83,11 +92,7 @@ def test_a_redaction_is_not_a_block(app_instances, app_database, thread):
 
 
 def test_an_answer_that_was_stopped_comes_back_as_far_as_it_was_shown(start_app, app_database, thread, tmp_path):
-    script = yaml.safe_load((PACKAGE / "data" / "script.yaml").read_text(encoding="utf-8")) | {"pause_ms": 20}
-    script["agents"]["concierge"]["rules"].insert(0, {"when": "house rules", "say": LONG})
-    path = tmp_path / "script.yaml"
-    path.write_text(yaml.safe_dump(script), encoding="utf-8")
-    app = start_app(app_database, AGUI_SCRIPT=str(path))
+    app = start_app(app_database, AGUI_SCRIPT=str(slow_script(tmp_path)))
     with httpx.stream("POST", app.url + "/agent", json=said(thread, "house rules"), timeout=30) as answer:
         shown = []
         for line in answer.iter_lines():
@@ -106,13 +111,14 @@ def test_an_answer_that_was_stopped_comes_back_as_far_as_it_was_shown(start_app,
     assert cut_short(replayed(app, thread)) == [{"turn": 1, "reason": "stopped"}], "only the answer that was stopped"
 
 
-def test_an_answer_that_took_too_long_comes_back_marked_with_the_reason(start_app, app_database, thread):
-    app = start_app(app_database, AGUI_RUN_SECONDS="1")
-    with psycopg.connect(app_database) as holder:
-        holder.execute("SELECT 1 FROM orders WHERE id = 44 FOR UPDATE")
-        live = app.say(thread, "refund order 44 for 1")
+def test_an_answer_that_took_too_long_comes_back_as_far_as_it_was_shown(start_app, app_database, thread, tmp_path):
+    app = start_app(app_database, AGUI_SCRIPT=str(slow_script(tmp_path)), AGUI_RUN_SECONDS="1")
+    live = app.say(thread, "house rules")
+    assert text_of(live).startswith("Rule 1 of the house.")
     assert cut_short(live) == [{"reason": "RUN_TIMEOUT"}]
-    assert cut_short(replayed(app, thread)) == [{"turn": 1, "reason": "RUN_TIMEOUT"}]
+    replay = replayed(app, thread)
+    assert cut_short(replay) == [{"turn": 1, "reason": "RUN_TIMEOUT"}]
+    assert [m["content"] for m in replay[1]["messages"] if m["role"] == "assistant"] == [text_of(live)]
 
 
 def test_a_run_that_was_refused_before_it_began_cuts_nothing_short(app_instances, thread):

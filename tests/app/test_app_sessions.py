@@ -10,11 +10,11 @@ from google.adk.sessions import DatabaseSessionService
 from google.adk.sessions.base_session_service import GetSessionConfig
 from google.genai import types
 
-from agui_app.database import create_engine
-from agui_app.passwords import Connector
-from agui_app.sessions import SessionStore
+from agui_app.agents.sessions import SessionStore
+from agui_app.database.engine import create_engine
+from agui_app.database.passwords import Connector
 from agui_app.settings import database_settings
-from app_instance import migrate
+from agui_dev.testbed.app_instance import migrate
 
 WHO = {"app_name": "concierge", "user_id": "ann", "session_id": "s1"}
 
@@ -110,7 +110,7 @@ async def test_limits_are_adks_business_and_deleting_forgets(stores):
 
 async def test_old_sessions_are_dropped_from_memory(stores, monkeypatch):
     first, *_ = stores
-    monkeypatch.setattr("agui_app.sessions.MOST_EVENTS", 3)
+    monkeypatch.setattr("agui_app.agents.sessions.MOST_EVENTS", 3)
     for number in range(4):
         who = WHO | {"session_id": f"s{number}"}
         session = await first.create_session(**who)

@@ -13,7 +13,8 @@ import pytest
 import websockets
 import yaml
 
-from app_instance import ROOT, migrate, said, types_of
+from agui_dev.paths import ROOT
+from agui_dev.testbed.app_instance import migrate, said, types_of
 
 SLOW = 120  # ms between the words of an answer
 

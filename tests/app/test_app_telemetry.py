@@ -17,7 +17,8 @@ from google.cloud.monitoring_v3.services.metric_service.transports import Metric
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from app_instance import free_port, interrupt_of, migrate, resumed
+from agui_dev.ports import free_port
+from agui_dev.testbed.app_instance import interrupt_of, migrate, resumed
 
 
 class Collector:

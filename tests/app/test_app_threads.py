@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from app_instance import interrupt_of, resumed
+from agui_dev.testbed.app_instance import interrupt_of, resumed
 
 LIST = "/copilotkit/threads"
 

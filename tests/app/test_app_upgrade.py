@@ -15,8 +15,9 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from agui_app.schema import REQUIRED_SCHEMA
-from app_instance import ROOT, interrupt_of, json_lines, migrate, resumed, text_of
+from agui_app.database.schema import REQUIRED_SCHEMA
+from agui_dev.paths import ROOT
+from agui_dev.testbed.app_instance import interrupt_of, json_lines, migrate, resumed, text_of
 
 VERSIONS = sorted(path.name[:4] for path in (ROOT / "migrations/versions").glob("[0-9]*.py"))
 OLDER, NEWEST = VERSIONS[:-1], VERSIONS[-1]

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app_instance import ROOT, interrupt_of, json_lines, migrate, resumed, text_of, tools_of
-from localgcp.backends.catalogue import Catalogue
+from agui_dev.paths import ROOT
+from agui_dev.testbed.app_instance import interrupt_of, json_lines, migrate, resumed, text_of, tools_of
+from localgcp.kit.catalogue import Catalogue
 
 CATALOGUE = yaml.safe_load((ROOT / "demo/images/catalog.yaml").read_text())["images"]
 REPOSITORY = "us-central1-docker.pkg.dev/demo/agui/concierge"

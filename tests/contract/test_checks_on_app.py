@@ -14,11 +14,12 @@ import pytest
 import yaml
 from aiohttp import web
 
+from agui_dev.paths import ROOT
+from agui_dev.testbed.app_instance import AppInstance, migrate
 from agui_operator.api.smoke import SmokeCheck
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.run import CheckTarget, reported_schema, run_check
 from agui_operator.checks.synthetic import SyntheticConversations
-from app_instance import ROOT, AppInstance, migrate
 
 pytestmark = pytest.mark.contract
 CONVERSATIONS: dict[str, dict[str, Any]] = {

@@ -16,11 +16,13 @@ from google.auth.credentials import AnonymousCredentials
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
-from localgcp.server import Server
+from localgcp.kit.interfaces import CDN_CACHE, URL_MAPS
+from localgcp.server.server import Server
+from localgcp.services import compute
 from localgcp_thread import localgcp_thread
 
 pytestmark = pytest.mark.contract
-ROUTES = ("localgcp.services.compute",)
+SERVICES = (compute.SERVICE,)
 GLOBAL = "https://www.googleapis.com/compute/v1/projects/demo/global"
 REGION = "https://www.googleapis.com/compute/v1/projects/demo/regions/us-central1"
 
@@ -68,7 +70,7 @@ def edge() -> Invalidations:
 
 @pytest.fixture
 def compute(tmp_path: Path, edge: Invalidations) -> Iterator[Compute]:
-    with localgcp_thread(tmp_path, routes=ROUTES, edge=edge) as server:
+    with localgcp_thread(tmp_path, SERVICES, parts={CDN_CACHE: edge}) as server:
         made = Compute(server)
         yield made
         made.api.close()
@@ -113,7 +115,7 @@ def test_a_site_is_built_and_the_edge_finds_it(site: Compute) -> None:
     seen = site.call("urlMaps", "get", urlMap="site")
     assert seen["pathMatchers"][0]["routeRules"][0]["service"] == f"{GLOBAL}/backendServices/api"
     assert seen["selfLink"] == f"{GLOBAL}/urlMaps/site"
-    maps = site.server.cloud.url_maps
+    maps = site.server.cloud.part(URL_MAPS)
     assert maps.edge_url_map() == ("demo", "site")
     assert maps.url_map("demo", "site") == seen
     bucket = maps.backend("demo", "backendBuckets", "assets")
@@ -167,7 +169,7 @@ def test_what_is_in_use_is_not_deleted(site: Compute) -> None:
             site.call(resource, "delete", **arguments)
         assert reason(caught) == (400, "resourceInUseByAnotherResource")
     site.done("globalForwardingRules", "delete", forwardingRule="rule")
-    assert site.server.cloud.url_maps.edge_url_map() is None
+    assert site.server.cloud.part(URL_MAPS).edge_url_map() is None
     site.done("targetHttpProxies", "delete", targetHttpProxy="proxy")
     site.done("urlMaps", "delete", urlMap="site")
     with pytest.raises(HttpError) as caught:
@@ -252,20 +254,20 @@ def test_proxies_addresses_and_certificates(site: Compute) -> None:
     )
     site.done("urlMaps", "insert", body=url_map("r1", name="second"))
     site.done("targetHttpProxies", "setUrlMap", targetHttpProxy="proxy", body={"urlMap": f"{GLOBAL}/urlMaps/second"})
-    assert site.server.cloud.url_maps.edge_url_map() == ("demo", "second")
+    assert site.server.cloud.part(URL_MAPS).edge_url_map() == ("demo", "second")
     site.done(
         "globalForwardingRules",
         "setTarget",
         forwardingRule="rule",
         body={"target": f"{GLOBAL}/targetHttpsProxies/https"},
     )
-    assert site.server.cloud.url_maps.edge_url_map() == ("demo", "site")
+    assert site.server.cloud.part(URL_MAPS).edge_url_map() == ("demo", "site")
     site.done("globalAddresses", "insert", body={"name": "ip"})
     assert site.call("globalAddresses", "get", address="ip")["status"] == "RESERVED"
 
 
 def test_operations_take_their_time_and_can_be_asked(tmp_path: Path) -> None:
-    with localgcp_thread(tmp_path, routes=ROUTES, lro_seconds=0.3) as server:
+    with localgcp_thread(tmp_path, SERVICES, lro_seconds=0.3) as server:
         compute = Compute(server)
         begun = compute.call("backendBuckets", "insert", body={"name": "b", "bucketName": "x"})
         assert (begun["status"], begun["targetLink"]) == ("RUNNING", f"{GLOBAL}/backendBuckets/b")
@@ -293,7 +295,7 @@ def test_a_request_id_makes_an_insert_idempotent(compute: Compute) -> None:
 def test_resources_survive_a_restart(tmp_path: Path) -> None:
     body = json.dumps({"name": "b", "bucketName": "x"}).encode()
     for attempt in range(2):
-        with localgcp_thread(tmp_path, routes=ROUTES) as server:
+        with localgcp_thread(tmp_path, SERVICES) as server:
             url = f"{server.cloud.settings.endpoint}/compute/v1/projects/demo/global/backendBuckets"
             if attempt == 0:
                 urllib.request.urlopen(urllib.request.Request(url, body), timeout=5).close()

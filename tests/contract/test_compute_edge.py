@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from localgcp_fixture import LocalCloud, run_local_cloud
+from agui_dev.testbed.local_cloud import LocalCloud, running_local_cloud
 
 pytestmark = pytest.mark.contract
 GLOBAL = "/compute/v1/projects/demo/global"
@@ -16,7 +16,8 @@ GLOBAL = "/compute/v1/projects/demo/global"
 
 @pytest.fixture
 def cloud() -> Iterator[LocalCloud]:
-    yield from run_local_cloud("--lro-seconds", "0")
+    with running_local_cloud("--lro-seconds", "0") as running:
+        yield running
 
 
 def matchers(release: str) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dataplane_support import HOST, DataPlane, data_plane, revision, split
+from agui_dev.testbed.data_plane import HOST, DataPlane, data_plane, revision, split
 
 pytestmark = pytest.mark.contract
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from dataplane_support import HOST, DataPlane, data_plane, revision, split
+from agui_dev.testbed.data_plane import HOST, DataPlane, data_plane, revision, split
 
 pytestmark = pytest.mark.contract
 
@@ -241,7 +241,7 @@ async def test_a_stream_gets_its_grace_when_the_edge_stops(tmp_path: Path) -> No
         plane.runtime.route(split(("shop-1", 100)))
         async with plane.client.get(f"{plane.address}/events?count=8&pause=0.1", headers={"Host": HOST}) as answer:
             await answer.content.readany()
-            stopping = asyncio.ensure_future(plane.edge.stop())
+            stopping = asyncio.ensure_future(plane.edge.close())
             assert (await answer.read()).endswith(b"data: 7\n\n")
             await stopping
         assert plane.runtime.describe() == []

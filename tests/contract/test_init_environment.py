@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from localgcp_fixture import LocalCloud
+from agui_dev.testbed.local_cloud import LocalCloud
 
 pytestmark = pytest.mark.contract
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.local_cloud import LocalCloud
 from agui_operator.core.actions import (
+    AlertCreated,
+    AlertPolicy,
+    BackupTaken,
     ContainerTemplate,
     JobDefined,
     JobDeleted,
@@ -26,19 +30,21 @@ from agui_operator.core.errors import CloudError
 from agui_operator.core.names import Names
 from agui_operator.core.traffic import Target
 from agui_operator.gcp.kinds.edge import url_map
+from agui_operator.gcp.kinds.monitoring import alert_policy
 from agui_operator.gcp.kinds.run import job as run_job
 from agui_operator.gcp.kinds.run import service as run_service
+from agui_operator.gcp.kinds.sql import backup as sql_backup
+from agui_operator.gcp.kinds.storage import objects, release_assets
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.outcome import Outcome
-from localgcp_fixture import LocalCloud
 
 pytestmark = pytest.mark.contract
 
-SUPPORT = Path(__file__).parents[1] / "support"
-LOCALGCP_OPTIONS = ("--catalogue", str(SUPPORT / "run_images.yaml"))
+LOCALGCP_OPTIONS = ("--catalogue", str(SMALL_IMAGES))
 REPOSITORY = "us-central1-docker.pkg.dev/demo/agui"
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
+FILTER = 'metric.type="run.googleapis.com/request_count" resource.type="cloud_run_revision"'
 STRANGER = Names("shop", "other", "uid-2", "demo", "us-central1")
 
 
@@ -155,3 +161,36 @@ async def test_removing_looks_again_when_somebody_else_wrote(cloud: Cloud, maps:
     maps.fault(method="compute.urlMaps.patch", count=3, code=412, message="stale fingerprint")
     with pytest.raises(CloudError, match="stale fingerprint"):
         await url_map.remove(cloud, NAMES, "site")
+
+
+async def test_alert_policies_are_found_whatever_limits_there_are_now(cloud: Cloud) -> None:
+    for names in (NAMES, STRANGER):
+        for key in ("latency-p95", "forgotten"):
+            policy = AlertPolicy(key, key, FILTER, 1, "ALIGN_DELTA", "REDUCE_SUM")
+            await alert_policy.apply(cloud, names, AlertCreated(policy))
+    mine = await alert_policy.owned(cloud, NAMES)
+    assert len(mine) == 2
+    assert not set(mine) & set(await alert_policy.owned(cloud, STRANGER))
+
+
+async def test_release_folders_are_found_by_their_claims(cloud: Cloud, fresh_cloud: LocalCloud) -> None:
+    fresh_cloud.call("/storage/v1/b?project=demo", "POST", {"name": "assets"})
+    for frontend, owner in (("f-2", NAMES.uid), ("f-1", NAMES.uid), ("f-1", STRANGER.uid), ("f-3", STRANGER.uid)):
+        await objects.create(cloud, "assets", release_assets.claim(frontend, owner))
+    assert await release_assets.owned(cloud, "assets", NAMES.uid) == ["f-1", "f-2"]
+    assert await release_assets.owned(cloud, "assets", STRANGER.uid) == ["f-1", "f-3"]
+
+
+async def test_backups_are_found_by_owner(
+    cloud: Cloud, fresh_cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "_SQL_FIRST_LOOK", 0.2)
+    settings = {"tier": "db-custom-1-3840"}
+    body = {"name": "main", "region": NAMES.region, "databaseVersion": "POSTGRES_16", "settings": settings}
+    operation = fresh_cloud.call("/v1/projects/demo/instances", "POST", body)
+    await finished(cloud, Outcome(operations.sql_name("demo", operation)))
+    for description in (NAMES.backup_description("r1"), STRANGER.backup_description("r1"), "nightly"):
+        await finished(cloud, await sql_backup.apply(cloud, NAMES, BackupTaken("main", description)))
+    (mine,) = await sql_backup.owned(cloud, NAMES, "main")
+    assert mine.succeeded is True
+    assert len(await sql_backup.owned(cloud, STRANGER, "main")) == 1

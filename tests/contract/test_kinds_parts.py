@@ -12,14 +12,16 @@ import tarfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.local_cloud import LocalCloud
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
+from agui_operator.core import alerts
 from agui_operator.core.actions import (
     AssetsPublished,
     BackupTaken,
@@ -36,8 +38,7 @@ from agui_operator.core.errors import CloudError, NotOwned, UserError
 from agui_operator.core.names import Names
 from agui_operator.core.release import frontend_id
 from agui_operator.core.traffic import Target
-from agui_operator.gcp import resolve
-from agui_operator.gcp.kinds import presence as standing
+from agui_operator.engine.environment import presence
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.monitoring import alert_policy, timeseries
 from agui_operator.gcp.kinds.run import service as run_service
@@ -45,15 +46,14 @@ from agui_operator.gcp.kinds.run.inventory import Inventory
 from agui_operator.gcp.kinds.sql import backup as sql_backup
 from agui_operator.gcp.kinds.storage import release_assets
 from agui_operator.gcp.kinds.storage.bundle import BundleRefused
+from agui_operator.gcp.pinning import resolve
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.outcome import Outcome
-from localgcp_fixture import LocalCloud
 
 pytestmark = pytest.mark.contract
 
-SUPPORT = Path(__file__).parents[1] / "support"
-LOCALGCP_OPTIONS = ("--catalogue", str(SUPPORT / "run_images.yaml"))
+LOCALGCP_OPTIONS = ("--catalogue", str(SMALL_IMAGES))
 WEB = "us-central1-docker.pkg.dev/demo/agui/web"
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
 EDGE = Edge("http://127.0.0.1:1", "site", "site-assets", "site-api", ("/copilotkit", "/api"))
@@ -381,21 +381,21 @@ LIMITS = {
 
 
 async def test_alerts_converge_and_go(cloud: Cloud, fresh_cloud: LocalCloud) -> None:
-    want = alert_policy.desired(NAMES, PLACE, LIMITS, "r1")
+    want = alerts.desired(NAMES, PLACE.channels, LIMITS, "r1")
     for _ in range(2):
-        actions = alert_policy.plan(want, await alert_policy.observe(cloud, NAMES))
+        actions = alerts.plan(want, await alert_policy.observe(cloud, NAMES))
         for action in actions:
             await alert_policy.apply(cloud, NAMES, action)  # type: ignore[arg-type]
     assert actions == ()
     since = fresh_cloud.last
-    want = alert_policy.desired(NAMES, PLACE, {**LIMITS, "error_rate": 0.05}, "r2")
-    for action in alert_policy.plan(want, await alert_policy.observe(cloud, NAMES)):
+    want = alerts.desired(NAMES, PLACE.channels, {**LIMITS, "error_rate": 0.05}, "r2")
+    for action in alerts.plan(want, await alert_policy.observe(cloud, NAMES)):
         await alert_policy.apply(cloud, NAMES, action)  # type: ignore[arg-type]
     assert [e for e, _ in fresh_cloud.effects(since)] == ["update"]
     have = await alert_policy.observe(cloud, NAMES)
-    assert alert_policy.plan(want, have) == ()
+    assert alerts.plan(want, have) == ()
     assert await alert_policy.observe(cloud, replace(NAMES, uid="uid-2")) == ()
-    for action in (*alert_policy.plan((), have), *alert_policy.plan((), have)):
+    for action in (*alerts.plan((), have), *alerts.plan((), have)):
         await alert_policy.apply(cloud, NAMES, action)  # type: ignore[arg-type]
     assert await alert_policy.observe(cloud, NAMES) == ()
 
@@ -451,12 +451,11 @@ async def test_requests_are_measured_by_revision(cloud: Cloud, fresh_cloud: Loca
     await finished(cloud, outcome)
     inventory = Inventory(cloud)
     since = fresh_cloud.last
-    await asyncio.gather(*(inventory.fresh("demo", "us-central1", 60) for _ in range(5)))
+    seen, *_ = await asyncio.gather(*(inventory.look(NAMES, 60) for _ in range(5)))
     assert len(fresh_cloud.ledger(since, kind="call")) == 1
-    seen = inventory.service(NAMES)
     assert seen == await run_service.observe(cloud, NAMES)
     assert seen is not None
-    assert inventory.service(replace(NAMES, name="none")) is None
+    assert await inventory.look(replace(NAMES, name="none"), 60) is None
     start = datetime.now(UTC)
     await asyncio.sleep(1.0)
     async with aiohttp.ClientSession() as browser:
@@ -495,7 +494,7 @@ async def test_what_an_environment_names_is_looked_at(cloud: Cloud, balancer: Lo
         "secrets": [{"name": "db"}, {"name": "gone"}],
         "observability": {"channels": [{"name": "oncall", "resource": "projects/demo/notificationChannels/1"}]},
     }
-    rows = await standing.observe(cloud, AgUiEnvironmentSpec.model_validate(body))
+    rows = await presence.observe(cloud, AgUiEnvironmentSpec.model_validate(body))
     states = [(row["kind"], row["state"]) for row in rows]
     assert states == [
         ("SqlInstance", "Missing"),

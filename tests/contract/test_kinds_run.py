@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.local_cloud import LocalCloud
 from agui_operator.core.actions import (
     ContainerTemplate,
     ExecutionStarted,
@@ -30,12 +31,10 @@ from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.outcome import Outcome
-from localgcp_fixture import LocalCloud
 
 pytestmark = pytest.mark.contract
 
-SUPPORT = Path(__file__).parents[1] / "support"
-LOCALGCP_OPTIONS = ("--catalogue", str(SUPPORT / "run_images.yaml"))
+LOCALGCP_OPTIONS = ("--catalogue", str(SMALL_IMAGES))
 REPOSITORY = "us-central1-docker.pkg.dev/demo/agui"
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
 STRANGER = replace(NAMES, uid="uid-2")

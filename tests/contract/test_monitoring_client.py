@@ -24,20 +24,20 @@ from google.cloud.monitoring_v3.services.notification_channel_service.transports
 )
 from google.protobuf import duration_pb2
 
-from localgcp.server import Server
+from localgcp.kit.interfaces import METRICS
+from localgcp.server.server import Server
+from localgcp.services.monitoring import SERVICE
 from localgcp_thread import localgcp_thread
 
 pytestmark = pytest.mark.contract
 PROJECT = "projects/demo"
-SERVICES = tuple(
-    f"localgcp.services.monitoring:{name}" for name in ("AlertPolicies", "Metrics", "NotificationChannels")
-)
+SERVICES = (SERVICE,)
 COUNT = 'metric.type="run.googleapis.com/request_count" AND resource.type="cloud_run_revision"'
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with localgcp_thread(tmp_path, services=SERVICES, metric_period_seconds=0.05) as running:
+    with localgcp_thread(tmp_path, SERVICES, metric_period_seconds=0.05) as running:
         yield running
 
 
@@ -65,7 +65,7 @@ def channels(channel: grpc.aio.Channel) -> monitoring.NotificationChannelService
 
 def serve(server: Server, revision: str, code: int, seconds: float, times: int) -> None:
     for _ in range(times):
-        server.cloud.metrics.request(
+        server.cloud.part(METRICS).request(
             project="demo", location="us-central1", service="web", revision=revision, code=code, seconds=seconds
         )
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from discovery_tables import TABLES, tables
-from localgcp.errors import ApiError
-from localgcp.services.rest_schema import checked, merged
+from localgcp.kit.errors import ApiError
+from localgcp.kit.schema import checked, merged
 
 pytestmark = pytest.mark.contract
 

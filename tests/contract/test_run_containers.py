@@ -7,7 +7,6 @@ import base64
 import json
 import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,13 +15,13 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import run_v2
 
-from localgcp_fixture import LocalCloud
+from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.local_cloud import LocalCloud
 from run_client import STATES, WEB, Run, host_of
 
 pytestmark = pytest.mark.contract
 
-SUPPORT = Path(__file__).parents[1] / "support"
-LOCALGCP_OPTIONS = ("--catalogue", str(SUPPORT / "run_images.yaml"))
+LOCALGCP_OPTIONS = ("--catalogue", str(SMALL_IMAGES))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -16,12 +15,12 @@ from google.cloud.run_v2.services.jobs.transports import JobsGrpcAsyncIOTranspor
 from google.cloud.run_v2.services.tasks.transports import TasksGrpcAsyncIOTransport
 from google.longrunning import operations_pb2
 
-from localgcp_fixture import LocalCloud
+from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.local_cloud import LocalCloud
 
 pytestmark = pytest.mark.contract
 
-SUPPORT = Path(__file__).parents[1] / "support"
-LOCALGCP_OPTIONS = ("--catalogue", str(SUPPORT / "run_images.yaml"))
+LOCALGCP_OPTIONS = ("--catalogue", str(SMALL_IMAGES))
 TASK = "us-central1-docker.pkg.dev/demo/agui/task"
 STATES = run_v2.Condition.State
 

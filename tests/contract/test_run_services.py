@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,13 +13,13 @@ from google.api_core import exceptions
 from google.cloud import run_v2
 from google.longrunning import operations_pb2
 
-from localgcp_fixture import LocalCloud
+from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.local_cloud import LocalCloud
 from run_client import STATES, WEB, Run, host_of, served, service, share, template
 
 pytestmark = pytest.mark.contract
 
-SUPPORT = Path(__file__).parents[1] / "support"
-LOCALGCP_OPTIONS = ("--catalogue", str(SUPPORT / "run_images.yaml"))
+LOCALGCP_OPTIONS = ("--catalogue", str(SMALL_IMAGES))
 LATEST = run_v2.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST
 
 

@@ -16,19 +16,21 @@ from google.cloud import secretmanager_v1 as sm
 from google.cloud.secretmanager_v1.services.secret_manager_service import transports
 from google.iam.v1 import policy_pb2
 
-from localgcp.errors import ApiError
-from localgcp.server import Server
+from localgcp.kit.errors import ApiError
+from localgcp.kit.interfaces import SECRETS
+from localgcp.server.server import Server
+from localgcp.services import secretmanager
 from localgcp_thread import localgcp_thread
 
 pytestmark = pytest.mark.contract
-SERVICES = ("localgcp.services.secretmanager:SecretManager",)
+SERVICES = (secretmanager.SERVICE,)
 PARENT = "projects/demo"
 AUTOMATIC: dict[str, Any] = {"replication": {"automatic": {}}}
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with localgcp_thread(tmp_path, services=SERVICES) as running:
+    with localgcp_thread(tmp_path, SERVICES) as running:
         yield running
 
 
@@ -67,13 +69,13 @@ def test_the_life_of_a_version(server: Server, client: sm.SecretManagerServiceCl
         client.access_secret_version(name=f"{secret.name}/versions/latest")
     client.enable_secret_version(name=second.name)
     assert client.access_secret_version(name=second.name).payload.data == b"two"
-    assert server.cloud.secrets.payload("demo", "db-password", "1") == b"one"
+    assert server.cloud.part(SECRETS).payload("demo", "db-password", "1") == b"one"
     destroyed = client.destroy_secret_version(name=first.name)
     assert destroyed.state == sm.SecretVersion.State.DESTROYED
     with pytest.raises(exceptions.BadRequest, match="DESTROYED"):
         client.enable_secret_version(name=first.name)
     with pytest.raises(ApiError, match="DESTROYED"):
-        server.cloud.secrets.payload("demo", "db-password", "1")
+        server.cloud.part(SECRETS).payload("demo", "db-password", "1")
     states = [(v.name[-1], v.state.name) for v in client.list_secret_versions(parent=secret.name)]
     assert states == [("2", "ENABLED"), ("1", "DESTROYED")]
     listed = client.list_secret_versions(request={"parent": secret.name, "filter": "state:ENABLED"})
@@ -143,7 +145,7 @@ def test_payloads_are_in_private_files_only(
 
 def test_secrets_survive_a_restart(tmp_path: Path) -> None:
     for attempt in range(2):
-        with localgcp_thread(tmp_path, services=SERVICES) as server:
+        with localgcp_thread(tmp_path, SERVICES) as server:
             with grpc.insecure_channel(server.cloud.settings.endpoint.removeprefix("http://")) as channel:
                 client = sm.SecretManagerServiceClient(
                     transport=transports.SecretManagerServiceGrpcTransport(channel=channel)
@@ -151,4 +153,4 @@ def test_secrets_survive_a_restart(tmp_path: Path) -> None:
                 if attempt == 0:
                     client.create_secret(parent=PARENT, secret_id="s", secret=AUTOMATIC)
                     client.add_secret_version(parent=f"{PARENT}/secrets/s", payload={"data": b"kept"})
-            assert server.cloud.secrets.payload("demo", "s") == b"kept"
+            assert server.cloud.part(SECRETS).payload("demo", "s") == b"kept"

@@ -22,9 +22,11 @@ from cryptography import x509
 from google.cloud.sql.connector import Connector
 
 from agui_dev.authproxy.build import NoAuthProxy, build
-from localgcp.backends.sql_tls import _bind
-from localgcp.server import Server
-from localgcp_fixture import run_local_cloud
+from agui_dev.ports import free_port
+from agui_dev.testbed.local_cloud import running_local_cloud
+from localgcp.server.server import Server
+from localgcp.services import metadata, sql
+from localgcp.services.sql.tls.listeners import _bind
 from localgcp_thread import localgcp_thread
 from sql_connect import (
     ANYBODY,
@@ -33,7 +35,6 @@ from sql_connect import (
     ClientKey,
     SqlApi,
     certificates_asked,
-    free_port,
     running_proxy,
     served_certificate,
     tls_answer,
@@ -41,13 +42,13 @@ from sql_connect import (
 )
 
 pytestmark = pytest.mark.contract
-ROUTES = ("localgcp.services.sqladmin",)
+SERVICES = (metadata.SERVICE, sql.SERVICE)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Instances `main` and `other`."""
-    with localgcp_thread(tmp_path_factory.mktemp("sql"), routes=ROUTES) as running:
+    with localgcp_thread(tmp_path_factory.mktemp("sql"), SERVICES) as running:
         for name in ("main", "other"):
             SqlApi(running.cloud.settings.endpoint).create(name)
         yield running
@@ -286,14 +287,14 @@ def test_a_connector_renews_its_certificate_before_it_expires(tmp_path: Path) ->
             await fresh.close()
             await connection.close()
 
-    with localgcp_thread(tmp_path, routes=ROUTES, sql_certificate_seconds=243.0) as server:
+    with localgcp_thread(tmp_path, SERVICES, sql_certificate_seconds=243.0) as server:
         api = SqlApi(server.cloud.settings.endpoint)
         api.create("main")
         asyncio.run(renewed(server, api))
 
 
 async def test_a_connector_finds_everything_again_after_localgcp_was_killed(tmp_path: Path) -> None:
-    for cloud in run_local_cloud("--lro-seconds", "0"):
+    with running_local_cloud("--lro-seconds", "0") as cloud:
         api = SqlApi(cloud.endpoint)
         api.create("main")
         address, authority = api.address(), api.connect_settings()["serverCaCert"]["cert"]
@@ -311,7 +312,7 @@ async def test_a_connector_finds_everything_again_after_localgcp_was_killed(tmp_
 
 
 def test_a_stopped_instance_lets_nobody_in_and_a_deleted_one_is_gone(tmp_path: Path, key: ClientKey) -> None:
-    with localgcp_thread(tmp_path, routes=ROUTES) as server:
+    with localgcp_thread(tmp_path, SERVICES) as server:
         api = SqlApi(server.cloud.settings.endpoint)
         api.create("main")
         context, address = key.context(api, key.certificate(api)), api.address()
@@ -346,7 +347,7 @@ def test_parallel_clouds_with_the_same_state_path_do_not_collide(tmp_path: Path)
 def test_where_no_address_is_free_only_connectors_are_refused(
     server: Server, api: SqlApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("localgcp.backends.sql_tls._bound", lambda address: None)
+    monkeypatch.setattr("localgcp.services.sql.tls.listeners._bound", lambda address: None)
     api.create("third")
     assert api.call("/instances/third")["ipAddresses"] == [{"type": "PRIMARY", "ipAddress": "127.0.0.1"}]
     with pytest.raises(ApiRefusal, match="no free loopback address") as refused:

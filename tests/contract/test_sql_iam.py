@@ -22,12 +22,16 @@ from google.auth.transport.requests import Request
 from google.cloud.sql.connector import Connector
 
 from agui_dev.authproxy.build import NoAuthProxy, build
-from localgcp.server import Server
+from agui_dev.ports import free_port
+from localgcp.kit.interfaces import ACCESS_TOKENS
+from localgcp.server.server import Server
+from localgcp.services import metadata, sql
+from localgcp.services.sql.parts import POSTGRES
 from localgcp_thread import localgcp_thread
-from sql_connect import ANYBODY, PASSWORD, ApiRefusal, ClientKey, SqlApi, free_port, running_proxy
+from sql_connect import ANYBODY, PASSWORD, ApiRefusal, ClientKey, SqlApi, running_proxy
 
 pytestmark = pytest.mark.contract
-ROUTES = ("localgcp.services.sqladmin", "localgcp.services.metadata")
+SERVICES = (metadata.SERVICE, sql.SERVICE)
 EMAIL, ROLE = "runtime@demo.iam.gserviceaccount.com", "runtime@demo.iam"
 OTHER_EMAIL, OTHER_ROLE = "job@demo.iam.gserviceaccount.com", "job@demo.iam"
 FLAG = {"name": "cloudsql.iam_authentication", "value": "on"}
@@ -37,7 +41,7 @@ ON = {"databaseFlags": [FLAG]}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`main` lets IAM users in and has two; `other` does not."""
-    with localgcp_thread(tmp_path_factory.mktemp("iam"), routes=ROUTES) as running:
+    with localgcp_thread(tmp_path_factory.mktemp("iam"), SERVICES) as running:
         api = SqlApi(running.cloud.settings.endpoint)
         api.create("main", **ON)
         for role in (ROLE, OTHER_ROLE):
@@ -71,7 +75,7 @@ def metadata(server: Server, path: str, **headers: str) -> tuple[int, str, dict[
 
 
 def token_of(server: Server, email: str = EMAIL, seconds: float = 3600) -> str:
-    return str(server.cloud.access_tokens.issue(email, seconds))
+    return str(server.cloud.part(ACCESS_TOKENS).issue(email, seconds))
 
 
 async def whoami(endpoint: str, credentials: Any, user: str = ROLE, **options: Any) -> str:
@@ -120,7 +124,7 @@ def test_google_auth_finds_the_machine_and_gets_tokens_that_differ(server: Serve
         assert credentials.valid
         tokens.add(credentials.token)
     assert len(tokens) == 2
-    assert {server.cloud.access_tokens.find(token).email for token in tokens} == {EMAIL}
+    assert {server.cloud.part(ACCESS_TOKENS).find(token).email for token in tokens} == {EMAIL}
     ledger = (server.cloud.settings.state_dir / "ledger.jsonl").read_text()
     assert not any(token in ledger for token in tokens)
 
@@ -160,7 +164,7 @@ def test_a_wrong_token_is_refused(server: Server, api: SqlApi, wrong: str) -> No
 
 def test_without_the_gate_no_token_opens_anything(server: Server, api: SqlApi) -> None:
     """PostgreSQL's own port knows no token."""
-    host, port = server.cloud.postgres.address("demo", "main")
+    host, port = server.cloud.part(POSTGRES).address("demo", "main")
     with pytest.raises(psycopg.OperationalError, match="authentication failed"):
         psycopg.connect(host=host, port=port, user=ROLE, password=token_of(server), dbname="postgres")
 

@@ -14,11 +14,13 @@ from google.auth.credentials import AnonymousCredentials
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
-from localgcp.server import Server
+from localgcp.server.server import Server
+from localgcp.services import metadata, sql
+from localgcp.services.sql.parts import POSTGRES
 from localgcp_thread import localgcp_thread
 
 pytestmark = pytest.mark.contract
-ROUTES = ("localgcp.services.sqladmin",)
+SERVICES = (metadata.SERVICE, sql.SERVICE)
 SETTINGS = {"tier": "db-f1-micro", "userLabels": {"app": "shop"}}
 
 
@@ -59,7 +61,7 @@ class Sql:
         return operation
 
     def query(self, statement: str, instance: str = "main", user: str = "app", database: str = "shop") -> Any:
-        host, port = self.server.cloud.postgres.address("demo", instance)
+        host, port = self.server.cloud.part(POSTGRES).address("demo", instance)
         with psycopg.connect(host=host, port=port, user=user, password="s3cret", dbname=database) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchone()[0] if cursor.description else None  # type: ignore[index]
@@ -68,7 +70,7 @@ class Sql:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sql]:
     """One instance `main` with database `shop` and user `app`, for tests that leave it as it is."""
-    with localgcp_thread(tmp_path_factory.mktemp("sql"), routes=ROUTES) as server:
+    with localgcp_thread(tmp_path_factory.mktemp("sql"), SERVICES) as server:
         api = connect(server)
         sql = Sql(server, api)
         create(sql)
@@ -82,7 +84,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Sql]]:
     open_ones: list[tuple[Any, Any]] = []
 
     def begin(**options: Any) -> Sql:
-        context = localgcp_thread(tmp_path, routes=ROUTES, **options)
+        context = localgcp_thread(tmp_path, SERVICES, **options)
         server = context.__enter__()
         api = connect(server)
         open_ones.append((context, api))
@@ -254,7 +256,7 @@ def test_one_operation_at_a_time_and_protection(start: Callable[..., Sql]) -> No
 
 
 def test_a_restart_finishes_what_was_begun(start: Callable[..., Sql], tmp_path: Path) -> None:
-    with localgcp_thread(tmp_path, routes=ROUTES, lro_seconds=30) as server:
+    with localgcp_thread(tmp_path, SERVICES, lro_seconds=30) as server:
         api = connect(server)
         begun = Sql(server, api).call(
             "instances", "insert", body={"name": "main", "databaseVersion": "POSTGRES_17", "settings": SETTINGS}

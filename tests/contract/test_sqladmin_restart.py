@@ -11,7 +11,7 @@ import psutil
 import psycopg
 import pytest
 
-from localgcp_fixture import LocalCloud, run_local_cloud
+from agui_dev.testbed.local_cloud import LocalCloud, running_local_cloud
 
 pytestmark = pytest.mark.contract
 SQL = "/v1/projects/demo"
@@ -20,7 +20,9 @@ COMPUTE = "/compute/v1/projects/demo/global"
 
 @pytest.fixture
 def cloud() -> Iterator[LocalCloud]:
-    yield from run_local_cloud("--lro-seconds", "0")  # its state directory has a path short enough for sockets
+    # its state directory has a path short enough for sockets
+    with running_local_cloud("--lro-seconds", "0") as running:
+        yield running
 
 
 def sql_done(cloud: LocalCloud, path: str, body: Any) -> None:

@@ -16,17 +16,19 @@ from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from localgcp.server import Server
-from localgcp.services.storage_store import StoredBuckets
+from localgcp.kit.interfaces import BUCKETS
+from localgcp.server.server import Server
+from localgcp.services.storage import SERVICE
+from localgcp.services.storage.store import StoredBuckets
 from localgcp_thread import localgcp_thread
 
 pytestmark = pytest.mark.contract
-ROUTES = ("localgcp.services.storage",)
+SERVICES = (SERVICE,)
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with localgcp_thread(tmp_path, routes=ROUTES) as running:
+    with localgcp_thread(tmp_path, SERVICES) as running:
         yield running
 
 
@@ -112,19 +114,19 @@ def test_a_session_survives_a_restart(tmp_path: Path) -> None:
 
     json_type = {"Content_Type": "application/json"}
     chunk = b"a" * 262_144
-    with localgcp_thread(tmp_path, routes=ROUTES) as first:
+    with localgcp_thread(tmp_path, SERVICES) as first:
         base = first.cloud.settings.endpoint
         send("POST", f"{base}/storage/v1/b?project=demo", b'{"name": "bbb"}', **json_type)
         opened = f"{base}/upload/storage/v1/b/bbb/o?uploadType=resumable"
         _, headers = send("POST", opened, b'{"name": "o"}', **json_type)
         session = headers["Location"].removeprefix(base)
         assert send("PUT", base + session, chunk, Content_Range="bytes 0-262143/262150")[0] == 308
-    with localgcp_thread(tmp_path, routes=ROUTES) as second:
+    with localgcp_thread(tmp_path, SERVICES) as second:
         base = second.cloud.settings.endpoint
         status, headers = send("PUT", base + session, b"", Content_Range="bytes */262150")
         assert (status, headers["Range"]) == (308, "bytes=0-262143")
         assert send("PUT", base + session, b"bbbbbb", Content_Range="bytes 262144-262149/262150")[0] == 200
-        stored = second.cloud.buckets.read("bbb", "o")
+        stored = second.cloud.part(BUCKETS).read("bbb", "o")
         assert stored is not None
         assert stored.path.read_bytes() == chunk + b"bbbbbb"
 

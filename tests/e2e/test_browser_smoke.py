@@ -8,14 +8,14 @@ import re
 import pytest
 import yaml
 
-from agui_dev.demo.world import NAME, NAMESPACE
+from agui_dev.testbed.demo_stage import DemoStage, missing_browser
+from agui_dev.testbed.kube_api import condition
+from agui_dev.testbed.world import NAME, NAMESPACE
 from bundle_archives import listed, packed, sha384, unpacked
-from demo_stage import DemoStage, missing_browser
-from kube_api import condition
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(400),
     pytest.mark.skipif(bool(missing_browser()), reason=missing_browser() or "a browser is here"),
 ]
 
@@ -35,14 +35,14 @@ def browser_check(stage: DemoStage) -> list[object]:
 
 def executions(stage: DemoStage, since: int) -> list[str]:
     """How each run of the browser job ended, oldest first."""
-    found = [e for e in stage.world.ledger(since) if e["kind"] == "effect" and "/executions/" in e["resource"]]
+    found = [e for e in stage.world.cloud.ledger(since) if e["kind"] == "effect" and "/executions/" in e["resource"]]
     return [e["effect"] for e in found if "-c-" in e["resource"] and e["effect"] in ("complete", "fail")]
 
 
 def test_a_good_release_convinces_the_browser_twice(demo_stage: DemoStage, stable: str) -> None:
-    since, before = demo_stage.world.ledger_position(), float(demo_stage.ask("/api/orders/42")["refunded"])
+    since, before = demo_stage.world.cloud.last, float(demo_stage.ask("/api/orders/42")["refunded"])
     demo_stage.apply(demo_stage.document("browser", smoke=browser_check(demo_stage)))
-    found = demo_stage.settle("Healthy", seconds=90)
+    found = demo_stage.settle("Healthy")
     assert found["status"]["stable"]["id"] != stable
     assert executions(demo_stage, since) == ["complete", "complete"]
     assert float(demo_stage.ask("/api/orders/42")["refunded"]) == before + 160, "each run refunds 80"
@@ -52,16 +52,16 @@ def test_a_good_release_convinces_the_browser_twice(demo_stage: DemoStage, stabl
 def test_a_page_that_does_not_start_never_becomes_public(demo_stage: DemoStage) -> None:
     """All of its files are served as promised, so only a browser can tell."""
     before = demo_stage.api.get(NAMESPACE, NAME)["status"]["stable"]
-    since = demo_stage.world.ledger_position()
+    since = demo_stage.world.cloud.last
     broken = with_broken_script(demo_stage.archive("v5"))
     environment = yaml.safe_load(demo_stage.world.release("v5"))["spec"]["environmentRef"]["name"]
     name = "bundles/concierge-broken.tar.gz"
-    digest = demo_stage.world.upload(f"{environment}-artifacts", name, broken)
+    digest = demo_stage.world.cloud.upload(f"{environment}-artifacts", name, broken)
     bundle = {"object": name, "sha256": digest}
     assets = {"name": "assets", "assets": {"integrity": "sha384", "runtimeUrl": True}}
     smoke = [assets, *browser_check(demo_stage)]
     demo_stage.apply(demo_stage.document("v5", smoke=smoke, frontend={"bundle": bundle}))
-    found = demo_stage.settle("RolledBack", seconds=90)
+    found = demo_stage.settle("RolledBack")
     status = found["status"]
     assert executions(demo_stage, since) == ["fail"]
     assert (status["stable"], status["rejected"]["reason"]) == (before, "SmokeFailed")

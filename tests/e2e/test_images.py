@@ -1,7 +1,7 @@
 """The images as a registry would get them: really built, started as the user they name, against a real PostgreSQL.
 
-Runs where buildah and a base image are (`python -m agui_dev.images build` makes both ready); AGUI_IMAGES=1 makes a base
-image too, and adds the builds that take minutes.
+Runs where buildah and a base image are (`python3 dev/agui_dev/bootstrap.py --only images` makes both ready);
+AGUI_IMAGES=1 adds the builds that take minutes.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from agui_dev.images.build import FILE_TIME, Image, Sources, build
 from agui_dev.images.container import Container, container, innermost
 from agui_dev.images.sbom import read_sbom
 from agui_dev.images.store import Store, open_store, why_unavailable
+from agui_dev.ports import free_port
 from agui_dev.steps import StepFailed
-from app_instance import free_port, json_lines
-from postgres_fixture import PostgresForTests
+from agui_dev.testbed.app_instance import json_lines
+from agui_dev.testbed.postgres import PostgresServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +78,7 @@ def store() -> Store:
     if not ALL_OF_IT and opened.driver == "vfs":
         pytest.skip("Only buildah's slow vfs driver works here; AGUI_IMAGES=1 builds with it.")
     if not ALL_OF_IT and find_python_base(opened) is None:
-        pytest.skip("There is no base image yet; `python -m agui_dev.images build` or AGUI_IMAGES=1 makes one.")
+        pytest.skip("There is no base image yet; `python3 dev/agui_dev/bootstrap.py --only images` makes one.")
     return opened
 
 
@@ -109,7 +110,7 @@ def json_of(made: Container, code: str) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def database(postgres_server: PostgresForTests, images: Images) -> Iterator[str]:
+def database(postgres_server: PostgresServer, images: Images) -> Iterator[str]:
     """A database that the migrations image brought to its head, twice: a job may be repeated."""
     url = postgres_server.create_database()
     with container(images.store, images.of["migrations"].name) as made:

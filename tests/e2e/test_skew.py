@@ -15,25 +15,30 @@ from pathlib import Path
 
 import pytest
 
+from agui_dev.testbed.demo_stage import DemoStage, missing_browser
 from browser_tabs import BrowserTabs, browser_tabs
-from demo_stage import DemoStage, missing_browser
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(400),
     pytest.mark.skipif(bool(missing_browser()), reason=missing_browser() or "a browser is here"),
 ]
 STEP = {"canary": {"steps": [{"setWeight": 50}, {"pause": {"duration": "2s"}}]}, "progressDeadline": "60s"}
-# Fails after users have had the release for some seconds: the pointer is moved back under their feet.
-LATE_FAILURE = {
-    "name": "late",
-    "attempts": 1,
-    "at": ["promoted"],
-    "job": {
-        "image": "us-central1-docker.pkg.dev/demo/agui/concierge:v2",
-        "command": ["python", "-c", "import sys, time; time.sleep(6); sys.exit(1)"],
-    },
-}
+WAIT_AND_FAIL = """
+import pathlib, sys, time
+end = time.monotonic() + 120
+while not pathlib.Path(sys.argv[1]).exists() and time.monotonic() < end:
+    time.sleep(0.1)
+sys.exit(1)
+"""
+
+
+def late_failure(met: Path) -> dict[str, object]:
+    """A check that fails when users have met the release, which `met` says by its existence: the pointer is moved back
+    under their feet."""
+    image = "us-central1-docker.pkg.dev/demo/agui/concierge:v2"
+    job = {"image": image, "command": ["python", "-c", WAIT_AND_FAIL, str(met)]}
+    return {"name": "late", "attempts": 1, "at": ["promoted"], "job": job}
 
 
 @pytest.fixture
@@ -63,7 +68,9 @@ class Chat:
         assert self._tabs.say(self.tab, f"order {number}", f"Order {number}:") == self.said
 
 
-def test_open_tabs_outlive_a_promotion_and_a_roll_back(demo_stage: DemoStage, tabs: BrowserTabs) -> None:
+def test_open_tabs_outlive_a_promotion_and_a_roll_back(
+    demo_stage: DemoStage, tabs: BrowserTabs, tmp_path: Path
+) -> None:
     scripts = {version: later_scripts(demo_stage.archive(version)) for version in ("v1", "v2", "v3")}
     assert scripts["v1"], "the page loads nothing later, so nothing would be proven"
     demo_stage.apply(demo_stage.document("v1"))
@@ -79,7 +86,8 @@ def test_open_tabs_outlive_a_promotion_and_a_roll_back(demo_stage: DemoStage, ta
     idle.ask()  # its first question: what the page loads for that was never loaded before
     assert tabs.load("idle", scripts["v1"]) == []
 
-    demo_stage.apply(demo_stage.document("v2", page="v3", smoke=[LATE_FAILURE], strategy=STEP))
+    public = tmp_path / "met"
+    demo_stage.apply(demo_stage.document("v2", page="v3", smoke=[late_failure(public)], strategy=STEP))
     met = Chat(tabs, "met")
     history = busy.said
 
@@ -88,6 +96,7 @@ def test_open_tabs_outlive_a_promotion_and_a_roll_back(demo_stage: DemoStage, ta
         if not met.said and demo_stage.phase() == "Baking":
             assert tabs.open("met") == "1.2.0"
             met.ask()
+            public.touch()
 
     status = demo_stage.settle("RolledBack", during=live)["status"]
     assert status["rejected"]["reason"] == "SmokeFailed"

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from api_proxy import Write, is_status_write
+from agui_dev.testbed.api_proxy import Write, is_status_write
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.releases import NAME, full_release
+from agui_dev.testbed.system import System, load
 from end_state import end_state, faults_of
-from operator_process import OperatorProcess, System, load
-from releases import NAME, full_release
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
 KINDS = ("before-call", "after-call", "before-status", "after-status")
 ALL = os.environ.get("AGUI_KILL_POINTS") == "all"
@@ -71,7 +72,7 @@ class Stage:
             for place in places:
                 self.system.api.apply(full_release(place, "v1", "v1", migrations=None))
             for place in places:
-                self.system.settle(place, "Healthy", version="v1", seconds=90)
+                self.system.settle(place, "Healthy", version="v1")
             self.ready += places
 
     def place(self) -> str:
@@ -154,7 +155,7 @@ def test_killed_at_a_write_the_operator_ends_where_it_would_have(
     try:
         with load(system, place) as answers:
             system.api.apply(full_release(place, tag, page))
-            code = stage.operator.wait_ended(40)
+            code = stage.operator.wait_ended()
             assert code == -9, f"the operator ended by itself at {point}"
             stage.operator.start()
             system.settle(place, end, version=tag)

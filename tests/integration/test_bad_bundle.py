@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import pytest
 
+from agui_dev.testbed.kube_api import condition
+from agui_dev.testbed.releases import ARTIFACTS, AT_ONCE, NAME, bundle, full_release
+from agui_dev.testbed.system import System
 from bundle_archives import Files, Json, listed, packed, unpacked
-from kube_api import condition
-from operator_process import System
-from releases import ARTIFACTS, AT_ONCE, NAME, bundle, full_release
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.usefixtures("operator")]
 
 SCRIPT = "assets/late.js"
 

@@ -7,18 +7,19 @@ import urllib.request
 
 import pytest
 
+from agui_dev.testbed.api_proxy import is_status_write
+from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, full_release
+from agui_dev.testbed.system import System
 from end_state import Belongings
-from operator_process import System
-from releases import AT_ONCE, HELD, NAME, full_release
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.usefixtures("operator")]
 
 ASSETS_CHECK = {"name": "assets", "assets": {"integrity": "sha384", "runtimeUrl": True}}
 
 
 def page(system: System, place: str, release: str | None = None) -> tuple[int, str]:
     """Status and html of `/` through the public edge, for a request that names a release or does not."""
-    port = system.world.edge.rpartition(":")[2]
+    port = system.gcp.edge.rpartition(":")[2]
     headers = {"Host": system.origin(place).removeprefix("http://")}
     headers |= {"x-agui-release": release} if release else {}
     try:
@@ -31,7 +32,7 @@ def page(system: System, place: str, release: str | None = None) -> tuple[int, s
 
 def matcher(system: System, place: str) -> str:
     uid = system.api.get(place, NAME)["metadata"]["uid"]
-    return str(Belongings.of(system, place, uid).matcher)
+    return str(Belongings.of(system.gcp, place, uid).matcher)
 
 
 @pytest.mark.parametrize("end", ["promote", "abort"])
@@ -67,16 +68,14 @@ def test_a_candidate_whose_page_is_gone_is_not_promoted(system: System) -> None:
     system.api.apply(full_release(place, "v1", "v1", migrations=None, strategy=AT_ONCE, smoke=[check]))
     system.settle(place, "Healthy", version="v1")
     bucket = f"/storage/v1/b/{place}-assets/o/"
-    system.fault(method="Services.UpdateService", match=place, when="before", delay_ms=1500)
-    try:
+    with system.proxy.held(is_status_write(place, "Smoking")):
         document = full_release(place, "v2", "v2", migrations=None, strategy=AT_ONCE, smoke=[check])
         system.api.apply(document)
         staging = system.reaches(place, "Staging")
         folder = staging["status"]["release"]["frontend"]
         system.cloud(f"{bucket}releases%2F{folder}%2Findex.html", method="DELETE")
-        found = system.settle(place, "RolledBack", version="v2")
-    finally:
-        system.clear_faults()
+    system.proxy.clear()
+    found = system.settle(place, "RolledBack", version="v2")
     assert found["status"]["rejected"]["reason"] == "SmokeFailed"
     assert "1.0.0" in page(system, place)[1]
     assert "x-agui-release" not in matcher(system, place)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from agui_dev.paths import ROOT
-from agui_dev.screenshots.browser import Page, browser, find_chromium
+from agui_dev.screenshots.browser import Page, browser
+from agui_dev.setup.browser import find
 from agui_operator.core.analysis import Limit, Sample, Window
 from agui_operator.dashboard.board import Board
 from agui_operator.dashboard.pages import Presence
@@ -18,8 +19,8 @@ from dashboard_objects import NOW, body, status
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.timeout(90),
-    pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine"),
+    pytest.mark.timeout(400),
+    pytest.mark.skipif(find() is None, reason="no Chromium on this machine"),
 ]
 UID = "uid-demo-shop"
 AXE = ROOT / "frontend" / "node_modules" / "axe-core" / "axe.min.js"

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from agui_dev.testbed.kube_api import ApiRefused, condition
+from agui_dev.testbed.releases import ENVIRONMENT, HELD, NAME, REPOSITORY, full_release, release
+from agui_dev.testbed.system import System, wait_for
 from end_state import Belongings
-from kube_api import ApiRefused, condition
-from operator_process import System, wait_for
-from releases import ENVIRONMENT, HELD, NAME, REPOSITORY, full_release, release
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.usefixtures("operator")]
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def place(system: System) -> str:
     return system.case()
 
 
-def gone(system: System, place: str, seconds: float = 25) -> None:
-    wait_for(lambda: not system.api.exists(place, NAME), "the end of the object", seconds)
+def gone(system: System, place: str) -> None:
+    wait_for(lambda: not system.api.exists(place, NAME), "the end of the object")
 
 
 def uid_of(system: System, place: str) -> str:
@@ -33,7 +33,7 @@ def test_by_default_data_stays_and_the_rest_goes(system: System, place: str) -> 
     uid = uid_of(system, place)
     system.api.delete(place, NAME)
     gone(system, place)
-    have = Belongings.of(system, place, uid)
+    have = Belongings.of(system.gcp, place, uid)
     assert have.is_empty(), have
     assert len(have.backups) == 1
     folders = system.cloud(f"/storage/v1/b/{place}-assets/o?prefix=releases/")["items"]
@@ -48,7 +48,7 @@ def test_what_is_to_be_retained_stays_and_goes_on_serving(system: System, place:
     uid = uid_of(system, place)
     system.api.delete(place, NAME)
     gone(system, place)
-    have = Belongings.of(system, place, uid)
+    have = Belongings.of(system.gcp, place, uid)
     assert have.service is not None
     assert have.matcher is not None
     assert have.alerts
@@ -56,10 +56,10 @@ def test_what_is_to_be_retained_stays_and_goes_on_serving(system: System, place:
 
 
 SLOW: dict[str, dict[str, Any]] = {
-    "BackingUp": {"method": "sqladmin.backupRuns.insert", "delay_ms": 1500},
-    "Migrating": {"method": "Jobs.RunJob", "delay_ms": 1500},
-    "Publishing": {"method": "storage.objects.insert", "delay_ms": 1500},
-    "Staging": {"method": "Services.CreateService", "delay_ms": 1500},
+    "BackingUp": {"method": "sqladmin.backupRuns.insert", "delay_ms": 2500},
+    "Migrating": {"method": "Jobs.RunJob", "delay_ms": 2500},
+    "Publishing": {"method": "storage.objects.insert", "delay_ms": 2500},
+    "Staging": {"method": "Services.CreateService", "delay_ms": 2500},
 }
 
 
@@ -76,7 +76,7 @@ def test_deleted_while_it_prepares_nothing_is_left(system: System, place: str, p
         gone(system, place)
     finally:
         system.clear_faults()
-    wait_for(lambda: Belongings.of(system, place, uid).is_empty(), "the end of what it had begun", 5)
+    wait_for(lambda: Belongings.of(system.gcp, place, uid).is_empty(), "the end of what it had begun")
 
 
 def test_deleted_in_a_canary_everything_goes(system: System, place: str) -> None:
@@ -87,7 +87,7 @@ def test_deleted_in_a_canary_everything_goes(system: System, place: str) -> None
     uid = uid_of(system, place)
     system.api.delete(place, NAME)
     gone(system, place)
-    assert Belongings.of(system, place, uid).is_empty()
+    assert Belongings.of(system.gcp, place, uid).is_empty()
 
 
 @pytest.mark.parametrize("tag", ["broken", "crashing"])
@@ -97,7 +97,7 @@ def test_deleted_after_a_failure_everything_goes(system: System, place: str, tag
     uid = uid_of(system, place)
     system.api.delete(place, NAME)
     gone(system, place)
-    assert Belongings.of(system, place, uid).is_empty()
+    assert Belongings.of(system.gcp, place, uid).is_empty()
 
 
 def test_deleted_before_anything_was_made(system: System, place: str) -> None:
@@ -120,8 +120,8 @@ def test_while_the_cloud_refuses_the_object_says_why_and_goes_on_later(system: S
     )
     assert "no delete" in found["status"]["message"]
     assert "agui.dev/abandon" in found["status"]["message"]
-    gone(system, place, 45)
-    assert Belongings.of(system, place, uid).is_empty()
+    gone(system, place)
+    assert Belongings.of(system.gcp, place, uid).is_empty()
 
 
 def test_with_its_environment_gone_it_says_so_and_may_be_abandoned(system: System, place: str) -> None:
@@ -135,8 +135,8 @@ def test_with_its_environment_gone_it_says_so_and_may_be_abandoned(system: Syste
     )
     assert ENVIRONMENT in found["status"]["message"]
     system.api.annotate(place, NAME, abandon="true")
-    gone(system, place, 45)
-    assert Belongings.of(system, place, uid).service is not None, "abandoning touches nothing in the cloud"
+    gone(system, place)
+    assert Belongings.of(system.gcp, place, uid).service is not None, "abandoning touches nothing in the cloud"
 
 
 def test_an_object_made_again_under_the_same_name_is_another_one(system: System, place: str) -> None:
@@ -164,7 +164,7 @@ def test_while_the_spec_is_invalid_its_deletion_policy_still_holds(system: Syste
     system.api.until(place, NAME, lambda d: condition(d, "Ready").get("reason") == "InvalidSpec", "the refusal")
     system.api.delete(place, NAME)
     gone(system, place)
-    have = Belongings.of(system, place, uid)
+    have = Belongings.of(system.gcp, place, uid)
     assert have.service is not None
     assert have.matcher is not None
     assert have.alerts == []
@@ -183,11 +183,11 @@ def test_jobs_that_neither_spec_nor_history_name_go_too(system: System, place: s
             "template": {"template": {"containers": [{"image": f"{REPOSITORY}:v1"}]}},
         }
         system.cloud(f"/v2/projects/demo/locations/us-central1/jobs?jobId={job}", body)
-    assert forgotten in Belongings.of(system, place, uid).jobs
+    assert forgotten in Belongings.of(system.gcp, place, uid).jobs
     system.api.delete(place, NAME)
     gone(system, place)
-    assert Belongings.of(system, place, uid).is_empty()
-    assert foreign in Belongings.of(system, place, "somebody-else").jobs
+    assert Belongings.of(system.gcp, place, uid).is_empty()
+    assert foreign in Belongings.of(system.gcp, place, "somebody-else").jobs
 
 
 def test_deletion_goes_on_when_its_environment_comes_back(system: System, place: str) -> None:
@@ -201,6 +201,6 @@ def test_deletion_goes_on_when_its_environment_comes_back(system: System, place:
     meta = {"name": ENVIRONMENT, "namespace": place}
     system.api.apply({key: kept[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": meta})
     gone(system, place, 30)
-    assert Belongings.of(system, place, uid).is_empty()
+    assert Belongings.of(system.gcp, place, uid).is_empty()
     blocked = [e for e in system.api.events(place) if e["reason"] == "DeletionBlocked"]
     assert blocked, "an Event says why, too"

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from agui_dev.testbed.api_proxy import is_status_write
+from agui_dev.testbed.kube_api import condition
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, SECRET_VALUE, full_release, release
+from agui_dev.testbed.system import System, load, wait_for
 from end_state import Belongings
-from kube_api import condition
-from operator_process import OperatorProcess, System, load, wait_for
-from releases import AT_ONCE, HELD, NAME, SECRET_VALUE, full_release, release
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.usefixtures("operator")]
 
 
 @pytest.fixture
@@ -22,10 +24,11 @@ def place(system: System) -> str:
 
 
 def test_the_first_release_becomes_public_only_when_it_has_passed_its_checks(system: System, place: str) -> None:
-    system.fault(method="Services.CreateService", match=place, when="before", delay_ms=700)
-    system.api.apply(full_release(place, "v1", "v1"))
-    system.reaches(place, "Staging")
-    assert system.get(place, "/api/orders/1")[0] != 200, "the load balancer knew the release before it was checked"
+    with system.proxy.held(is_status_write(place, "Smoking")):
+        system.api.apply(full_release(place, "v1", "v1"))
+        system.reaches(place, "Staging")
+        assert system.get(place, "/api/orders/1")[0] != 200, "the load balancer knew the release before it was checked"
+    system.proxy.clear()
     found = system.settle(place, "Healthy", version="v1")
     status, revision, _ = system.get(place, "/api/orders/1")
     assert (status, revision) == (200, f"{place}-{NAME}-{found['status']['stable']['id']}")
@@ -56,7 +59,7 @@ def test_a_canary_goes_up_step_by_step_and_users_notice_nothing(system: System, 
     assert len({revision for _, revision in answers}) == 2, "the canary got no traffic before its promotion"
     assert [e["outcome"] for e in found["status"]["history"]] == ["Promoted", "Promoted"]
     assert "1.1.0" in system.get(place, "/")[2]
-    have = Belongings.of(system, place, found["metadata"]["uid"])
+    have = Belongings.of(system.gcp, place, found["metadata"]["uid"])
     assert len(have.backups) == 1
     assert list(have.jobs.values()) == [1]
     assert {p["displayName"] for p in have.alerts}
@@ -80,7 +83,7 @@ def test_a_release_that_fails_its_smoke_never_meets_a_user(system: System, place
     assert condition(found, "Ready")["reason"] == "SmokeFailed"
     assert condition(found, "Stalled")["status"] == "True"
     assert "serves all traffic" in status["message"]
-    traffic = Belongings.of(system, place, found["metadata"]["uid"]).service
+    traffic = Belongings.of(system.gcp, place, found["metadata"]["uid"]).service
     assert traffic is not None
     assert [t.get("percent", 0) for t in traffic["traffic"] if t.get("percent")] == [100]
 
@@ -115,7 +118,7 @@ def test_a_first_release_that_fails_was_never_public(
     assert found["status"]["rejected"]["reason"] == reason
     assert found["status"].get("stable") is None
     assert system.get(place, "/api/orders/1")[0] == 404 or not system.get(place, "/api/orders/1")[1]
-    have = Belongings.of(system, place, found["metadata"]["uid"])
+    have = Belongings.of(system.gcp, place, found["metadata"]["uid"])
     assert have.matcher is None
 
 
@@ -217,12 +220,12 @@ def test_drift_is_corrected_at_the_next_look(system: System, place: str, operato
     wait_for(lambda: not system.get(place, "/api/orders/1")[1], "the drift")
     short = system.operator(AGUI_RESYNC_SECONDS="1")
     try:
-        wait_for(lambda: system.get(place, "/api/orders/1")[1] == f"{name}-{second}", "the correction", 20)
+        wait_for(lambda: system.get(place, "/api/orders/1")[1] == f"{name}-{second}", "the correction")
         system.cloud(f"{path}?updateMask=traffic", {"traffic": by_hand, "etag": system.cloud(path)["etag"]}, "PATCH")
-        wait_for(lambda: system.get(place, "/api/orders/1")[1] == f"{name}-{second}", "the second correction", 20)
+        wait_for(lambda: system.get(place, "/api/orders/1")[1] == f"{name}-{second}", "the second correction")
         system.api.until(
             place, NAME, lambda d: condition(d, "DriftFree")["status"] == "True", "the next look, which finds no drift"
         )
     finally:
-        short.stop()
+        short.stop(wait=False)
         operator.start()

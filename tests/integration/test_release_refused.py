@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from agui_dev.testbed.kube_api import ApiRefused, condition
+from agui_dev.testbed.releases import HELD, NAME, full_release, policy, release
+from agui_dev.testbed.system import System, wait_for
 from end_state import Belongings
-from kube_api import ApiRefused, condition
-from operator_process import System, wait_for
-from releases import HELD, NAME, full_release, policy, release
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.usefixtures("operator")]
 
 Json = dict[str, Any]
 
@@ -101,7 +101,7 @@ def test_a_freeze_window_holds_back_until_it_ends(system: System, place: str) ->
 def test_the_stop_button_holds_a_canary_where_it_is(system: System, place: str) -> None:
     system.api.apply(release(place, "v1"))
     system.settle(place, "Healthy", version="v1")
-    slow = {"canary": {"steps": [{"setWeight": 30}, {"pause": {"duration": "2s"}}]}}
+    slow = {"canary": {"steps": [{"setWeight": 30}, {"pause": {"duration": "8s"}}]}}
     system.api.apply(release(place, "v2", strategy=slow))
     system.reaches(place, "Progressing")
     system.api.apply(policy("stopped", (place,), stop={"active": True, "reason": "incident 7"}))
@@ -188,7 +188,7 @@ def test_a_bundle_with_another_digest_is_refused(system: System, place: str) -> 
     system.api.apply(document)
     found = stalled(system, place, "BundleRefused")
     assert "sha256" in found["status"]["message"]
-    assert Belongings.of(system, place, found["metadata"]["uid"]).is_empty()
+    assert Belongings.of(system.gcp, place, found["metadata"]["uid"]).is_empty()
 
 
 def stamp(moment: datetime) -> str:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from kube_api import condition
-from operator_process import System
-from releases import AT_ONCE, HELD, NAME, release
+from agui_dev.testbed.kube_api import condition
+from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, release
+from agui_dev.testbed.system import System
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.usefixtures("operator")]
 
 Json = dict[str, Any]
 
@@ -96,7 +96,7 @@ def test_a_rejected_release_is_not_tried_again_by_itself(system: System, place: 
 
 
 def test_pause_holds_a_running_canary_and_resume_lets_it_go_on(system: System, place: str) -> None:
-    slow = {"canary": {"steps": [{"setWeight": 30}, {"pause": {"duration": "3s"}}, {"setWeight": 70}]}}
+    slow = {"canary": {"steps": [{"setWeight": 30}, {"pause": {"duration": "8s"}}, {"setWeight": 70}]}}
     system.api.apply(release(place, "v2", strategy=slow))
     weight(system, place, "Progressing", 30)
     assert ask(system, place, "pause")["accepted"] is True

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from operator_process import OperatorProcess, System, wait_for
-from releases import AT_ONCE, NAME, full_release
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.releases import AT_ONCE, NAME, full_release
+from agui_dev.testbed.system import System, wait_for
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 Json = dict[str, Any]
 HISTORY = 10  # entries of .status.history
@@ -21,7 +22,7 @@ def tidy_operator(system: System) -> Iterator[OperatorProcess]:
     """An operator that looks for what may go all the time."""
     worker = system.operator(AGUI_RETENTION_SECONDS="0.5", AGUI_RESYNC_SECONDS="1")
     yield worker
-    worker.stop()
+    system.retire(worker)
 
 
 def released(system: System, place: str, number: int, page: str, window: str) -> Json:
@@ -36,13 +37,12 @@ def released(system: System, place: str, number: int, page: str, window: str) ->
 
 
 def stored(system: System, place: str) -> set[str]:
-    found = system.cloud(f"/storage/v1/b/{place}-assets/o")
-    return {item["name"] for item in found.get("items", ())}
+    return {item["name"] for item in system.gcp.items(f"/storage/v1/b/{place}-assets/o", "items")}
 
 
 def revisions(system: System, place: str) -> set[str]:
     path = f"/v2/projects/demo/locations/us-central1/services/{place}-{NAME}/revisions"
-    return {item["labels"]["agui-release"] for item in system.cloud(path).get("revisions", ())}
+    return {item["labels"]["agui-release"] for item in system.gcp.items(path, "revisions")}
 
 
 def asked(page: str, names: set[str]) -> set[str]:
@@ -57,8 +57,8 @@ def test_the_forgotten_go_and_what_is_kept_stays_whole(system: System, tidy_oper
         released(system, place, number, "v2", "1s")
         assert asked(first["frontend"], stored(system, place)), "the history names it still"
     released(system, place, HISTORY + 1, "v2", "1s")
-    wait_for(lambda: not asked(first["frontend"], stored(system, place)), "the first page is gone", 30)
-    wait_for(lambda: first["id"] not in revisions(system, place), "the first revision is gone", 30)
+    wait_for(lambda: not asked(first["frontend"], stored(system, place)), "the first page is gone")
+    wait_for(lambda: first["id"] not in revisions(system, place), "the first revision is gone")
     status = system.api.get(place, NAME)["status"]
     left = stored(system, place)
     assert own - left, "files that only the first page needed are gone"
@@ -82,6 +82,6 @@ def test_a_release_within_its_window_keeps_everything(system: System, tidy_opera
     for number in range(1, HISTORY + 3):
         released(system, place, number, "v2", "1h")
     since = system.position
-    wait_for(lambda: len(system.calls(since, writes=False)) > 4, "it has looked again", 20)
+    wait_for(lambda: len(system.calls(since, writes=False)) > 4, "it has looked again")
     assert before <= stored(system, place)
     assert first["id"] in revisions(system, place)

@@ -1,4 +1,4 @@
-"""Tabs of a real Chromium, driven from Python: the other half of frontend/e2e/smoke-tabs.mjs."""
+"""Tabs of a real Chromium, driven from Python: the other half of frontend/e2e/tabs.mjs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from agui_dev.setup.node import FRONTEND
 
-_SECONDS = 40.0
+_SECONDS = 90.0
 
 
 class BrowserTabs:
@@ -74,7 +74,7 @@ def browser_tabs(origin: str, folder: Path) -> Iterator[BrowserTabs]:
     log = folder / "tabs.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            ["node", "e2e/smoke-tabs.mjs", origin],
+            ["node", "e2e/tabs.mjs", origin],
             cwd=FRONTEND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -31,7 +31,7 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
-def _wait_for_default_account(control_plane: ControlPlane, namespace: str, seconds: float = 20) -> None:
+def _wait_for_default_account(control_plane: ControlPlane, namespace: str, seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:

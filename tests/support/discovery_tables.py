@@ -1,6 +1,6 @@
 """Makes localgcp's field tables from Google's discovery documents (bundled with google-api-python-client).
 
-`python tests/support/discovery_tables.py` writes localgcp/localgcp/services/rest_schemas.json; a contract test
+`python tests/support/discovery_tables.py` writes localgcp/localgcp/kit/rest_schemas.json; a contract test
 compares the two.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import googleapiclient
 
 DOCUMENTS = Path(googleapiclient.__file__).parent / "discovery_cache" / "documents"
-TABLES = Path(__file__).parents[2] / "localgcp/localgcp/services/rest_schemas.json"
+TABLES = Path(__file__).parents[2] / "localgcp/localgcp/kit/rest_schemas.json"
 ROOTS = {
     "compute": (
         "compute.v1.json",
@@ -31,7 +31,7 @@ ROOTS = {
 
 
 def tables() -> dict[str, dict[str, dict[str, str]]]:
-    """API -> message -> field -> type (see localgcp.services.rest_schema for the spelling of types)."""
+    """API -> message -> field -> type (see localgcp.kit.schema for the spelling of types)."""
     return {api: _closure(document, roots.split()) for api, (document, roots) in ROOTS.items()}
 
 

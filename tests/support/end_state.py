@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.error
 from dataclasses import dataclass
 from typing import Any
 
-from api_proxy import Write
-from operator_process import System
-from releases import NAME, URL_MAP
+from agui_dev.testbed.api_proxy import Write
+from agui_dev.testbed.local_cloud import CloudRefused, LocalCloud
+from agui_dev.testbed.releases import NAME, URL_MAP
+from agui_dev.testbed.system import System
 
 Json = dict[str, Any]
 _PARENT = "/v2/projects/demo/locations/us-central1"
@@ -29,15 +29,15 @@ class Belongings:
     backups: list[str]  # descriptions
 
     @staticmethod
-    def of(system: System, namespace: str, uid: str) -> Belongings:
-        service = _service(system, f"{namespace}-{NAME}")
-        jobs = system.cloud(f"{_PARENT}/jobs").get("jobs", [])
-        url_map = system.cloud(f"/compute/v1/projects/demo/global/urlMaps/{URL_MAP}")
-        policies = system.cloud("/v3/projects/demo/alertPolicies").get("alertPolicies", [])
-        backups = system.cloud("/v1/projects/demo/instances/main/backupRuns").get("items", [])
+    def of(cloud: LocalCloud, namespace: str, uid: str) -> Belongings:
+        service = _service(cloud, f"{namespace}-{NAME}")
+        jobs = cloud.items(f"{_PARENT}/jobs", "jobs")
+        url_map = cloud.call(f"/compute/v1/projects/demo/global/urlMaps/{URL_MAP}")
+        policies = cloud.items("/v3/projects/demo/alertPolicies", "alertPolicies")
+        backups = cloud.items("/v1/projects/demo/instances/main/backupRuns", "items")
         return Belongings(
             service=service,
-            revisions=_revisions(system, f"{namespace}-{NAME}") if service else [],
+            revisions=_revisions(cloud, f"{namespace}-{NAME}") if service else [],
             jobs={_last(j["name"]): int(j.get("executionCount", 0)) for j in jobs if _owner(j.get("labels")) == uid},
             matcher=next((m for m in url_map.get("pathMatchers", []) if uid in m.get("description", "")), None),
             alerts=[p for p in policies if _owner(p.get("userLabels")) == uid],
@@ -52,7 +52,7 @@ def end_state(system: System, namespace: str) -> Json:
     """The whole of it, comparable between runs."""
     found = system.api.get(namespace, NAME)
     uid, status = found["metadata"]["uid"], found["status"]
-    have = Belongings.of(system, namespace, uid)
+    have = Belongings.of(system.gcp, namespace, uid)
     service = have.service or {}
     template = service.get("template", {})
     state = {
@@ -83,8 +83,8 @@ def faults_of(system: System, namespace: str, effects: list[Json], writes: list[
     met a release before its checks had passed. `effects` and `writes` are those since the release was applied."""
     found = system.api.get(namespace, NAME)
     return [
-        *_done_twice(namespace, found, effects, Belongings.of(system, namespace, found["metadata"]["uid"])),
-        *_left_over(found, Belongings.of(system, namespace, found["metadata"]["uid"])),
+        *_done_twice(namespace, found, effects, Belongings.of(system.gcp, namespace, found["metadata"]["uid"])),
+        *_left_over(found, Belongings.of(system.gcp, namespace, found["metadata"]["uid"])),
         *_bad_traffic(namespace, found, effects, writes),
     ]
 
@@ -143,19 +143,18 @@ def _stables(found: Json) -> set[str]:
     return {e["release"]["id"] for e in history[1:] if e["outcome"] == "Promoted"}
 
 
-def _service(system: System, name: str) -> Json | None:
+def _service(cloud: LocalCloud, name: str) -> Json | None:
     try:
-        found: Json = system.cloud(f"{_PARENT}/services/{name}")
-    except urllib.error.HTTPError as refused:
-        refused.close()
+        found: Json = cloud.call(f"{_PARENT}/services/{name}")
+    except CloudRefused as refused:
         if refused.code == 404:
             return None
         raise
     return found
 
 
-def _revisions(system: System, service: str) -> list[str]:
-    listed = system.cloud(f"{_PARENT}/services/{service}/revisions").get("revisions", [])
+def _revisions(cloud: LocalCloud, service: str) -> list[str]:
+    listed = cloud.items(f"{_PARENT}/services/{service}/revisions", "revisions")
     return [_last(revision["name"]) for revision in listed]
 
 

@@ -88,6 +88,7 @@ class FakeKube:
         self.events: list[Json] = []
         self.lease: Json | None = None
         self.faults: dict[str, list[Exception]] = {}
+        self.lease_reads = 0
 
     @property
     def status(self) -> Json:
@@ -127,6 +128,7 @@ class FakeKube:
 
     async def get_lease(self, namespace: str, name: str) -> Json | None:
         self._fault("get_lease")
+        self.lease_reads += 1
         return None if self.lease is None else merged({}, self.lease)
 
     async def put_lease(self, namespace: str, name: str, lease: Mapping[str, Any], *, create: bool) -> Json:
@@ -138,7 +140,7 @@ class FakeKube:
         fresh: Json = merged({}, lease)
         fresh["metadata"]["resourceVersion"] = str(int(version or "0") + 1)
         self.lease = fresh
-        return fresh
+        return dict(merged({}, fresh))
 
     def as_kube(self) -> Kube:
         return cast(Kube, self)
@@ -173,7 +175,7 @@ class FakeCloud:
         self.actions: list[Action] = []
         self.urgent: list[bool] = []
 
-    def invalidate(self, names: Names) -> None:
+    def changed(self, names: Names, actions: Sequence[Action]) -> None:
         pass
 
     async def look(self, scope: Scope, cache: ObjectCache, basic: Snapshot, *, drift: bool) -> Snapshot:

@@ -5,41 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from localgcp.cloud import PARTS
-from localgcp.server import Server, listen
-from localgcp.settings import Settings
-
-
-class Absent:
-    """Stands where a part of the cloud is not needed."""
-
-    def describe(self) -> tuple[()]:
-        return ()
+from localgcp.kit.service import Service, Slot
+from localgcp.kit.settings import Settings
+from localgcp.server.server import Server, listen
 
 
 @contextlib.contextmanager
 def localgcp_thread(
-    state_dir: Path, *, services: tuple[str, ...] = (), routes: tuple[str, ...] = (), **options: Any
+    state_dir: Path,
+    services: tuple[Service, ...],
+    *,
+    parts: Mapping[Slot[Any], object] | None = None,
+    **options: Any,
 ) -> Iterator[Server]:
-    """A running server. Parts whose module none of `services` and `routes` names are absent, but for those that
-    `options` brings; other options are Settings."""
-    known = {name: options.pop(name) for name in list(options) if name in PARTS}
-    modules = {path.partition(":")[0] for path in (*services, *routes)}
-    if "localgcp.services.sqladmin" in modules:
-        modules |= {"localgcp.backends.postgres", "localgcp.backends.sql_tls"}
-    if modules & {"localgcp.services.sqladmin", "localgcp.services.metadata"}:
-        modules.add("localgcp.backends.access_tokens")
-    absent = {name: Absent() for name, path in PARTS.items() if path.partition(":")[0] not in modules}
+    """A running server with these services. `parts` replaces parts of the cloud; `options` are Settings."""
     with listen("127.0.0.1", 0) as listener:
         settings = Settings(state_dir=state_dir, port=listener.getsockname()[1], **{"lro_seconds": 0.0, **options})
         loop, holder = asyncio.new_event_loop(), []
 
         async def begin() -> None:
-            server = Server(settings, listener, services=services, routes=routes, **(absent | known))
+            server = Server(settings, listener, services=services, parts=parts)
             holder.append(server)
             await server.open()
 

@@ -11,7 +11,7 @@ from google.cloud.run_v2.services.revisions.transports import RevisionsGrpcAsync
 from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
 from google.longrunning import operations_pb2
 
-from localgcp_fixture import LocalCloud
+from agui_dev.testbed.local_cloud import LocalCloud
 
 WEB = "us-central1-docker.pkg.dev/demo/agui/web"
 STATES = run_v2.Condition.State

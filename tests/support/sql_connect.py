@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2.credentials import Credentials
 
-from localgcp.server import Server
+from agui_dev.ports import free_port
+from localgcp.server.server import Server
 
 INSTANCE = {"databaseVersion": "POSTGRES_17", "settings": {"tier": "db-f1-micro"}}
 PASSWORD = "s3cret"
@@ -56,7 +57,8 @@ class SqlApi:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return dict(json.loads(answer.read()))
         except urllib.error.HTTPError as error:
-            raise ApiRefusal(error.code, json.loads(error.read())) from None
+            with error:
+                raise ApiRefusal(error.code, json.loads(error.read())) from None
 
     def done(self, path: str, body: Any = None, method: str | None = None) -> None:
         """A call that starts an operation, to its good end."""
@@ -139,12 +141,6 @@ def weak_public_pem() -> str:
     """A key that is too short to trust."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=1024).public_key()
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ def test_uncovered_time(intervals: list[tuple[float, float]], left: float) -> No
 
 
 def test_the_report_has_every_figure_under_its_key_and_says_what_is_over(tmp_path: Path) -> None:
-    figures = [Figure(key, budget, 3, "as told") for key, budget in BUDGETS.items()]
+    figures = [Figure(key, budget, 3, "as planned") for key, budget in BUDGETS.items()]
     figures[0] = Figure("operator.apply_to_first_write_ms_p50", 151.0, 3)
     write(tmp_path / "build" / "bench.json", figures, {"cores": 2})
     report = json.loads((tmp_path / "build" / "bench.json").read_text())

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from agui_dev.demo import pages
 from agui_dev.steps import StepFailed
+from agui_dev.testbed import pages
 from agui_operator.api.parse import parse_deployment, parse_environment, parse_policy
 from agui_operator.core.names import Names
 from agui_operator.core.permitted import permitted
@@ -209,7 +209,7 @@ def test_the_policy_permits_the_releases() -> None:
 
 
 def test_the_load_balancer_leads_to_the_service_that_the_operator_makes() -> None:
-    source = (ROOT / "localgcp/localgcp/cli.py").read_text()
+    source = (ROOT / "localgcp/localgcp/cli/commands.py").read_text()
     document, environment = sample("release-v1"), sample("environment")["spec"]
     meta = document["metadata"]
     names = Names(meta["namespace"], meta["name"], "uid", environment["projectId"], environment["region"])
@@ -227,8 +227,11 @@ def test_the_browser_sample_is_the_fix_with_a_browser_check() -> None:
     assert browser == fix
     repository, _, tag = check["job"]["image"].rpartition(":")
     image = yaml.safe_load((ROOT / "demo" / "images" / "catalog.yaml").read_text())["images"][repository][tag]
-    assert {"frontend/e2e/smoke.config.ts", "frontend/e2e/smoke.spec.ts"} <= set(image["content"])
+    assert "frontend/check" in image["content"]
     assert (ROOT / "frontend" / image["command"][-1]).is_file()
+    sources = [path.read_text() for path in (ROOT / "frontend" / "check").glob("*.ts")]
+    assert sources
+    assert not [line for text in sources for line in text.splitlines() if 'from "../' in line], "not in the image"
     policy, environment = parse_policy(sample("policy")["spec"]), parse_environment(sample("environment")["spec"])
     spec = parse_deployment(sample("release-browser")["spec"])
     assert permitted(spec, environment, "demo", [policy]) == ()

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,11 +24,8 @@ import yaml
 
 from agui_dev.bench.figures import Figure
 from agui_dev.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-
-from app_instance import app_environment, free_port, migrate
-from postgres_fixture import PostgresForTests
+from agui_dev.testbed.app_instance import AppInstance, AppStarter, seeded_database
+from agui_dev.testbed.postgres import PostgresServer, running_postgres
 
 BLOCK = 5
 CHUNKS = 300
@@ -39,65 +34,23 @@ LONG, SHORT = "tell me everything", "tell me little"
 Sent = dict[str, Any]
 
 
-class Instance:
-    """A process that serves the agents: the application, or the bare endpoint."""
-
-    def __init__(self, module: str, database_url: str, folder: Path, **env: str) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.began = time.perf_counter()
-        with (folder / f"{self.port}.log").open("wb") as out:
-            self.child = subprocess.Popen(
-                [sys.executable, "-m", module],
-                env=app_environment(database_url, PORT=str(self.port), **env),
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
-
-    def wait(self, path: str, seconds: float = 60) -> float:
-        """Seconds from the process's start until `path` answers 200."""
-        while time.perf_counter() - self.began < seconds:
-            with suppress(httpx.HTTPError):
-                if httpx.get(self.url + path, timeout=2).status_code == 200:
-                    return time.perf_counter() - self.began
-            time.sleep(0.01)
-        raise TimeoutError(f"{path} did not answer in {seconds} s")
-
-    def stop(self) -> None:
-        self.child.terminate()
-        try:
-            self.child.wait(20)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
-
-
 class Stage:
-    """A PostgreSQL with one migrated database for each instance."""
+    """A PostgreSQL, and instances on databases of their own."""
 
-    def __init__(self, server: PostgresForTests, folder: Path) -> None:
-        self._server = server
-        self._folder = folder
-        self._running: list[Instance] = []
+    def __init__(self, server: PostgresServer, folder: Path) -> None:
+        self._server, self._folder = server, folder
+        self.start = AppStarter(folder)
 
     def database(self) -> str:
         """URL of a migrated and seeded database."""
-        url = self._server.create_database()
-        done = migrate(url, "upgrade", "head", "--seeds")
-        assert done.returncode == 0, done.stdout
-        return url
+        return seeded_database(self._server)
 
-    def application(self, url: str, ready: bool = True, **env: str) -> Instance:
-        return self._start("agui_app", "/readyz" if ready else "", url, **env)
+    def application(self, url: str, **env: str) -> AppInstance:
+        return self.start(url, True, **env)
 
-    def bare(self, url: str, **env: str) -> Instance:
-        return self._start("agui_dev.bench.bare_app", "/openapi.json", url, **env)
-
-    def _start(self, module: str, path: str, url: str, **env: str) -> Instance:
-        instance = Instance(module, url, self._folder, **env)
-        self._running.append(instance)
-        if path:
-            instance.wait(path)
+    def bare(self, url: str, **env: str) -> AppInstance:
+        instance = self.start(url, False, "agui_dev.bench.bare_app", **env)
+        instance.wait("/openapi.json")
         return instance
 
     def script(self) -> str:
@@ -112,26 +65,19 @@ class Stage:
         path.write_text(yaml.safe_dump(script | {"words_per_chunk": 1}))
         return str(path)
 
-    def stop(self) -> None:
-        for instance in self._running:
-            if instance.child.poll() is None:
-                instance.stop()
-
 
 @contextmanager
 def stage() -> Iterator[Stage]:
     """Everything is stopped at the end, also after a failure."""
-    with tempfile.TemporaryDirectory(prefix="agui-bench-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        data = Path(folder, "postgres")
-        data.mkdir()
-        server = PostgresForTests(data)
+    with (
+        running_postgres() as server,
+        tempfile.TemporaryDirectory(prefix="agui-bench-", ignore_cleanup_errors=True) as folder,
+    ):
         made = Stage(server, Path(folder))
         try:
             yield made
         finally:
-            made.stop()
-            server.stop()
+            made.start.stop_all()
 
 
 def figures(starts: int = 5, samples: int = 60, concurrent: int = 200, threads: int = 4) -> list[Figure]:
@@ -155,9 +101,10 @@ def start_times(on: Stage, n: int) -> list[Figure]:
     alive: list[float] = []
     ready: list[float] = []
     for _ in range(n + 1):  # the first one compiles and fills the page cache
-        instance = on.application(url, ready=False, PYTHONDONTWRITEBYTECODE="")
-        alive.append(instance.wait("/healthz"))
-        ready.append(instance.wait("/readyz"))
+        instance = on.start(url, ready=False, PYTHONDONTWRITEBYTECODE="")
+        for path, times in (("/healthz", alive), ("/readyz", ready)):
+            instance.wait(path)
+            times.append(time.perf_counter() - instance.began)
         instance.stop()
     return [
         Figure(
@@ -167,7 +114,7 @@ def start_times(on: Stage, n: int) -> list[Figure]:
     ]
 
 
-def turn(client: httpx.Client, instance: Instance, body: Sent) -> tuple[float, list[dict[str, Any]]]:
+def turn(client: httpx.Client, instance: AppInstance, body: Sent) -> tuple[float, list[dict[str, Any]]]:
     """Seconds of one turn, from the request to the stream's end, and its events."""
     began = time.perf_counter()
     response = client.post(instance.url + "/agent", json=body)
@@ -185,7 +132,7 @@ def request(thread: str, words: str, before: Sequence[Sent] = ()) -> Sent:
     return {"threadId": thread, "runId": uuid.uuid4().hex, "messages": [*before, message]} | empty
 
 
-def alternate(cells: Sequence[tuple[Instance, str]], samples: int) -> list[list[float]]:
+def alternate(cells: Sequence[tuple[AppInstance, str]], samples: int) -> list[list[float]]:
     """Seconds of `samples` first turns of each (instance, words), in alternating blocks; warmed up before."""
     taken: list[list[float]] = [[] for _ in cells]
     with httpx.Client(timeout=60) as client:
@@ -196,14 +143,14 @@ def alternate(cells: Sequence[tuple[Instance, str]], samples: int) -> list[list[
     return taken
 
 
-def turn_ratio(ours: Instance, bare: Instance, samples: int) -> Figure:
+def turn_ratio(ours: AppInstance, bare: AppInstance, samples: int) -> Figure:
     """A turn with a transfer, a tool and an answer: the application's time over the bare endpoint's."""
     mine, theirs = alternate([(ours, "where is order 42"), (bare, "where is order 42")], samples)
     note = f"transfer + tool + answer, median {median(mine) * 1000:.0f} ms over bare {median(theirs) * 1000:.0f} ms"
     return Figure("app.turn_ratio", round(median(mine) / median(theirs), 3), samples, note)
 
 
-def event_cost(ours: Instance, bare: Instance, samples: int) -> Figure:
+def event_cost(ours: AppInstance, bare: AppInstance, samples: int) -> Figure:
     """What an event of a streamed answer costs more than with the bare endpoint; a turn's fixed cost is taken off."""
     few = max(BLOCK * 2, samples // 2)
     times = alternate([(ours, LONG), (bare, LONG), (ours, SHORT), (bare, SHORT)], few)
@@ -215,7 +162,7 @@ def event_cost(ours: Instance, bare: Instance, samples: int) -> Figure:
     return Figure("app.event_added_ms", round(mine - theirs, 3), few, note)
 
 
-def turn_forty(ours: Instance, threads: int) -> Figure:
+def turn_forty(ours: AppInstance, threads: int) -> Figure:
     """The last three of 40 turns over the first three of a thread, medians over all threads."""
     with httpx.Client(timeout=60) as client:
         turns: list[list[float]] = [[] for _ in range(TURNS)]
@@ -234,7 +181,7 @@ def turn_forty(ours: Instance, threads: int) -> Figure:
     return Figure("app.turn40_ratio", round(last / first, 2), threads * 3, note)
 
 
-def memory(instance: Instance, n: int) -> Figure:
+def memory(instance: AppInstance, n: int) -> Figure:
     """Resident memory of an instance that has served all of the runs above."""
     resident = psutil.Process(instance.child.pid).memory_info().rss / 2**20
     return Figure("app.rss_mb", round(resident, 1), 1, f"resident, after several hundred runs (n={n} a kind)")
@@ -254,7 +201,7 @@ def concurrent_runs(on: Stage, n: int) -> Figure:
     return Figure("app.concurrent_run_errors", float(len(failed)), 2 * n, note.strip())
 
 
-async def _at_once(run: Any, instance: Instance, n: int) -> list[str]:
+async def _at_once(run: Any, instance: AppInstance, n: int) -> list[str]:
     async with httpx.AsyncClient(timeout=180, limits=httpx.Limits(max_connections=n)) as client:
         return list(await asyncio.gather(*(_safely(run(client, instance, number)) for number in range(n))))
 
@@ -266,7 +213,7 @@ async def _safely(run: Any) -> str:
         return repr(exc)
 
 
-async def _run_sse(client: httpx.AsyncClient, instance: Instance, number: int) -> str:
+async def _run_sse(client: httpx.AsyncClient, instance: AppInstance, number: int) -> str:
     """Why the run failed; empty when all of it is as it should be."""
     body = request(uuid.uuid4().hex, "where is order 42")
     response = await client.post(f"{instance.url}/agent", json=body, headers={"X-Agui-User": f"user-{number}"})
@@ -274,7 +221,7 @@ async def _run_sse(client: httpx.AsyncClient, instance: Instance, number: int) -
     return "" if _whole(events) else response.text[-300:]
 
 
-async def _run_socket(_: httpx.AsyncClient, instance: Instance, number: int) -> str:
+async def _run_socket(_: httpx.AsyncClient, instance: AppInstance, number: int) -> str:
     url = f"ws://127.0.0.1:{instance.port}/ws/{uuid.uuid4().hex}"
     headers = {"X-Agui-User": f"user-{number}"}
     async with websockets.connect(url, additional_headers=headers, open_timeout=180, ping_interval=None) as socket:

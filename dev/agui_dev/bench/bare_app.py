@@ -14,14 +14,14 @@ from fastapi import FastAPI
 from google.adk.apps import App, ResumabilityConfig
 from google.adk.sessions import DatabaseSessionService
 
-from agui_app.agents import APP_NAME, _agent_tree
-from agui_app.audit import AuditTrail
-from agui_app.database import create_engine
-from agui_app.offline_model import register
-from agui_app.passwords import Connector
-from agui_app.script import load_script
+from agui_app.agents.audit import AuditTrail
+from agui_app.agents.offline_model import register
+from agui_app.agents.script import load_script
+from agui_app.agents.tree import APP_NAME, _agent_tree
+from agui_app.database.engine import create_engine
+from agui_app.database.passwords import Connector
 from agui_app.settings import read_settings
-from agui_app.telemetry import Measures
+from agui_app.telemetry.measures import Measures
 
 
 def bare_app() -> FastAPI:

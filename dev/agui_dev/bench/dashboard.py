@@ -6,19 +6,14 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import sys
 import threading
 import time
 from typing import Any
 
 from agui_dev.bench.figures import Figure, percentile
-from agui_dev.demo.world import free_port
-from agui_dev.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-
-from operator_process import System
-from releases import release
+from agui_dev.ports import free_port
+from agui_dev.testbed.releases import release
+from agui_dev.testbed.system import System
 
 _STEPS = [{"setWeight": 10}, {"setWeight": 50}]
 

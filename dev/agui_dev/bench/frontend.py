@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,13 +13,9 @@ from statistics import median
 from agui_dev.bench.figures import Figure
 from agui_dev.bundle import build
 from agui_dev.controlplane import ControlPlane
-from agui_dev.paths import ROOT
 from agui_dev.setup import browser
 from agui_dev.setup.node import FRONTEND
-
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-
-from demo_stage import DemoStage
+from agui_dev.testbed.demo_stage import running_demo_stage
 
 _BROWSER_SECONDS = 240
 
@@ -46,27 +41,18 @@ def first_loads(n: int) -> list[Figure]:
     chromium = browser.find()
     if chromium is None:
         raise RuntimeError("there is no Chromium on PATH (or set CHROMIUM to one)")
-    with (
-        tempfile.TemporaryDirectory(prefix="agui-bench-", ignore_cleanup_errors=True) as folder,
-        ControlPlane() as plane,
-    ):
-        stage = DemoStage(plane, Path(folder))
-        try:
-            stage.start()
-            stage.apply(stage.document("v1"))
-            stage.settle("Healthy")
-            command = ["node", "e2e/first-load.mjs", stage.origin, str(n)]
-            done = subprocess.run(
-                command,
-                cwd=FRONTEND,
-                env=os.environ | {"CHROMIUM": str(chromium)},
-                capture_output=True,
-                text=True,
-                timeout=_BROWSER_SECONDS,
-                check=False,
-            )
-        finally:
-            stage.stop()
+    with ControlPlane() as plane, running_demo_stage(plane) as stage:
+        stage.apply(stage.document("v1"))
+        stage.settle("Healthy")
+        done = subprocess.run(
+            ["node", "e2e/first-load.mjs", stage.origin, str(n)],
+            cwd=FRONTEND,
+            env=os.environ | {"CHROMIUM": str(chromium)},
+            capture_output=True,
+            text=True,
+            timeout=_BROWSER_SECONDS,
+            check=False,
+        )
     if done.returncode:
         raise RuntimeError(f"the page did not become usable: {done.stderr[-2000:]}")
     seconds = json.loads(done.stdout.splitlines()[-1])

@@ -21,12 +21,10 @@ import psutil
 from agui_dev.bench.figures import Figure, percentile, uncovered
 from agui_dev.controlplane import ControlPlane
 from agui_dev.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-
-from localgcp_fixture import LocalCloud
-from operator_process import OperatorProcess, System, load, run_system, wait_for
-from releases import AT_ONCE, NAME, full_release, release
+from agui_dev.testbed.local_cloud import LocalCloud
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.releases import AT_ONCE, NAME, full_release, release
+from agui_dev.testbed.system import System, load, running_system, wait_for
 
 IDLE_SECONDS = 60
 THREE_STEPS = {
@@ -41,13 +39,8 @@ THREE_STEPS = {
 @contextmanager
 def system(*options: str) -> Iterator[System]:
     """An empty control plane, a local cloud and what releases stand on; idle instances end soon, as many are made."""
-    with ControlPlane() as plane:
-        running = run_system(plane, "--idle-seconds", "5", *options)
-        stage = next(running)
-        try:
-            yield stage
-        finally:
-            running.close()
+    with ControlPlane() as plane, running_system(plane, "--idle-seconds", "5", *options) as stage:
+        yield stage
 
 
 def first_writes(stage: System, n: int) -> list[Figure]:
@@ -111,7 +104,7 @@ def _failure(
     stage.api.apply(document)
     stage.settle(place, "RolledBack", version=version)
     began = float(witness.read_text().split()[-1])
-    entries = [e for e in stage.world.ledger(before) if float(e["ts"]) >= began]
+    entries = [e for e in stage.gcp.ledger(before) if float(e["ts"]) >= began]
     back = [float(e["ts"]) for e in entries if _takes_back(e, place, stable)]
     assert len(back) == 2, f"expected traffic and pointer to go back, saw {back}"
     calls = [(float(e["ts"]), float(e["ts"]) + float(e["ms"]) / 1000) for e in entries if e["kind"] == "call"]
@@ -191,7 +184,7 @@ def cloud_starts(n: int) -> Figure:
 
 def proxy_cost(requests: int) -> Figure:
     """What the edge adds to a request; direct and proxied ones alternate in one run."""
-    command = [sys.executable, str(ROOT / "tests" / "bench" / "bench_proxy.py"), str(requests)]
+    command = [sys.executable, "-m", "agui_dev.bench.edge", str(requests)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     added = float(json.loads(done.stdout)["proxy_added_ms_p50"])
     return Figure("localgcp.proxy_added_ms_p50", added, requests, "median proxied less median direct, same run")

@@ -3,16 +3,11 @@ writes of the URL map for one flip and for one roll-back."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from agui_dev.bench.figures import Figure
-from agui_dev.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-
-from operator_process import System
-from releases import AT_ONCE, NAME, full_release
+from agui_dev.testbed.releases import AT_ONCE, NAME, full_release
+from agui_dev.testbed.system import System
 
 _FAILS_LATE = {"name": "after", "http": {"path": "/version", "status": 418}, "attempts": 1, "at": ["promoted"]}
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import random
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -17,17 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from agui_dev.children import Child
 from agui_dev.controlplane import flags
 from agui_dev.controlplane.binaries import Binaries, ExistingCluster, NoControlPlane, Source, kubectl_for, locate
 from agui_dev.controlplane.certificates import Pki, make_pki
-from agui_dev.controlplane.children import Child
 from agui_dev.controlplane.kubeconfig import Cluster, certificate_user, read_cluster, write_kubeconfig
+from agui_dev.ports import free_ports
 
 READY_SECONDS = 90.0
 STOP_SECONDS = 20.0
 START_ATTEMPTS = 3
-# Below the range that Linux gives to outgoing connections: while the API server is down, none can take its port.
-PORT_RANGE = range(18_000, 32_000)
 TEMPORARY_PREFIX = "agui-control-plane-"
 
 
@@ -223,21 +220,6 @@ def _readyz(port: int, context: ssl.SSLContext) -> str:
         return str(error)
     finally:
         connection.close()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody uses right now, all different."""
-    found: list[int] = []
-    for port in random.sample(PORT_RANGE, k=len(PORT_RANGE)):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise ControlPlaneFailed(f"no {count} free ports between {PORT_RANGE.start} and {PORT_RANGE.stop} on 127.0.0.1")
 
 
 def _found() -> Source:

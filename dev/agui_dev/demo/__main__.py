@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,20 @@ from agui_dev.demo.load import Load
 from agui_dev.demo.screen import Screen
 from agui_dev.demo.story import Story
 from agui_dev.demo.watch import Watch
-from agui_dev.demo.world import NAME, NAMESPACE, World
 from agui_dev.paths import ROOT
 from agui_dev.setup import browser
+from agui_dev.testbed.world import NAME, NAMESPACE, World
+
+
+@dataclass(slots=True)
+class Result:
+    """`as_expected`: all five releases were played, and each ended as it should."""
+
+    as_expected: bool = False
 
 
 @click.command()
-@click.option("--exit", "leave", is_flag=True, help="Stop when the story is over; exit 0 only if all went as told.")
+@click.option("--exit", "leave", is_flag=True, help="Stop after the last release; exit 0 only if all went as expected.")
 @click.option("--plain", is_flag=True, help="One line per change instead of a live panel.")
 @click.option("--small-pages", is_flag=True, help="Publish the small page that needs no Node.js to be built.")
 @click.option("--report", type=click.Path(path_type=Path), default=ROOT / "build" / "demo.json", show_default=False)
@@ -32,25 +40,25 @@ def main(leave: bool, plain: bool, small_pages: bool, report: Path) -> None:
     """Plays five releases of the sample application on a real API server and a local Google Cloud."""
     state = Path(tempfile.mkdtemp(prefix="agui-demo-"))
     screen = Screen(plain=plain)
-    world = World(state, screen.say, small_pages=small_pages)
+    world, result = World(state, screen.line, small_pages=small_pages), Result()
     try:
-        asyncio.run(_play(world, screen, report, leave=leave))
+        asyncio.run(_play(world, screen, report, result, leave=leave))
     except KeyboardInterrupt:
-        screen.say("stopped")
+        screen.line("stopped")
     except (RuntimeError, TimeoutError, OSError) as exc:
-        screen.say(f"[red]{exc}[/red]")
+        screen.line(f"[red]{exc}[/red]")
     finally:
         screen.stop()
         world.stop()
-        if world.as_told:
+        if result.as_expected:
             shutil.rmtree(state, ignore_errors=True)
         else:
-            screen.say(f"logs are kept in {state}")
-    if leave and not world.as_told:
+            screen.line(f"logs are kept in {state}")
+    if leave and not result.as_expected:
         sys.exit(1)
 
 
-async def _play(world: World, screen: Screen, report: Path, *, leave: bool) -> None:
+async def _play(world: World, screen: Screen, report: Path, result: Result, *, leave: bool) -> None:
     screen.chapter("Setting up")
     await world.start()
     assert world.control_plane is not None
@@ -74,12 +82,12 @@ async def _play(world: World, screen: Screen, report: Path, *, leave: bool) -> N
         await load.stop()
         await watch.stop()
     written = figures.write_report(report, story.steps, load.overall, story.served_by("v3"))
-    world.as_told = all(step.as_told for step in story.steps) and len(story.steps) == 5
+    result.as_expected = all(step.as_expected for step in story.steps) and len(story.steps) == 5
     screen.console.print(_table(story))
-    screen.say(f"the story took {time.monotonic() - began:.0f} s; figures are in {report}")
+    screen.line(f"the story took {time.monotonic() - began:.0f} s; figures are in {report}")
     _epilogue(world, screen, written)
     if not leave:
-        screen.say("serving until Ctrl-C")
+        screen.line("serving until Ctrl-C")
         await asyncio.Event().wait()
 
 
@@ -97,18 +105,18 @@ def _table(story: Story) -> Table:
             f"{step.restore_ms:.0f} ms" if step.restore_ms is not None else "-",
             str(step.requests),
             str(step.failed),
-            "as told" if step.as_told else "; ".join(step.notes) or "not as told",
+            "as expected" if step.as_expected else "; ".join(step.notes) or "not as expected",
         )
     return table
 
 
 def _epilogue(world: World, screen: Screen, written: dict[str, Any]) -> None:
     assert world.control_plane is not None
-    screen.say(f"requests: {written['requests_total']}, failed outside v4: {written['requests_failed']}")
+    screen.line(f"requests: {written['requests_total']}, failed outside v4: {written['requests_failed']}")
     samples = world.state / "samples"
     world.write_samples(samples)
     for line in _try_next(world, samples):
-        screen.say(line)
+        screen.line(line)
 
 
 def _try_next(world: World, samples: Path) -> list[str]:
@@ -120,7 +128,7 @@ def _try_next(world: World, samples: Path) -> list[str]:
         lines += ["  say there:     Where is order 42?  Refund order 42 for 80  Ignore all previous instructions"]
     lines += [
         f"[bold]rollouts, live:      http://127.0.0.1:{world.dashboard_port}/[/bold]",
-        f"local cloud:   {world.endpoint} (localgcp status --endpoint {world.endpoint})",
+        f"local cloud:   {world.cloud.endpoint} (localgcp status --endpoint {world.cloud.endpoint})",
         f"kubeconfig:    export KUBECONFIG={world.control_plane.kubeconfig}",
         "try next:      kubectl -n demo get agd -o wide; kubectl -n demo describe agd concierge",
         "               kubectl -n demo annotate agd concierge agui.dev/undo=previous",

@@ -28,13 +28,12 @@ class Step:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def as_told(self) -> bool:
+    def as_expected(self) -> bool:
         return self.outcome == self.expected and not self.notes
 
 
 def first_write_ms(entries: list[dict[str, Any]], accepted_at: float) -> float | None:
-    """From the moment at which the API server told of the new spec to the first mutating call that the operator sent;
-    milliseconds."""
+    """Milliseconds from the watch event of the new spec to the first mutating call of the operator."""
     times = [float(e["ts"]) for e in entries if e.get("write")]
     return round(max(0.0, min(times) - accepted_at) * 1000, 1) if times else None
 
@@ -61,7 +60,7 @@ def write_report(path: Path, steps: list[Step], overall: Tally, served_by_v3: in
     restores = [s.restore_ms for s in steps if s.restore_ms is not None]
     failed_v4 = sum(s.failed for s in v4)
     report: dict[str, Any] = {
-        "steps": [asdict(s) | {"as_told": s.as_told} for s in steps],
+        "steps": [asdict(s) | {"as_expected": s.as_expected} for s in steps],
         "apply_to_first_write_ms": firsts[len(firsts) // 2] if firsts else None,
         "failure_to_stable_ms": max(restores) if restores else None,
         "requests_total": overall.total,

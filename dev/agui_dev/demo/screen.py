@@ -19,7 +19,7 @@ PHASES = tuple(str(phase) for phase in TIMELINE)
 
 
 class Screen:
-    """What the person sees while the story is played."""
+    """Output of the demo while it runs."""
 
     def __init__(self, *, plain: bool = False) -> None:
         terminal = sys.stdout.isatty()
@@ -28,7 +28,7 @@ class Screen:
         self._plain = plain or not sys.stdout.isatty()
         self._began = time.monotonic()
         self._title = ""
-        self._told = ""
+        self._last_line = ""
         self._object: dict[str, Any] = {}
         self.load: Load | None = None
 
@@ -42,14 +42,14 @@ class Screen:
             self._live.stop()
             self._live = None
 
-    def say(self, text: str) -> None:
+    def line(self, text: str) -> None:
         """One line that stays."""
         seconds = time.monotonic() - self._began
         self.console.print(f"[dim]{seconds:6.1f}s[/dim]  {text}")
 
     def chapter(self, title: str) -> None:
         self._title = title
-        self.say(f"[bold]{title}[/bold]")
+        self.line(f"[bold]{title}[/bold]")
 
     def changed(self, document: dict[str, Any]) -> None:
         self._object = document
@@ -59,10 +59,10 @@ class Screen:
         words = [str(status.get("phase", "")).ljust(12)]
         words += [f"step {progress}"] if progress and status.get("phase") in ("Progressing", "Paused") else []
         words += [f"weight {weight} %"] if weight is not None else []
-        line = "  ".join(words)
-        if line != self._told:
-            self._told = line
-            self.say(f"[cyan]{line}[/cyan]  [dim]{status.get('message', '')}[/dim]")
+        text = "  ".join(words)
+        if text != self._last_line:
+            self._last_line = text
+            self.line(f"[cyan]{text}[/cyan]  [dim]{status.get('message', '')}[/dim]")
 
     def __rich__(self) -> Panel:
         status = self._object.get("status") or {}

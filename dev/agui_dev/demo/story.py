@@ -13,7 +13,7 @@ from agui_dev.demo.figures import Step
 from agui_dev.demo.load import Load
 from agui_dev.demo.screen import Screen
 from agui_dev.demo.watch import Watch
-from agui_dev.demo.world import World
+from agui_dev.testbed.world import World
 
 TITLES = {
     "v1": "v1: the first release",
@@ -37,8 +37,9 @@ class Story:
         for version in TITLES:
             step = await self._chapter(version)
             self.steps.append(step)
-            mark = "[green]as told[/green]" if step.as_told else f"[red]not as told: {step.notes or step.outcome}[/red]"
-            self._screen.say(f"{step.name}: {step.outcome} after {step.seconds:.1f} s, {step.calls} calls, {mark}")
+            reason = step.notes or step.outcome
+            mark = "[green]as expected[/green]" if step.as_expected else f"[red]not as expected: {reason}[/red]"
+            self._screen.line(f"{step.name}: {step.outcome} after {step.seconds:.1f} s, {step.calls} calls, {mark}")
         return self.steps
 
     async def _chapter(self, version: str) -> Step:
@@ -46,7 +47,7 @@ class Story:
         self._screen.chapter(TITLES[version])
         before = self._watch.status
         tally = self._load.begin_step()
-        position = await asyncio.to_thread(self._world.ledger_position)
+        position = await asyncio.to_thread(lambda: self._world.cloud.last)
         began = time.monotonic()
         await asyncio.to_thread(self._world.apply, self._world.release(version))
         try:
@@ -58,7 +59,7 @@ class Story:
         step.seconds = round(time.monotonic() - began, 1)
         status = document["status"]
         step.outcome = str(status["phase"])
-        entries = [e for e in await asyncio.to_thread(self._world.ledger, position) if self._is_operator(e)]
+        entries = [e for e in await asyncio.to_thread(self._world.cloud.ledger, position) if self._is_operator(e)]
         step.calls = figures.calls(entries)
         accepted = self._watch.first_seen[int(document["metadata"]["generation"])]
         step.first_write_ms = figures.first_write_ms(entries, accepted)
@@ -77,7 +78,7 @@ class Story:
         if version == "v1":
             await asyncio.to_thread(self._page_and_api, step)
             await self._load.start()
-            self._screen.say(f"an old tab is open: {', '.join(await self._load.open_tab())}")
+            self._screen.line(f"an old tab is open: {', '.join(await self._load.open_tab())}")
             return
         if OUTCOMES[version] == "Healthy":
             await self._load.open_tab()
@@ -92,7 +93,7 @@ class Story:
         served = sum(n for revision, n in self._load.overall.by_revision.items() if revision.endswith(f"-{release}"))
         if version == "v3" and served:
             step.notes.append(f"{served} requests of users reached the broken release")
-        self._screen.say(f"[dim]{cause.get('message')}[/dim]")
+        self._screen.line(f"[dim]{cause.get('message')}[/dim]")
 
     def _page_and_api(self, step: Step) -> None:
         for path, what in (("/", "page"), ("/api/orders/1", "API")):

@@ -20,7 +20,7 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
         self.object: dict[str, Any] = {}
-        self.first_seen: dict[int, float] = {}  # generation -> Unix time at which the API server told of it
+        self.first_seen: dict[int, float] = {}  # generation -> Unix time of its watch event
         self.on_change: Callable[[dict[str, Any]], Awaitable[None]] | None = None
 
     @property

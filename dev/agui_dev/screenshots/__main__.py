@@ -10,7 +10,8 @@ from pathlib import Path
 
 from agui_dev.paths import ROOT
 from agui_dev.screenshots.browser import Page, browser
-from agui_dev.screenshots.stage import Stage, stage, users
+from agui_dev.screenshots.stage import Stage, stage
+from agui_dev.testbed.system import load
 
 IMAGES = ROOT / "docs" / "images"
 LARGEST = 300_000  # bytes; a picture that is larger is no picture of a page
@@ -64,7 +65,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="agui-stage-", ignore_cleanup_errors=True) as folder,
         stage(Path(folder)) as made,
-        users(made, "retail"),
+        load(made, "retail", rate=45),
     ):
         made.play()
         time.sleep(22)  # for the analysis to have looked often enough to draw a curve

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
-import shutil
 import subprocess
 import tempfile
 import time
@@ -19,14 +18,9 @@ from typing import Any
 
 import aiohttp
 
+from agui_dev.setup.browser import find
+
 _START_SECONDS = 30.0
-
-
-def find_chromium() -> str | None:
-    """The path of a Chromium, or None where there is none."""
-    return next(
-        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-    )
 
 
 class Page:
@@ -94,29 +88,29 @@ class Page:
 
     async def _read(self) -> None:
         async for message in self._socket:
-            told = message.json()
-            if "id" in told:
-                waiting = self._answers.pop(told["id"])
-                if "error" in told:
-                    waiting.set_exception(RuntimeError(str(told["error"])))
+            answer = message.json()
+            if "id" in answer:
+                waiting = self._answers.pop(answer["id"])
+                if "error" in answer:
+                    waiting.set_exception(RuntimeError(str(answer["error"])))
                 else:
-                    waiting.set_result(told["result"])
-            elif told["method"] == "Page.loadEventFired":
+                    waiting.set_result(answer["result"])
+            elif answer["method"] == "Page.loadEventFired":
                 self._loaded.set()
-            elif told["method"] == "Log.entryAdded" and told["params"]["entry"]["level"] == "error":
-                self.problems.append(told["params"]["entry"]["text"])
-            elif told["method"] == "Runtime.exceptionThrown":
-                self.problems.append(str(told["params"]["exceptionDetails"].get("exception", {}).get("description")))
+            elif answer["method"] == "Log.entryAdded" and answer["params"]["entry"]["level"] == "error":
+                self.problems.append(answer["params"]["entry"]["text"])
+            elif answer["method"] == "Runtime.exceptionThrown":
+                self.problems.append(str(answer["params"]["exceptionDetails"].get("exception", {}).get("description")))
 
 
 @asynccontextmanager
 async def browser() -> AsyncIterator[Page]:
     """A browser with one page, ended with the block. Raises FileNotFoundError where there is no Chromium."""
-    found = find_chromium()
+    found = find()
     if found is None:
         raise FileNotFoundError("no chromium on the PATH")
     with tempfile.TemporaryDirectory(prefix="agui-browser-", ignore_cleanup_errors=True) as folder:
-        command = [found, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        command = [str(found), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         command += ["--hide-scrollbars", "--no-first-run", "--remote-debugging-port=0", f"--user-data-dir={folder}"]
         child = subprocess.Popen([*command, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:

@@ -3,23 +3,16 @@ taken back. All of it is real: a real API server, the local cloud, the operator 
 
 from __future__ import annotations
 
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from agui_dev.controlplane import ControlPlane
-from agui_dev.demo.world import free_port
-from agui_dev.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-
-from localgcp.init import Plan, create_environment
-from operator_process import OperatorProcess, System
-from releases import HELD, environment, full_release, policy, release
+from agui_dev.ports import free_port
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.releases import HELD, full_release, policy, release
+from agui_dev.testbed.system import System
 
 Json = dict[str, Any]
 PLACES = ("retail", "search", "support", "travel", "billing", "loyalty", "returns", "stores")
@@ -41,13 +34,13 @@ class Stage(System):
     _operator: OperatorProcess
 
     def open(self) -> None:
-        """Starts the operator and makes a place for every application."""
+        """Starts the operator and creates a place for every application."""
         self.api.apply(policy("stage", PLACES))
         port = free_port()
         self._operator = self.operator(direct=True, AGUI_DASHBOARD_PORT=str(port))
         self.dashboard = f"http://127.0.0.1:{port}"
         for name in PLACES:
-            self._place(name)
+            self.place(name)
 
     def play(self) -> None:
         """Brings every release to where it is to be seen; returns when all are there."""
@@ -76,38 +69,6 @@ class Stage(System):
     def _all_in(self, phase: str, *objects: str) -> None:
         for place, _, name in (found.partition("/") for found in objects):
             self.until(place, name, lambda d: (d.get("status") or {}).get("phase") == phase, f"{name} in {phase}")
-
-    def _place(self, namespace: str) -> None:
-        document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-        self.api.call("POST", "/api/v1/namespaces", document)
-        printed = create_environment(
-            self.endpoint, Plan(namespace, namespace, f"{namespace}-shop", domain=self.origin(namespace))
-        )
-        self._assets(namespace)
-        self.api.apply(environment(printed, namespace))
-
-
-@contextmanager
-def users(stage: Stage, place: str, rate: float = 45.0) -> Iterator[None]:
-    """People who use an application until the block ends."""
-    stop = threading.Event()
-
-    def ask() -> None:
-        while not stop.wait(2 / rate):
-            try:
-                stage.get(place, f"/api/orders/{time.monotonic_ns() % 97}")
-            except OSError:
-                continue
-
-    threads = [threading.Thread(target=ask, name=f"user-{number}") for number in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
 
 
 @contextmanager

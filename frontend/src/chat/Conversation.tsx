@@ -11,6 +11,7 @@ import { type Turn, turnsOf } from "../turns";
 import { toolTitle } from "../words";
 import { Composer } from "./Composer";
 import { NotFound } from "./NotFound";
+import { Notices } from "./Notices";
 import { progressOf } from "./PipelineCard";
 import { Turns } from "./Turns";
 import { useApprovals } from "./useApprovals";
@@ -157,29 +158,7 @@ export function Conversation(props: ConversationProps) {
             Latest
           </button>
         )}
-        {link.fault && (
-          <div className="fault" role="alert" data-kind={link.fault.kind}>
-            <p>{link.fault.sentence}</p>
-            {link.fault.full && <GoOn words={draft} goOn={goOn} />}
-            {link.fault.kind !== "lost" && (
-              <button
-                type="button"
-                onClick={() => {
-                  link.dismiss();
-                  write();
-                }}
-              >
-                Dismiss
-              </button>
-            )}
-          </div>
-        )}
-        {roomNotice(room) && !link.fault?.full && (
-          <div className="room" role="status" data-left={room}>
-            <p>{roomNotice(room)}</p>
-            <GoOn words={draft} goOn={goOn} />
-          </div>
-        )}
+        <Notices link={link} room={room} words={draft} goOn={goOn} done={write} />
         <Composer
           draft={draft}
           setDraft={setDraft}
@@ -204,14 +183,6 @@ export function Conversation(props: ConversationProps) {
 function useRoom(thread: string, turns: number): number | null {
   const { threads, limits } = useThreads();
   return roomOf(limits, turns, threads.find((known) => known.id === thread)?.runs ?? 0);
-}
-
-function GoOn({ words, goOn }: { words: string; goOn: () => void }) {
-  return (
-    <button type="button" onClick={goOn}>
-      {words.trim() ? "Take these words to a new conversation" : "Start a new conversation"}
-    </button>
-  );
 }
 
 /** What the status line says: how far an answer is while it goes on, and the answer when it has ended. */

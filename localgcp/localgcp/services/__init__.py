@@ -1,27 +1,34 @@
-"""The APIs that this local cloud has: the one list to add one to.
+"""The services of this local cloud: the one list to add a service to.
 
-A class on Google's protobuf messages has `API` (the full name of the gRPC service) and one coroutine per method; a
-REST-only API is a module with `routes(cloud) -> list[RestRoute]`. Services may have `open()`, `close()` and `reset()`.
+A service is a package with a `SERVICE` (see localgcp.kit.service). Services do not import each other: what one needs of
+another is a slot in localgcp.kit.interfaces. Parts are opened in this order and closed in reverse.
 """
 
 from __future__ import annotations
 
-PROTO_SERVICES: tuple[str, ...] = (
-    "localgcp.services.run_services:Services",
-    "localgcp.services.run_revisions:Revisions",
-    "localgcp.services.run_jobs:Jobs",
-    "localgcp.services.run_executions:Executions",
-    "localgcp.services.run_executions:Tasks",
-    "localgcp.services.longrunning:LongRunning",
-    "localgcp.services.monitoring:AlertPolicies",
-    "localgcp.services.monitoring:Metrics",
-    "localgcp.services.monitoring:NotificationChannels",
-    "localgcp.services.secretmanager:SecretManager",
+from localgcp.edge import service as edge
+from localgcp.kit.service import Service
+from localgcp.services import (
+    compute,
+    longrunning,
+    metadata,
+    monitoring,
+    registry,
+    run,
+    secretmanager,
+    sql,
+    storage,
 )
-REST_SERVICES: tuple[str, ...] = (
-    "localgcp.services.registry",
-    "localgcp.services.storage",
-    "localgcp.services.compute",
-    "localgcp.services.sqladmin",
-    "localgcp.services.metadata",
+
+SERVICES: tuple[Service, ...] = (
+    monitoring.SERVICE,
+    metadata.SERVICE,
+    sql.SERVICE,
+    secretmanager.SERVICE,
+    storage.SERVICE,
+    compute.SERVICE,
+    run.SERVICE,
+    longrunning.SERVICE,
+    registry.SERVICE,
+    edge.SERVICE,
 )

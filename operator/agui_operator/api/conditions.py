@@ -77,4 +77,6 @@ class Reason(StrEnum):
     DELETION_BLOCKED = "DeletionBlocked"  # the message says by what, and how to let go
     CLOUD_UNAVAILABLE = "CloudUnavailable"  # Google Cloud does not answer; tried again
     UNKNOWN = "Unknown"  # written by another version of the operator
+    CLUSTER_UNAVAILABLE = "ClusterUnavailable"  # the Kubernetes API server does not answer; retried automatically
+    CLUSTER_REFUSED = "ClusterRefused"  # the Kubernetes API server refused a write; the message names the missing right
     INTERNAL_ERROR = "InternalError"  # a bug of the operator; its log has the traceback

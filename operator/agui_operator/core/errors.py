@@ -67,6 +67,19 @@ class CloudError(Exception):
         return f"{where}{what}answered {self.code} {self.status}: {super().__str__()}".replace("  ", " ")
 
 
+class ClusterError(Exception):
+    """The Kubernetes API server refused a request. `code` is the HTTP status, `retry_after` in seconds."""
+
+    def __init__(self, code: int, message: str, retry_after: float | None = None) -> None:
+        super().__init__(f"Kubernetes API answered {code}: {message}")
+        self.code = code
+        self.retry_after = retry_after
+
+
+class ClusterUnreachable(ConnectionError):
+    """The Kubernetes API server does not answer."""
+
+
 class IllegalTransition(Exception):
     """An event that the table does not list for a phase: our bug, raised in one place."""
 
@@ -84,6 +97,20 @@ _BY_HTTP_STATUS = {
     501: Fault.BUG,
 }
 
+# 403 is transient: an API server that starts answers it until its RBAC rules are loaded, and a right can be granted.
+_BY_CLUSTER_STATUS = {
+    401: Fault.TRANSIENT,  # a rotated token is read again
+    403: Fault.TRANSIENT,
+    404: Fault.TRANSIENT,
+    408: Fault.TRANSIENT,
+    409: Fault.TRANSIENT,
+    410: Fault.TRANSIENT,
+    413: Fault.USER,  # the object is too large
+    422: Fault.USER,  # the installed CRD does not accept it
+    429: Fault.TRANSIENT,
+}
+_CLUSTER_REFUSALS = frozenset({401, 403, 413, 422})
+
 
 def classify(exc: BaseException) -> Fault:
     """Sorts an exception. Unlisted ones are bugs: whatever nobody thought of is ours to fix."""
@@ -91,11 +118,27 @@ def classify(exc: BaseException) -> Fault:
         return Fault.USER
     if isinstance(exc, (Waiting, LeaseLost, TimeoutError, ConnectionError)):
         return Fault.TRANSIENT
+    if isinstance(exc, ClusterError):
+        return _BY_CLUSTER_STATUS.get(exc.code, Fault.TRANSIENT if exc.code >= 500 else Fault.BUG)
     if isinstance(exc, CloudError):
         if exc.code in _BY_HTTP_STATUS:
             return _BY_HTTP_STATUS[exc.code]
         return Fault.TRANSIENT if exc.code >= 500 else Fault.BUG
     return Fault.BUG
+
+
+def reason_of(exc: BaseException) -> Reason:
+    """The reason of the condition that reports the fault."""
+    fault = classify(exc)
+    if fault is Fault.BUG:
+        return Reason.INTERNAL_ERROR
+    if isinstance(exc, ClusterError) and exc.code in _CLUSTER_REFUSALS:
+        return Reason.CLUSTER_REFUSED
+    if isinstance(exc, (ClusterError, ClusterUnreachable, LeaseLost)):
+        return Reason.CLUSTER_UNAVAILABLE
+    if fault is Fault.TRANSIENT:
+        return Reason.CLOUD_UNAVAILABLE
+    return Reason(getattr(exc, "reason", Reason.INVALID_CONFIGURATION))
 
 
 def backoff(attempts: int, fault: Fault) -> float:

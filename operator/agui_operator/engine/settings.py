@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ class Settings:
     retention: float = 3600.0  # how often a resting object is looked at for what earlier releases left behind
     lease_name: str = "agui-operator"
     lease_namespace: str = "agui-system"
-    lease_seconds: float = 15.0
+    concurrent_turns: int = 64  # turns of different objects at once; the others wait
+    lease_seconds: float = 10.0
     identity: str = "agui-operator"
     require_lease: bool = True
     http_port: int = 8080  # /healthz, /metrics; 0 picks a free port
@@ -37,13 +39,15 @@ class Settings:
 
 
 _PREFIX = "AGUI_"
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _YEAR = 366 * 86400.0
 
 
 def from_environment(env: Mapping[str, str] | None = None) -> Settings:
-    """Reads AGUI_GCP_ENDPOINT, AGUI_RESYNC_SECONDS, AGUI_RETENTION_SECONDS, AGUI_LEASE_NAME, AGUI_LEASE_NAMESPACE,
-    AGUI_LEASE_SECONDS, AGUI_IDENTITY, AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT, AGUI_NAMESPACES (comma
-    separated), AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST and AGUI_DASHBOARD_NAMES (comma separated). Raises
+    """Reads AGUI_GCP_ENDPOINT, AGUI_RESYNC_SECONDS, AGUI_RETENTION_SECONDS, AGUI_CONCURRENT_TURNS, AGUI_LEASE_NAME,
+    AGUI_LEASE_NAMESPACE, AGUI_LEASE_SECONDS, AGUI_IDENTITY, AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT,
+    AGUI_NAMESPACES (comma separated), AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST and AGUI_DASHBOARD_NAMES (comma
+    separated). Raises
     SettingInvalid."""
     env = os.environ if env is None else env
     base = Settings()
@@ -51,6 +55,7 @@ def from_environment(env: Mapping[str, str] | None = None) -> Settings:
         endpoint=_endpoint(env.get("AGUI_GCP_ENDPOINT") or None),
         resync=_number(env, "RESYNC_SECONDS", base.resync),
         retention=_number(env, "RETENTION_SECONDS", base.retention),
+        concurrent_turns=int(_number(env, "CONCURRENT_TURNS", base.concurrent_turns, least=1, most=10000)),
         lease_name=env.get("AGUI_LEASE_NAME", base.lease_name),
         lease_namespace=env.get("AGUI_LEASE_NAMESPACE", base.lease_namespace),
         lease_seconds=_number(env, "LEASE_SECONDS", base.lease_seconds),
@@ -58,7 +63,7 @@ def from_environment(env: Mapping[str, str] | None = None) -> Settings:
         require_lease=_flag(env, "REQUIRE_LEASE", base.require_lease),
         http_port=int(_number(env, "HTTP_PORT", base.http_port, least=0, most=65535)),
         http_host=env.get("AGUI_HTTP_HOST", base.http_host),
-        namespaces=_words(env, "NAMESPACES"),
+        namespaces=_namespaces(env),
         dashboard_port=_optional_port(env, "DASHBOARD_PORT"),
         dashboard_host=env.get("AGUI_DASHBOARD_HOST") or base.dashboard_host,
         dashboard_names=tuple(name.lower() for name in _words(env, "DASHBOARD_NAMES")),
@@ -67,6 +72,15 @@ def from_environment(env: Mapping[str, str] | None = None) -> Settings:
 
 def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in env.get(_PREFIX + name, "").split(",") if word.strip())
+
+
+def _namespaces(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Exact names: patterns would need the right to list the namespaces of the cluster."""
+    names = _words(env, "NAMESPACES")
+    for name in names:
+        if not _NAMESPACE.fullmatch(name):
+            raise SettingInvalid(f"AGUI_NAMESPACES must be names of namespaces, separated by commas, got {name!r}")
+    return names
 
 
 def _optional_port(env: Mapping[str, str], name: str) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 import kopf
 
 from agui_operator.core.requests import PREFIX
+from agui_operator.engine.cluster import metrics
 from agui_operator.handlers.runtime import Runtime
 
 AGD = ("agui.dev", "v1alpha1", "aguideployments")
@@ -20,8 +21,12 @@ async def woke(uid: str, body: kopf.Body, memo: kopf.Memo, type: str, **_: Any) 
     if type == "DELETED":
         runtime.engine.forget(uid)
         runtime.wakeups.forget(uid)
+        runtime.references.drop(uid)
         runtime.feed.gone(uid)
+        metrics.PHASES.gone(uid)
     else:
+        runtime.references.put(uid, str(body["metadata"]["namespace"]), body.get("spec") or {})
+        metrics.PHASES.first_seen(uid, body)
         runtime.feed.seen(body)
         runtime.wakeups.ring(uid, wake_key(body))
 
@@ -38,11 +43,21 @@ def wake_key(body: Mapping[str, Any]) -> object:
 @kopf.daemon(*AGD, cancellation_timeout=10)
 async def keep(body: kopf.Body, uid: str, stopped: kopf.DaemonStopped, memo: kopf.Memo, **_: Any) -> None:
     runtime: Runtime = memo.runtime
+    runtime.references.put(uid, str(body["metadata"]["namespace"]), body.get("spec") or {})
     while not stopped:
-        delay = await runtime.engine.turn(body)
+        delay = await one_turn(runtime, uid, body)
         if stopped:
             break
         await runtime.wakeups.wait(uid, delay if delay is not None else runtime.settings.resync)
+
+
+async def one_turn(runtime: Runtime, uid: str, body: kopf.Body) -> float | None:
+    """A turn when one of the slots is free. A release that serves users needs none: its roll-back must not wait behind
+    a fleet that starts."""
+    if runtime.engine.serves_users(uid):
+        return await runtime.engine.turn(body)
+    async with runtime.turns:
+        return await runtime.engine.turn(body)
 
 
 @kopf.on.delete(*AGD, id="take-down")

@@ -1,13 +1,18 @@
-"""Environments and policies as the watch delivers them, parsed once per change."""
+"""Environments and policies as the watch delivers them, and which deployments depend on them."""
 
 from __future__ import annotations
 
+import logging
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.parse import SpecInvalid, parse_environment, parse_policy
 from agui_operator.api.policy import AgUiPolicySpec
+from agui_operator.core.permitted import matches
+
+logger = logging.getLogger(__name__)
 
 
 class WatchedDirectory:
@@ -26,25 +31,64 @@ class WatchedDirectory:
     def policies(self) -> Sequence[AgUiPolicySpec]:
         return tuple(self._policies[name] for name in sorted(self._policies))
 
-    def put_environment(self, namespace: str, name: str, spec: Mapping[str, Any]) -> str | None:
-        """Returns what is wrong with it, if anything."""
+    def put_environment(self, namespace: str, name: str, spec: Mapping[str, Any]) -> bool:
+        """True if what it says has changed: an event may as well be about an annotation, or about its status."""
+        key = namespace, name
+        before = self._environments.get(key)
         try:
-            self._environments[namespace, name] = parse_environment(spec)
+            self._environments[key] = parse_environment(spec)
         except SpecInvalid as exc:
-            self._environments[namespace, name] = str(exc)
-            return str(exc)
-        return None
+            self._environments[key] = str(exc)
+        return self._environments[key] != before
 
-    def drop_environment(self, namespace: str, name: str) -> None:
-        self._environments.pop((namespace, name), None)
+    def drop_environment(self, namespace: str, name: str) -> bool:
+        return self._environments.pop((namespace, name), None) is not None
 
-    def put_policy(self, name: str, spec: Mapping[str, Any]) -> str | None:
+    def put_policy(self, name: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
+        """The namespace patterns that it has or had, if what it says has changed; none otherwise."""
+        before = self._policies.get(name)
         try:
-            self._policies[name] = parse_policy(spec)
+            after: AgUiPolicySpec | None = parse_policy(spec)
         except SpecInvalid as exc:
+            logger.warning("AgUiPolicy %s is invalid and permits nothing: %s", name, exc)
+            after = None
+        if after is not None:
+            self._policies[name] = after
+        else:
             self._policies.pop(name, None)
-            return str(exc)
-        return None
+        return _patterns(before, after) if after != before else ()
 
-    def drop_policy(self, name: str) -> None:
-        self._policies.pop(name, None)
+    def drop_policy(self, name: str) -> tuple[str, ...]:
+        return _patterns(self._policies.pop(name, None))
+
+
+class References:
+    """Which deployments name an environment, and which live in a namespace."""
+
+    def __init__(self) -> None:
+        self._environment_of: dict[str, tuple[str, str]] = {}  # by uid: namespace and name of the environment
+        self._uids: defaultdict[str, set[str]] = defaultdict(set)  # by namespace
+
+    def put(self, uid: str, namespace: str, spec: Mapping[str, Any]) -> None:
+        """`spec` as the watch delivered it: an invalid one still names its environment."""
+        reference = spec.get("environmentRef")
+        name = reference.get("name") if isinstance(reference, Mapping) else None
+        self._environment_of[uid] = namespace, str(name)
+        self._uids[namespace].add(uid)
+
+    def drop(self, uid: str) -> None:
+        namespace, _ = self._environment_of.pop(uid, ("", ""))
+        uids = self._uids.get(namespace, set())
+        uids.discard(uid)
+        if not uids:
+            self._uids.pop(namespace, None)
+
+    def of_environment(self, namespace: str, name: str) -> list[str]:
+        return [uid for uid in self._uids.get(namespace, ()) if self._environment_of[uid][1] == name]
+
+    def in_namespaces(self, patterns: Sequence[str]) -> list[str]:
+        return [uid for namespace, uids in self._uids.items() if matches(namespace, patterns) for uid in uids]
+
+
+def _patterns(*policies: AgUiPolicySpec | None) -> tuple[str, ...]:
+    return tuple(pattern for policy in policies if policy is not None for pattern in policy.namespaces)

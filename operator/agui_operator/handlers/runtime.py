@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from datetime import UTC, datetime
 
 from agui_operator.checks.guard import Guard
 from agui_operator.engine.cluster import metrics
+from agui_operator.engine.cluster.access import wait_for_access
 from agui_operator.engine.cluster.feed import SILENT, Feed
-from agui_operator.engine.cluster.kube import Connection, Kube
+from agui_operator.engine.cluster.kube import Connection, Kube, clients
 from agui_operator.engine.cluster.lease import Lease
 from agui_operator.engine.cluster.records import Recorder
 from agui_operator.engine.cluster.wakeups import Wakeups
@@ -26,7 +28,7 @@ from agui_operator.engine.environment.reconcile import EnvironmentEngine
 from agui_operator.engine.settings import Settings
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.identity import IdTokens
-from agui_operator.handlers.directory import WatchedDirectory
+from agui_operator.handlers.directory import References, WatchedDirectory
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Runtime:
 
     settings: Settings
     kube: Kube
+    control: Kube
     lease: Lease | None
     cloud: Cloud
     guard: Guard
@@ -44,6 +47,8 @@ class Runtime:
     deleter: Deleter
     environments: EnvironmentEngine
     directory: WatchedDirectory
+    references: References
+    turns: asyncio.Semaphore
     wakeups: Wakeups
     feed: Feed
 
@@ -53,6 +58,7 @@ class Runtime:
         if self.lease is not None:
             await self.lease.release()
         await self.kube.close()
+        await self.control.close()
 
 
 def _now() -> datetime:
@@ -64,18 +70,20 @@ async def build(
 ) -> Runtime:
     """Takes the lease first: until it is held nothing is watched and nothing is written. `on_lost` has to end the
     process."""
-    kube = Kube(connection)
+    kube, control = clients(connection, settings.lease_seconds)
     lease = None
     if settings.require_lease:
         where = settings.lease_namespace, settings.lease_name
-        lease = Lease(kube, *where, settings.identity, settings.lease_seconds, on_lost)
-        await lease.acquire()
+        lease = Lease(control, *where, settings.identity, settings.lease_seconds, on_lost)
         kube.before_write = lease.check
-    cloud = await connect(
+    cloud = await connect(  # before the lease is held: a standby that takes over has it behind itself
         CloudSettings(endpoint=settings.endpoint),
         on_call=metrics.observe_call,
         before_write=lease.check if lease is not None else None,
     )
+    await wait_for_access(control, settings.namespaces)
+    if lease is not None:
+        await lease.acquire()
     wakeups = Wakeups()
     token = None if settings.local else IdTokens().token
     guard = Guard(allow_loopback=settings.local, token=token)
@@ -94,6 +102,7 @@ async def build(
     return Runtime(
         settings=settings,
         kube=kube,
+        control=control,
         lease=lease,
         cloud=cloud,
         guard=guard,
@@ -101,6 +110,8 @@ async def build(
         deleter=Deleter(engine, Belongings(cloud), reporter, recorder),
         environments=EnvironmentEngine(kube, cloud, directory, settings.resync),
         directory=directory,
+        references=References(),
+        turns=asyncio.Semaphore(settings.concurrent_turns),
         wakeups=wakeups,
         feed=feed,
     )

@@ -24,7 +24,12 @@ logger = logging.getLogger(__name__)
 async def serve(settings: Settings) -> None:
     """Returns when the process gets SIGTERM or SIGINT (kopf listens to both), or when the lease went to another. Raises
     SettingInvalid when a port can't be listened on."""
-    health = Health(settings.http_host, settings.http_port)
+    health = Health(
+        settings.http_host,
+        settings.http_port,
+        require_lease=settings.require_lease,
+        namespaces=settings.namespaces,
+    )
     with _listening("HTTP", settings.http_host, settings.http_port):
         port = await health.start()
     logger.info("health and metrics on http://%s:%d", settings.http_host, port)
@@ -70,7 +75,7 @@ async def _dashboard(settings: Settings, health: Health) -> tuple[Site | None, F
 def _presence(health: Health) -> Presence:
     if not health.ready:
         return Presence.STANDBY
-    return Presence.ACTIVE if health.lease is None or health.lease.held else Presence.ADRIFT
+    return Presence.ACTIVE if health.lease_held else Presence.ADRIFT
 
 
 def run(settings: Settings) -> None:

@@ -6,6 +6,7 @@ import base64
 import logging
 import ssl
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,12 @@ def log_in(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
 async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
     ours: Settings = memo.settings
     health: Health = memo.health
-    configure(settings)
+    configure(settings, ours.namespaces)
     info = log_in(settings)
     if info is None:
         raise kopf.PermanentError("no way to log in to Kubernetes: set KUBECONFIG or run in a pod")
     memo.runtime = await runtimes.build(ours, connection_of(info), memo.stop.set, memo.feed)
-    health.kube, health.lease = memo.runtime.kube, memo.runtime.lease
+    health.kube, health.lease = memo.runtime.control, memo.runtime.lease
     health.ready = True
     where = ours.endpoint or "Google Cloud"
     logger.info("agui-operator started: releases go to %s", where)
@@ -52,11 +53,27 @@ async def stop(memo: kopf.Memo, **_: Any) -> None:
         await memo.runtime.close()
 
 
-def configure(settings: kopf.OperatorSettings) -> None:
-    """kopf's knobs. Nothing is kept on the object beyond what deletion needs."""
+class NoDiffBase(kopf.DiffBaseStorage):
+    """Stores no last handled configuration. kopf needs one to tell what changed for its create and update handlers,
+    and there are none: the daemon compares with the status. Deletion is told by its timestamp."""
+
+    def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        return kopf.BodyEssence()
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        pass
+
+
+def configure(settings: kopf.OperatorSettings, namespaces: Sequence[str] = ()) -> None:
+    """kopf's settings. Nothing is kept on the object beyond what deletion needs. With a list of namespaces kopf would
+    watch all namespaces of the cluster for ones that match: the list is exact, so that right is not needed."""
+    settings.scanning.disabled = bool(namespaces)
     settings.persistence.finalizer = "operator.agui.dev/finalizer"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="operator.agui.dev", v1=False)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix="operator.agui.dev", v1=False)
+    settings.persistence.diffbase_storage = NoDiffBase()
     settings.posting.enabled = False  # the engine posts one Event per fact itself
     settings.networking.connect_timeout = 5
     settings.watching.connect_timeout = 5

@@ -1,4 +1,5 @@
-"""AgUiEnvironment and AgUiPolicy: kept in a directory; a change of either wakes every deployment."""
+"""AgUiEnvironment and AgUiPolicy: kept in a directory. A change of what one says wakes the deployments that depend on
+it; kopf calls an index at every event, those about annotations and the status included."""
 
 from __future__ import annotations
 
@@ -16,16 +17,15 @@ AGPOL = ("agui.dev", "v1alpha1", "aguipolicies")
 async def environments(namespace: str | None, name: str, spec: kopf.Spec, memo: kopf.Memo, **_: Any) -> dict[str, int]:
     """An index, because kopf fills indices before it starts any daemon."""
     runtime: Runtime = memo.runtime
-    runtime.directory.put_environment(str(namespace), name, dict(spec))
-    runtime.wakeups.ring_all()
+    if runtime.directory.put_environment(str(namespace), name, dict(spec)):
+        runtime.wakeups.ring_each(runtime.references.of_environment(str(namespace), name))
     return {f"{namespace}/{name}": 1}
 
 
 @kopf.index(*AGPOL)
 async def policies(name: str, spec: kopf.Spec, memo: kopf.Memo, **_: Any) -> dict[str, int]:
     runtime: Runtime = memo.runtime
-    runtime.directory.put_policy(name, dict(spec))
-    runtime.wakeups.ring_all()
+    runtime.wakeups.ring_each(runtime.references.in_namespaces(runtime.directory.put_policy(name, dict(spec))))
     return {name: 1}
 
 
@@ -40,9 +40,9 @@ async def environment_seen(
 ) -> None:
     runtime: Runtime = memo.runtime
     if type == "DELETED":
-        runtime.directory.drop_environment(str(namespace), name)
         runtime.environments.forget(str(body["metadata"]["uid"]))
-        runtime.wakeups.ring_all()
+        if runtime.directory.drop_environment(str(namespace), name):
+            runtime.wakeups.ring_each(runtime.references.of_environment(str(namespace), name))
     else:
         runtime.environments.seen(body)
 
@@ -51,5 +51,4 @@ async def environment_seen(
 async def policy_seen(name: str, memo: kopf.Memo, type: str, **_: Any) -> None:  # noqa: A002
     runtime: Runtime = memo.runtime
     if type == "DELETED":
-        runtime.directory.drop_policy(name)
-        runtime.wakeups.ring_all()
+        runtime.wakeups.ring_each(runtime.references.in_namespaces(runtime.directory.drop_policy(name)))

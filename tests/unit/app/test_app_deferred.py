@@ -85,7 +85,7 @@ def test_the_application_starts_without_what_it_does_not_use_and_can_still_use_i
         import sys
         from agui_app.deferred import defer_unused
         defer_unused()
-        import agui_app.application
+        import agui_app.http.application
         assert not {"a2ui.core", "jsonschema", "authlib.oauth2.rfc6749.wrappers"} & set(sys.modules)
         import ag_ui_adk, ag_ui_adk.adk_agent
         from google.adk.auth import oauth2_credential_util

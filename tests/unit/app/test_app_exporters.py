@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from agui_app.exporters import TRACES, ContentlessSpans, span_exporters
 from agui_app.settings import TelemetrySettings, read_settings
+from agui_app.telemetry.exporters import TRACES, ContentlessSpans, span_exporters
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agui_app.stream_shape import without_tools
+from agui_app.agents.stream_shape import without_tools
 
 
 @pytest.mark.parametrize(

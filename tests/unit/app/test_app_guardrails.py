@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agui_app.guardrails import (
+from agui_app.agents.guardrails import (
     WINDOW,
     GuardrailError,
     check_input,

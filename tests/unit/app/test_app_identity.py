@@ -9,7 +9,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
-from agui_app.identity import IAP_HEADER, Callers, IdentityUnavailable, Unauthenticated
+from agui_app.http.identity import IAP_HEADER, Callers, IdentityUnavailable, Unauthenticated
 from agui_app.settings import read_settings
 
 BASE = {"DATABASE_URL": "postgresql://h/n", "AGUI_IDENTITY_AUDIENCE": "shop"}
@@ -108,7 +108,7 @@ async def test_a_rotated_key_is_found_without_a_restart(monkeypatch):
     with pytest.raises(Unauthenticated):  # asked a moment ago: a stream of forged tokens must not flood the issuer
         await who.user_of(bearer(fresh))
     later = time.monotonic() + 120
-    monkeypatch.setattr("agui_app.identity.time.monotonic", lambda: later)
+    monkeypatch.setattr("agui_app.http.identity.time.monotonic", lambda: later)
     assert await who.user_of(bearer(fresh)) == "ann"
     assert issuer.asked == 2
 
@@ -119,7 +119,7 @@ async def test_known_keys_outlive_the_issuer_but_nobody_is_believed_without_any(
     assert await who.user_of(bearer(token())) == "ann"
     issuer.down = True
     later = time.monotonic() + 7200
-    monkeypatch.setattr("agui_app.identity.time.monotonic", lambda: later)
+    monkeypatch.setattr("agui_app.http.identity.time.monotonic", lambda: later)
     assert await who.user_of(bearer(token())) == "ann"
     with pytest.raises(IdentityUnavailable):
         await callers(OIDC, issuer).user_of(bearer(token()))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agui_app.migrate import alembic_config, main
-from agui_app.migration_lint import lint
+from agui_app.migrate.command import alembic_config, main
+from agui_app.migrate.lint import lint
 
 ROOT = Path(__file__).resolve().parents[3]
 HEAD = "import sqlalchemy as sa\nfrom alembic import op\nrevision = {revision!r}\ndown_revision = {down!r}\n"

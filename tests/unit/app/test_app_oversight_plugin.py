@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from agui_app.guardrails import load_guardrails
-from agui_app.plugin import OversightPlugin
-from agui_app.run_context import RunContext, current_run, enter_run
+from agui_app.agents.guardrails import load_guardrails
+from agui_app.agents.plugin import OversightPlugin
+from agui_app.agents.run_context import RunContext, current_run, enter_run
 from agui_app.settings import PACKAGE
-from agui_app.telemetry import Measures
+from agui_app.telemetry.measures import Measures
 
 
 class Trail:

@@ -6,10 +6,10 @@ import pytest
 from google.adk.events import Event
 from google.genai import types
 
-from agui_app.progress import settled
-from agui_app.runs import _cut_off
-from agui_app.stream_shape import client_state
-from agui_app.threads import TITLE_CHARACTERS, _title, turns_of
+from agui_app.agents.progress import settled
+from agui_app.agents.stream_shape import client_state
+from agui_app.runs.runs import _cut_off
+from agui_app.runs.threads import TITLE_CHARACTERS, _title, turns_of
 
 
 def event(author: str, invocation: str, text: str = "") -> Event:

@@ -6,7 +6,7 @@ import pytest
 from google.adk.events import Event
 from google.genai import types
 
-from agui_app.reopen import came_to_nothing
+from agui_app.runs.reopen import came_to_nothing
 
 
 def event(author: str, *parts: types.Part, partial: bool = False) -> Event:

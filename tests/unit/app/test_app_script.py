@@ -7,8 +7,8 @@ from google.adk.flows.llm_flows.context._fencing import OTHER_AGENT_CONTEXT_PREA
 from google.adk.models.llm_request import LlmRequest
 from google.genai import types
 
-from agui_app.offline_model import OfflineModel, last_words, register
-from agui_app.script import Call, Say, Script, ScriptError, ToolAnswer, load_script, react
+from agui_app.agents.offline_model import OfflineModel, last_words, register
+from agui_app.agents.script import Call, Say, Script, ScriptError, ToolAnswer, load_script, react
 from agui_app.settings import PACKAGE
 
 SCRIPT = load_script(PACKAGE / "data" / "script.yaml")

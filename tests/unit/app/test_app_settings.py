@@ -1,10 +1,10 @@
-"""Settings: what is read, and what a wrong value is told."""
+"""Settings: what is read, and the message for a wrong value."""
 
 from __future__ import annotations
 
 import pytest
 
-from agui_app.database import migration_url, schema_problem
+from agui_app.database.engine import migration_url, schema_problem
 from agui_app.settings import SettingsError, database_settings, migrations_folder, read_settings
 
 BASE = {"DATABASE_URL": "postgresql://app:s3cret@db.example:6432/shop?sslmode=require"}

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agui_app.guardrails import load_guardrails, redact
-from agui_app.runs import Run
+from agui_app.agents.guardrails import load_guardrails, redact
+from agui_app.agents.stream_shape import StreamRedactor, closing_events, public_state
+from agui_app.http.common import frames, lines_of
+from agui_app.runs.runs import Run
 from agui_app.settings import PACKAGE
-from agui_app.stream_shape import StreamRedactor, closing_events, public_state
-from agui_app.transports.common import frames, lines_of
 
 RULES = load_guardrails(PACKAGE / "data" / "guardrails.yaml")
 

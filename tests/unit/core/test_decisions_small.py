@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agui_operator.api.conditions import Reason
 from agui_operator.core.analysis import METRICS, Limit, Sample, Window, verdict
 from agui_operator.core.errors import (
     CloudError,
+    ClusterError,
+    ClusterUnreachable,
     Fault,
     IllegalTransition,
     LeaseLost,
@@ -20,6 +23,7 @@ from agui_operator.core.errors import (
     Waiting,
     backoff,
     classify,
+    reason_of,
 )
 from agui_operator.core.merge import merge_patch
 from agui_operator.core.names import Names, bounded
@@ -43,11 +47,47 @@ from agui_operator.core.traffic import Target, foreign_tags, same_split, share, 
         pytest.param(CloudError(503, "x"), Fault.TRANSIENT, id="an outage passes"),
         pytest.param(CloudError(501, "x"), Fault.BUG, id="calling what does not exist is our bug"),
         pytest.param(CloudError(418, "x"), Fault.BUG, id="an unlisted code is our bug"),
+        pytest.param(ClusterUnreachable("x"), Fault.TRANSIENT, id="an API server that is away comes back"),
+        pytest.param(ClusterError(403, "x"), Fault.TRANSIENT, id="an API server that starts has no RBAC yet"),
+        pytest.param(ClusterError(404, "x"), Fault.TRANSIENT, id="an object may be gone"),
+        pytest.param(ClusterError(409, "x"), Fault.TRANSIENT, id="a conflict is solved by looking again"),
+        pytest.param(ClusterError(410, "x"), Fault.TRANSIENT, id="an expired version is read again"),
+        pytest.param(ClusterError(422, "x"), Fault.USER, id="the CRD does not accept it"),
+        pytest.param(ClusterError(429, "x"), Fault.TRANSIENT, id="an API server that is busy is waited for"),
+        pytest.param(ClusterError(500, "x"), Fault.TRANSIENT, id="etcd may be slow"),
+        pytest.param(ClusterError(503, "x"), Fault.TRANSIENT, id="an API server that restarts"),
+        pytest.param(ClusterError(400, "x"), Fault.BUG, id="a request that makes no sense is our bug"),
         pytest.param(KeyError("x"), Fault.BUG, id="whatever nobody thought of is ours"),
     ],
 )
 def test_faults_are_sorted(exc: Exception, fault: Fault) -> None:
     assert classify(exc) is fault
+
+
+@pytest.mark.parametrize(
+    ("exc", "reason"),
+    [
+        (ClusterError(403, "x"), Reason.CLUSTER_REFUSED),
+        (ClusterError(422, "x"), Reason.CLUSTER_REFUSED),
+        (ClusterError(409, "x"), Reason.CLUSTER_UNAVAILABLE),
+        (ClusterError(503, "x"), Reason.CLUSTER_UNAVAILABLE),
+        (ClusterError(400, "x"), Reason.INTERNAL_ERROR),
+        (ClusterUnreachable("x"), Reason.CLUSTER_UNAVAILABLE),
+        (LeaseLost("x"), Reason.CLUSTER_UNAVAILABLE),
+        (CloudError(503, "x"), Reason.CLOUD_UNAVAILABLE),
+        (CloudError(403, "x"), Reason.INVALID_CONFIGURATION),
+        (NotOwned("x"), Reason.NOT_OWNED),
+        (KeyError("x"), Reason.INTERNAL_ERROR),
+    ],
+)
+def test_a_fault_has_a_reason(exc: Exception, reason: Reason) -> None:
+    assert reason_of(exc) is reason
+
+
+def test_a_cluster_error_says_what_was_answered_and_how_long_to_wait() -> None:
+    error = ClusterError(429, "slow down", retry_after=7)
+    assert str(error) == "Kubernetes API answered 429: slow down"
+    assert (error.code, error.retry_after) == (429, 7)
 
 
 def test_back_off_doubles_to_a_minute_and_asks_users_slowly() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -14,6 +15,7 @@ import aiohttp
 import pytest
 
 from agui_operator.core.analysis import Limit, Sample, Window
+from agui_operator.core.waiting import NO_ACTION
 from agui_operator.dashboard import live
 from agui_operator.dashboard import site as sites
 from agui_operator.dashboard.board import Board
@@ -368,3 +370,18 @@ async def test_a_quiet_stream_is_kept_alive_and_says_when_the_lease_is_lost(
         served.presence = Presence.ADRIFT
         while b"The lease is not held" not in await reader.answer.content.readline():
             pass
+
+
+async def test_a_wait_says_what_happens_when_and_each_moment_once(served: Served) -> None:
+    waiting = {"what": "BackingUp to end", "since": "2026-11-23T07:59:00Z", "until": "2026-11-23T08:29:00Z"}
+    rollout = {"deadline": waiting["until"], "since": "2026-11-23T07:59:00.250000Z"}
+    served.board.seen(body())
+    written = status("BackingUp", rollout=rollout, waitingFor=waiting | {"unblockWith": NO_ACTION})
+    served.board.status_written("demo", "shop", UID, written)
+    _, page, _ = await served.get("/d/demo/shop")
+    headline = page.partition('id="part-headline"')[2].partition("</section>")[0]
+    words = " ".join(re.sub(r"<[^>]+>", " ", headline).split())
+    assert "Rolled back automatically if not complete by 2026-11-23 08:29:00 UTC" in words
+    assert words.count("2026-11-23 07:59:00 UTC") == 1
+    assert NO_ACTION not in words
+    assert "by itself" not in page

@@ -67,7 +67,7 @@ async def test_what_becomes_an_event_becomes_a_line() -> None:
     ],
 )
 def test_the_process_says_what_it_may_do(ready: bool, lease: bool | None, presence: Presence) -> None:
-    health: Any = Health("127.0.0.1", 0)
+    health: Any = Health("127.0.0.1", 0, require_lease=lease is not None)
     health.ready = ready
     health.lease = None if lease is None else SimpleNamespace(held=lease)
     assert _presence(health) is presence

@@ -13,7 +13,8 @@ from aiohttp import web
 
 from agui_operator.core.errors import LeaseLost
 from agui_operator.engine.cluster import kube as kube_module
-from agui_operator.engine.cluster.kube import Connection, Kube, KubeError
+from agui_operator.engine.cluster.kube import Connection, Kube, KubeError, clients
+from agui_operator.engine.cluster.lease import Lease
 
 
 @dataclass
@@ -24,6 +25,9 @@ class ApiServer:
     asked: list[tuple[str, str]] = field(default_factory=list)
     bodies: list[Any] = field(default_factory=list)
     headers: list[Any] = field(default_factory=list)
+    answer_headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    lease: Any = None  # answers requests for leases, at once
     url: str = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -31,6 +35,9 @@ class ApiServer:
         text = await request.text()
         self.bodies.append(json.loads(text) if text else None)
         self.headers.append(request.headers)
+        if self.lease is not None and "/leases" in request.path:
+            return web.json_response(self.lease)
+        await asyncio.sleep(self.delay)
         due = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if due is None:
             assert request.transport is not None
@@ -39,7 +46,7 @@ class ApiServer:
         status, body = due
         if isinstance(body, str):
             return web.Response(status=status, text=body)
-        return web.json_response(body, status=status)
+        return web.json_response(body, status=status, headers=self.answer_headers)
 
 
 @pytest.fixture
@@ -168,6 +175,86 @@ async def test_what_is_not_there_is_none(kube: Kube, server: ApiServer) -> None:
     server.answers = [(403, {})]
     with pytest.raises(KubeError):
         await kube.get_lease("ns", "l")
+
+
+async def test_a_busy_server_is_asked_again_when_it_says_so(
+    server: ApiServer, kube: Kube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    async def noted(seconds: float) -> None:
+        slept.extend([seconds] if seconds else [])  # the server's own pause is none
+
+    monkeypatch.setattr(kube_module.asyncio, "sleep", noted)
+    server.answers = [(429, {}), (200, {})]
+    server.answer_headers = {"Retry-After": "3"}
+    await kube.request("GET", "/x")
+    assert len(slept) == 1
+    assert 3 <= slept[0] <= 4
+    server.answers, server.asked = [(429, {"message": "later"})], []
+    server.answer_headers = {"Retry-After": "60"}
+    with pytest.raises(KubeError) as refused:
+        await kube.request("GET", "/x")
+    assert (refused.value.retry_after, len(server.asked)) == (60, 1), "the turn waits, not the connection"
+
+
+async def test_a_page_of_a_proxy_is_a_refusal_with_its_beginning(server: ApiServer, kube: Kube) -> None:
+    server.answers = [(404, "<html>nothing here" + "." * 500)]
+    with pytest.raises(KubeError, match="404: <html>nothing here") as refused:
+        await kube.request("GET", "/x")
+    assert len(str(refused.value)) < 300
+
+
+async def test_waiting_for_a_connection_is_no_time_out(server: ApiServer) -> None:
+    """80 writes of 0.1 s over 2 connections take 4 s; each of them has 0.5 s."""
+    server.delay = 0.1
+    kube = Kube(Connection(server.url, {}, None), connections=2, timeout=0.5)
+    try:
+        await asyncio.gather(*(kube.patch_status("ns", f"n{n}", "uid", {}) for n in range(80)))
+    finally:
+        await kube.close()
+    assert len(server.asked) == 80
+
+
+async def test_a_write_that_waited_for_a_connection_asks_again_whether_it_may(server: ApiServer) -> None:
+    server.delay = 0.05
+    kube = Kube(Connection(server.url, {}, None), connections=1)
+    lost = False
+
+    def may() -> None:
+        if lost:
+            raise LeaseLost("gone")
+
+    kube.before_write = may
+    writes = [asyncio.create_task(kube.patch_status("ns", f"n{n}", "uid", {})) for n in range(5)]
+    await asyncio.sleep(0.02)
+    lost = True
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    await kube.close()
+    assert [type(r) for r in results] == [type(None)] + [LeaseLost] * 4
+    assert len(server.asked) == 1
+
+
+async def test_the_lease_is_held_while_a_thousand_status_writes_queue(server: ApiServer) -> None:
+    """A lease of 1 s beside 2 s of writes: the control client has connections of its own."""
+    server.delay = 0.04
+    server.lease = {"metadata": {"resourceVersion": "1"}, "spec": {}}
+    bulk, control = clients(Connection(server.url, {}, None), lease_seconds=1.0)
+    ended: list[bool] = []
+    lease = Lease(control, "ns", "op", "one", 1.0, lambda: ended.append(True))
+    await lease.acquire()
+    writes = asyncio.gather(*(bulk.patch_status("ns", f"n{n}", "uid", {}) for n in range(1000)))
+    held = []
+    while not writes.done():
+        held.append(lease.held)
+        await asyncio.sleep(0.02)
+    await writes
+    await lease.release()
+    await bulk.close()
+    await control.close()
+    assert len(held) > 50
+    assert all(held)
+    assert not ended
 
 
 async def test_a_lease_is_written_once(kube: Kube, server: ApiServer) -> None:

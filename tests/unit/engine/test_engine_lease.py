@@ -157,7 +157,7 @@ async def test_the_clock_of_the_holder_does_not_matter(make: Any, kube: FakeKube
 
 async def test_held_ends_by_itself_when_renewals_fail(make: Any, kube: FakeKube, clock: Clock) -> None:
     one = await make("one").start()
-    kube.faults["get_lease"] = [ConnectionError("down")] * 100
+    kube.faults |= {"get_lease": [ConnectionError("down")] * 100, "put_lease": [ConnectionError("down")] * 100}
     await clock.advance(LENGTH - 1)
     assert one.held
     await clock.advance(1)
@@ -192,6 +192,7 @@ async def test_who_finds_another_holder_ends(make: Any, kube: FakeKube, clock: C
     one = await make("one").start()
     assert kube.lease is not None
     kube.lease["spec"]["holderIdentity"] = "two"
+    kube.lease["metadata"]["resourceVersion"] = "99"
     await clock.advance(LENGTH / 3)
     assert not one.held
     assert one.ended == 1
@@ -202,11 +203,43 @@ async def test_who_finds_another_holder_ends(make: Any, kube: FakeKube, clock: C
 
 async def test_a_conflict_while_renewing_is_no_renewal(make: Any, kube: FakeKube, clock: Clock) -> None:
     one = await make("one").start()
-    kube.faults["put_lease"] = [KubeError(409, "modified")] * 3
+    kube.faults["put_lease"] = [KubeError(409, "modified")] * 30
     await clock.advance(LENGTH)
     assert not one.held
+    kube.faults.clear()
     await clock.advance(LENGTH)
     assert one.held
+
+
+async def test_a_renewal_is_one_request(make: Any, kube: FakeKube, clock: Clock) -> None:
+    one = await make("one").start()
+    reads = kube.lease_reads
+    await clock.advance(10 * LENGTH)
+    assert one.held
+    assert kube.lease_reads == reads
+
+
+async def test_a_renewal_that_failed_is_repeated_within_the_lease_time(make: Any, kube: FakeKube, clock: Clock) -> None:
+    """One request in two is lost: at a third of the length each, and no try in between, the lease would lapse."""
+    one = await make("one").start()
+    for _ in range(20):
+        kube.faults["put_lease"] = [ConnectionError("lost"), KubeError(503, "busy"), KubeError(409, "modified")]
+        await clock.advance(LENGTH)
+        assert one.held
+    assert one.ended == 0
+
+
+async def test_the_second_takes_over_at_the_moment_the_lease_is_free(make: Any, kube: FakeKube, clock: Clock) -> None:
+    """It knows when that is; it does not find out at its next regular look."""
+    one, two = await make("one").start(), await make("two").start()
+    await clock.advance(2 * LENGTH + 1)
+    one.lease._task.cancel()
+    reads = kube.lease_reads
+    while not two.held:
+        assert clock.now < 1000 + 4 * LENGTH
+        await clock.advance(1)
+    assert clock.now - two.lease._free_at <= 1.0
+    assert kube.lease_reads - reads <= 8
 
 
 async def test_a_lease_that_somebody_deleted_is_made_again(make: Any, kube: FakeKube, clock: Clock) -> None:

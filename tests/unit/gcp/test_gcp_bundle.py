@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agui_operator.core.errors import UserError
-from agui_operator.gcp.kinds.storage.bundle import BundleRefused, Limits, check_runtime_url, read_bundle
+from agui_operator.gcp.kinds.storage.bundle import BundleLimits, BundleRefused, check_runtime_url, read_bundle
 from agui_operator.gcp.kinds.storage.release_assets import FOREVER, NEVER, uploads
 
 TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "txt": "text/plain"}
@@ -162,13 +162,13 @@ def test_refused(made: Callable[[], bytes], message: str) -> None:
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        (Limits(packed=10), "it has .* bytes, allowed are 10"),
-        (Limits(file=4), "has 6 bytes, allowed are 4"),
-        (Limits(unpacked=8), "more than 8 bytes in all"),
-        (Limits(files=2), "more than 2 files"),
+        (BundleLimits(packed=10), "it has .* bytes, allowed are 10"),
+        (BundleLimits(file=4), "has 6 bytes, allowed are 4"),
+        (BundleLimits(unpacked=8), "more than 8 bytes in all"),
+        (BundleLimits(files=2), "more than 2 files"),
     ],
 )
-def test_sizes_are_bounded(limits: Limits, message: str) -> None:
+def test_sizes_are_bounded(limits: BundleLimits, message: str) -> None:
     with pytest.raises(BundleRefused, match=message):
         read_bundle(bundle(FILES), limits)
 

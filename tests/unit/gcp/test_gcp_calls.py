@@ -14,12 +14,12 @@ from google.auth.exceptions import RefreshError
 from google.rpc import error_details_pb2, status_pb2
 
 from agui_operator.core.errors import CloudError, LeaseLost, UserError
-from agui_operator.gcp.transport.calls import Call, Caller
+from agui_operator.gcp.transport.calls import ApiCall, Caller
 from agui_operator.gcp.transport.quota import UNLIMITED, Quota
 from agui_operator.gcp.transport.translation import GRPC_CODES, from_google, from_reply, from_status
 
-READ = Call("Services.GetService", "projects/p/x", "p", "r", timeout=5)
-WRITE = Call("Services.UpdateService", "projects/p/x", "p", "r", timeout=5, write=True)
+READ = ApiCall("Services.GetService", "projects/p/x", "p", "r", timeout=5)
+WRITE = ApiCall("Services.UpdateService", "projects/p/x", "p", "r", timeout=5, write=True)
 
 
 async def no_sleep(_: float) -> None:
@@ -86,7 +86,7 @@ async def test_a_call_ends_at_its_deadline() -> None:
         await asyncio.sleep(60)
 
     with pytest.raises(CloudError, match=r"no answer within 0\.05 s") as caught:
-        await caller().call(Call("A.B", "x", "p", "r", timeout=0.05), hang)
+        await caller().call(ApiCall("A.B", "x", "p", "r", timeout=0.05), hang)
     assert (caught.value.code, caught.value.status) == (504, "DEADLINE_EXCEEDED")
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agui_operator.core.errors import CloudError
-from agui_operator.gcp.transport.quota import Limits, Quota, Rate, rollback_lane
+from agui_operator.gcp.transport.quota import Quota, QuotaLimits, QuotaRate, rollback_lane
 
 
 class Clock:
@@ -24,7 +24,7 @@ class Clock:
 
 
 def quota(clock: Clock, burst: float = 8, per_second: float = 2, reserved: float = 0.25) -> Quota:
-    limits = Limits(read=Rate(per_second, burst), write=Rate(per_second, burst), reserved=reserved)
+    limits = QuotaLimits(read=QuotaRate(per_second, burst), write=QuotaRate(per_second, burst), reserved=reserved)
     return Quota(limits, limits, clock=clock, sleep=clock.sleep, jitter=lambda: 0.5)
 
 

@@ -23,7 +23,7 @@ from google.auth.credentials import Credentials
 from agui_operator.core.errors import CloudError, UserError
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.endpoints import SCOPES, Endpoints
-from agui_operator.gcp.transport.rest import Rest, Token, read_json
+from agui_operator.gcp.transport.rest import Rest, RestRequest, Token
 
 _BLOCKED = """
 import socket, sys
@@ -31,8 +31,8 @@ def refuse(*args, **kwargs): raise AssertionError(f"a connection was opened at i
 socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
 import importlib, pkgutil
 import agui_operator.gcp as package
-for module in pkgutil.iter_modules(package.__path__):
-    importlib.import_module(f"agui_operator.gcp.{module.name}")
+for module in pkgutil.walk_packages(package.__path__, "agui_operator.gcp."):
+    importlib.import_module(module.name)
 print(sorted(m for m in sys.modules if m.startswith(("google.cloud.", "grpc", "requests"))))
 """
 
@@ -136,14 +136,14 @@ REST_HOSTS = [
 async def test_rest_calls_go_to_google_over_tls(monkeypatch: pytest.MonkeyPatch, method: str, url: str) -> None:
     sent: list[str] = []
 
-    async def send(self: Rest, verb: str, to: Any, *_: Any, **__: Any) -> dict[str, Any]:
-        sent.append(str(to))
+    async def send(self: Rest, request: RestRequest, to: str, *_: Any) -> dict[str, Any]:
+        sent.append(to)
         return {}
 
     monkeypatch.setattr(Rest, "send", send)
     cloud = await connect(CloudSettings(), credentials=StandIn())
     try:
-        await cloud.rest(method, "/x", project="acme")
+        await cloud.rest(RestRequest(method, "/x", project="acme"))
     finally:
         await cloud.close()
     assert sent == [url]
@@ -220,13 +220,14 @@ async def rest() -> AsyncIterator[tuple[Rest, StandIn]]:
 async def test_a_refused_token_is_renewed_once(server: Server, rest: tuple[Rest, StandIn]) -> None:
     client, credentials = rest
     server.accepted = {"Bearer token-2"}
-    assert await client.send("POST", server.url, 5, read_json) == {"ok": True}
+    read, write = RestRequest("x.y.get", "/x", "p"), RestRequest("x.y.insert", "/x", "p", "POST", write=True)
+    assert await client.send(write, server.url, 5) == {"ok": True}
     assert server.seen == ["Bearer token-1", "Bearer token-2"]
-    assert await client.send("GET", server.url, 5, read_json) == {"ok": True}
+    assert await client.send(read, server.url, 5) == {"ok": True}
     assert credentials.refreshed == 2
     server.accepted = set()
     with pytest.raises(CloudError) as caught:
-        await client.send("GET", server.url, 5, read_json)
+        await client.send(read, server.url, 5)
     assert caught.value.code == 401
     assert server.seen[3:] == ["Bearer token-2", "Bearer token-3"]
 
@@ -234,7 +235,8 @@ async def test_a_refused_token_is_renewed_once(server: Server, rest: tuple[Rest,
 async def test_many_calls_share_one_refresh(server: Server, rest: tuple[Rest, StandIn]) -> None:
     client, credentials = rest
     server.accepted = {"Bearer token-1"}
-    await asyncio.gather(*(client.send("GET", server.url, 5, read_json) for _ in range(20)))
+    read = RestRequest("x.y.get", "/x", "p")
+    await asyncio.gather(*(client.send(read, server.url, 5) for _ in range(20)))
     assert credentials.refreshed == 1
 
 
@@ -242,7 +244,7 @@ async def test_nothing_is_sent_along_without_credentials(server: Server) -> None
     cloud: Cloud = await connect(CloudSettings(endpoint=server.url.removesuffix("/x")))
     try:
         server.accepted = {""}
-        assert await cloud.rest("storage.buckets.get", "/storage/v1/b/x", project="p") == {"ok": True}
+        assert await cloud.rest(RestRequest("storage.buckets.get", "/storage/v1/b/x", project="p")) == {"ok": True}
     finally:
         await cloud.close()
     assert server.seen == [""]

@@ -13,8 +13,9 @@ from google.rpc import status_pb2
 
 from agui_operator.core.snapshot import BackupView, ExecutionView, ServiceView
 from agui_operator.gcp.kinds.sql import backup as sql_backup
-from agui_operator.gcp.resolve import split_image
+from agui_operator.gcp.pinning.images import split_image
 from agui_operator.gcp.transport import operations
+from agui_operator.gcp.transport.rest import RestRequest
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -107,8 +108,8 @@ class Answers:
         self.left = list(answers)
         self.asked: list[str] = []
 
-    async def rest(self, method: str, path: str, **_: Any) -> dict[str, Any]:
-        self.asked.append(f"{method} {path}")
+    async def rest(self, request: RestRequest) -> dict[str, Any]:
+        self.asked.append(f"{request.method} {request.path}")
         return self.left.pop(0)
 
 
@@ -142,3 +143,12 @@ async def test_an_answer_that_did_not_wait_is_not_asked_for_in_a_tight_loop(monk
     assert [round(b / a, 1) for a, b in pairwise(pauses)] == [1.5, 1.5]
     path = "/compute/v1/projects/demo/global/operations/op-1/wait"
     assert cloud.asked == [f"compute.globalOperations.wait {path}"] * 4
+
+
+async def test_a_regional_operation_is_waited_for_in_its_region() -> None:
+    operation = {"name": "op-2", "region": "https://www.googleapis.com/compute/v1/projects/demo/regions/us-central1"}
+    name = operations.compute_name("demo", operation)
+    cloud = Answers({"status": "DONE"})
+    assert (await operations.wait(cloud, name, 600)).done  # type: ignore[arg-type]
+    path = "/compute/v1/projects/demo/regions/us-central1/operations/op-2/wait"
+    assert cloud.asked == [f"compute.regionOperations.wait {path}"]

@@ -16,7 +16,7 @@ from agui_operator.core.traffic import Target, same_split
 from agui_operator.gcp.kinds.run import containers
 from agui_operator.gcp.kinds.run import job as run_job
 from agui_operator.gcp.kinds.run import service as run_service
-from agui_operator.gcp.kinds.run.views import LATEST, says_enough
+from agui_operator.gcp.transport.run_views import LATEST, says_enough
 
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
 STATE = run_v2.Condition.State

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agui_operator.core.actions import Pointer
+from agui_operator.core.actions import CHANGED_BY_HAND, Pointer
 from agui_operator.core.environment import Edge
 from agui_operator.core.errors import NotOwned
 from agui_operator.core.names import Names
-from agui_operator.gcp.kinds.edge.url_map import CHANGED_BY_HAND, Routing, UrlMap, host_of, parse, patch, rules
+from agui_operator.gcp.kinds.edge.route_rules import rules
+from agui_operator.gcp.kinds.edge.url_map import Routing, UrlMap, host_of, parse, patch
 
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
 EDGE = Edge("app.example", "site", "site-assets", "site-api", ("/copilotkit", "/api", "/ws"))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from localgcp.backends.catalogue import Catalogue, CatalogueError
-from localgcp.errors import ApiError
+from localgcp.kit.catalogue import Catalogue, CatalogueError
+from localgcp.kit.errors import ApiError
 
 REPO = "us-central1-docker.pkg.dev/demo/agui/app"
 

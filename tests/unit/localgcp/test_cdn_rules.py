@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from localgcp.backends.cdn import Cache, CdnPolicy, Entry, cdn_policy, for_client, time_to_live
+from localgcp.edge.cdn import Cache, CdnPolicy, Entry, cdn_policy, for_client, time_to_live
 
 STATIC = cdn_policy({"enableCdn": True})
 ORIGIN = cdn_policy({"enableCdn": True, "cdnPolicy": {"cacheMode": "USE_ORIGIN_HEADERS"}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from localgcp.errors import ApiError, from_http, invalid
+from localgcp.kit.errors import ApiError, from_http, invalid
 
 
 def test_newer_apis() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 import pytest
 
-from localgcp.errors import ApiError
-from localgcp.faults import Faults
+from localgcp.kit.errors import ApiError
+from localgcp.kit.faults import Faults
 
 API = "google.cloud.run.v2.Services"
 

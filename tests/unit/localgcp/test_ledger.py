@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from localgcp.call import Call, caller_of
-from localgcp.ledger import Ledger, matches
+from localgcp.kit.call import Call, caller_of
+from localgcp.kit.ledger import Ledger, matches
 
 Opener = Callable[..., Ledger]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from localgcp.errors import ApiError
-from localgcp.services.masks import apply_mask
-from localgcp.services.run_types import Service
+from localgcp.kit.errors import ApiError
+from localgcp.kit.masks import apply_mask
+from localgcp.services.run.types import Service
 
 
 def service(**fields: Any) -> Any:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgcp.errors import ApiError
-from localgcp.services.monitoring_aggregation import Aggregation, aggregate
-from localgcp.services.monitoring_filter import parse
-from localgcp.services.monitoring_series import (
+from localgcp.kit.errors import ApiError
+from localgcp.kit.filters import parse
+from localgcp.services.monitoring.aggregation import Aggregation, aggregate
+from localgcp.services.monitoring.filters import MONITORING
+from localgcp.services.monitoring.series import (
     LATENCY_BUCKETS,
     REQUEST_COUNT,
     REQUEST_LATENCIES,
@@ -23,7 +24,7 @@ from localgcp.services.monitoring_series import (
     Series,
     labels_of,
 )
-from localgcp.services.monitoring_values import NANOS, Buckets, Distribution, Value, merged, percentile_of
+from localgcp.services.monitoring.values import NANOS, Buckets, Distribution, Value, merged, percentile_of
 
 LABELS = {
     "metric.type": "run.googleapis.com/request_count",
@@ -67,7 +68,7 @@ LABELS = {
     ],
 )
 def test_filters(text: str, expected: bool) -> None:
-    assert parse(text).holds(LABELS.get) is expected
+    assert parse(text, MONITORING).holds(LABELS.get) is expected
 
 
 @pytest.mark.parametrize(
@@ -90,13 +91,13 @@ def test_filters(text: str, expected: bool) -> None:
 )
 def test_malformed_filters_are_refused(text: str) -> None:
     with pytest.raises(ApiError, match="INVALID_ARGUMENT: Field filter had an invalid value"):
-        parse(text)
+        parse(text, MONITORING)
 
 
 @given(st.text(alphabet='abc.="()ANDORNT \\-:<>!,1', max_size=40))
 def test_no_text_breaks_the_parser(text: str) -> None:
     with contextlib.suppress(ApiError):  # anything else is a bug
-        parse(text).holds(LABELS.get)
+        parse(text, MONITORING).holds(LABELS.get)
 
 
 SAMPLES = st.lists(st.floats(min_value=0.5, max_value=600_000), min_size=1, max_size=200)

@@ -12,10 +12,10 @@ import grpc
 import pytest
 from google.protobuf import struct_pb2
 
-from localgcp.errors import ApiError, failed_precondition
-from localgcp.operations import Operation, Operations
-from localgcp.settings import Settings
-from localgcp.store import Store
+from localgcp.kit.errors import ApiError, failed_precondition
+from localgcp.kit.operations import Operation, Operations
+from localgcp.kit.settings import Settings
+from localgcp.kit.store import Store
 
 PARENT = "projects/p/locations/l"
 

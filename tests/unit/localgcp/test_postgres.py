@@ -13,8 +13,8 @@ import psutil
 import psycopg
 import pytest
 
-from localgcp.backends.postgres import Postgres, PostgresError, identifier, literal
-from localgcp.errors import ApiError
+from localgcp.kit.errors import ApiError
+from localgcp.services.sql.postgres.servers import Postgres, PostgresError, identifier, literal
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ async def test_flags_and_activation_policy_are_applied(postgres: Postgres) -> No
 async def test_the_server_dies_with_its_parent(tmp_path: Path) -> None:
     script = (
         "import asyncio, sys, pathlib\n"
-        "from localgcp.backends.postgres import Postgres\n"
+        "from localgcp.services.sql.postgres.servers import Postgres\n"
         "async def main():\n"
         "    p = Postgres(pathlib.Path(sys.argv[1])); await p.create('demo', 'main')\n"
         "    print(open(sys.argv[1] + '/demo/main/data/postmaster.pid').readline().strip(), flush=True)\n"

@@ -16,9 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dataplane_support import IMAGE, DataPlane, data_plane, revision, split
-from localgcp.backends.tether import Tether
-from localgcp.ports import Probe, StartFailed
+from agui_dev.testbed.data_plane import IMAGE, DataPlane, data_plane, revision, split
+from agui_dev.testbed.images import WEB_PROGRAM
+from localgcp.kit.interfaces import Probe, StartFailed
+from localgcp.services.run.runtime.tether import Tether
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ async def test_a_failing_startup_probe_fails_the_start_and_leaves_no_process(pla
     probe = Probe(path="/status/503", period=0.2, failure_threshold=20)  # long enough for a slow start of the process
     with pytest.raises(StartFailed, match=r"The startup probe failed for .* HTTP 503"):
         await plane.runtime.start(revision(startup=probe, env={"START_DELAY": "0"}, service="shop"))
-    assert not [p for p in psutil.Process().children(recursive=True) if "dataplane_app" in " ".join(p.cmdline())]
+    assert not [p for p in psutil.Process().children(recursive=True) if str(WEB_PROGRAM) in p.cmdline()]
 
 
 @pytest.mark.parametrize("command", [("/no/such/program",), ()])
@@ -126,7 +127,7 @@ async def test_more_requests_than_concurrency_start_more_instances_up_to_the_lim
 
 
 async def test_a_full_queue_ends_in_429(plane: DataPlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("localgcp.backends.pool._SHORTEST_QUEUE_WAIT", 0.2)
+    monkeypatch.setattr("localgcp.services.run.runtime.pool._SHORTEST_QUEUE_WAIT", 0.2)
     await plane.runtime.start(revision(concurrency=1, max_instances=1))
     plane.runtime.route(split(("shop-1", 100)))
     busy = asyncio.ensure_future(plane.get("/sleep/4"))
@@ -238,8 +239,7 @@ async def test_a_cancelled_execution_stops_its_tasks(plane: DataPlane) -> None:
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-sys.path.insert(0, {support!r})
-from dataplane_support import data_plane, revision
+from agui_dev.testbed.data_plane import data_plane, revision
 
 async def main():
     async with data_plane(Path({state!r})) as plane:
@@ -253,7 +253,7 @@ asyncio.run(main())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the death signal is Linux'")
 async def test_children_die_with_a_killed_localgcp(tmp_path: Path) -> None:
-    code = OWNER.format(support=str(Path(IMAGE.command[1]).parent), state=str(tmp_path))
+    code = OWNER.format(state=str(tmp_path))
     owner = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     try:
         assert owner.stdout is not None
@@ -300,9 +300,9 @@ async def test_grandchildren_end_with_their_container(plane: DataPlane, tmp_path
 
 
 async def test_the_edge_reports_a_taken_port(plane: DataPlane) -> None:
-    from localgcp.backends.edge import Edge
+    from localgcp.edge.edge import Edge
 
     second = Edge(plane.runtime, lambda: plane.buckets, lambda: plane.url_maps, lambda: None, port=plane.edge.port)
     with pytest.raises(OSError, match="address already in use"):
-        await second.start()
-    await second.stop()
+        await second.open()
+    await second.close()

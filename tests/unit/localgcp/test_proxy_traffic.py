@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from dataplane_support import HOST, split
-from localgcp.backends.headers import add_trace, end_to_end
-from localgcp.backends.traffic import Routes, TrafficTable
+from agui_dev.testbed.data_plane import HOST, split
+from localgcp.edge.headers import add_trace, end_to_end
+from localgcp.edge.traffic import Routes, TrafficTable
 
 
 @given(percent=st.integers(1, 99), requests=st.integers(100, 2000))

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgcp.errors import ApiError
-from localgcp.ports import Target
-from localgcp.services.run_traffic import check_traffic, targets, traffic_statuses
-from localgcp.services.run_types import LATEST, REVISION, Service
+from localgcp.kit.errors import ApiError
+from localgcp.kit.interfaces import Target
+from localgcp.services.run.traffic import check_traffic, targets, traffic_statuses
+from localgcp.services.run.types import LATEST, REVISION, Service
 
 
 def traffic(*shares: dict[str, Any]) -> Any:

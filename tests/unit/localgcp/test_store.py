@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import struct_pb2
 
-from localgcp.store import Store, etag_of
+from localgcp.kit.store import Store, etag_of
 
 Opener = Callable[[], Store]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from localgcp.backends.urlmap import ErrorAnswer, HeaderEdits, Redirect, Route, error_answer, evaluate
-from localgcp.backends.urlmap_match import Seen, compile_template
+from localgcp.edge.urlmap import ErrorAnswer, HeaderEdits, Redirect, Route, error_answer, evaluate
+from localgcp.edge.urlmap_match import Seen, compile_template
 
 BUCKET, API, OTHER = "backendBuckets/assets", "backendServices/api", "backendServices/other"
 

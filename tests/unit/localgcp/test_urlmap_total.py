@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localgcp.backends.urlmap import Route, error_answer, evaluate
-from localgcp.backends.urlmap_match import Seen
+from localgcp.edge.urlmap import Route, error_answer, evaluate
+from localgcp.edge.urlmap_match import Seen
 
 POLICY = {
     "errorService": "backendBuckets/assets",

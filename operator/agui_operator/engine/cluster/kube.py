@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,17 +16,19 @@ from typing import Any
 
 import aiohttp
 
+from agui_operator.core.errors import ClusterError, ClusterUnreachable
+
 GROUP_VERSION = "agui.dev/v1alpha1"
 PLURAL = "aguideployments"
-_TIMEOUT = aiohttp.ClientTimeout(total=15, connect=5)
+CONNECTIONS = 20  # of one client
+_TIMEOUT = 15.0  # seconds for one request, counted from when it has a connection of the pool
+_CONNECT = 5.0
+_PATIENCE = 5.0  # the longest Retry-After that is waited for here; a longer one ends the request
+_RETRIED = (429, 500, 502, 503, 504)
 
 
-class KubeError(Exception):
+class KubeError(ClusterError):
     """The API server refused; `code` is the HTTP status, the message is its own."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(f"Kubernetes API answered {code}: {message}")
-        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,15 @@ class Connection:
 
 
 class Kube:
-    """One pooled connection to the API server. Writes are retried on a lost connection: all are idempotent."""
+    """A pool of connections to the API server. Requests wait for a connection for as long as it takes, in the order in
+    which they came; only then their time-out starts. Writes are retried on a lost connection: all are idempotent."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, connections: int = CONNECTIONS, timeout: float = _TIMEOUT) -> None:
         self._server = connection.server.rstrip("/")
-        connector = aiohttp.TCPConnector(ssl=connection.ssl if connection.ssl is not None else True, limit=20)
-        self._session = aiohttp.ClientSession(headers=dict(connection.headers), connector=connector, timeout=_TIMEOUT)
+        connector = aiohttp.TCPConnector(ssl=connection.ssl if connection.ssl is not None else True, limit=connections)
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(_CONNECT, timeout))
+        self._session = aiohttp.ClientSession(headers=dict(connection.headers), connector=connector, timeout=limits)
+        self._free = asyncio.Semaphore(connections)
         self.writes = 0
         self.before_write: Callable[[], None] = lambda: None  # raises when nothing may be written any more
 
@@ -53,33 +59,45 @@ class Kube:
     async def request(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", tries: int = 3
     ) -> dict[str, Any]:
-        """The parsed answer. Raises KubeError on a refusal, ConnectionError when the server can't be reached, and what
-        `before_write` raises (LeaseLost)."""
-        if method != "GET":
-            self.before_write()
-            self.writes += 1
-        return await self._send(method, path, body, content_type, tries)
+        """The parsed answer. Raises KubeError on a refusal, ClusterUnreachable (a ConnectionError) when the server does
+        not answer, and what `before_write` raises (LeaseLost)."""
+        before = self._count_write if method != "GET" else lambda: None
+        return await self._send(method, path, body, content_type, tries, before)
 
-    async def _send(self, method: str, path: str, body: Any, content_type: str, tries: int) -> dict[str, Any]:
+    def _count_write(self) -> None:
+        self.before_write()
+        self.writes += 1
+
+    async def _send(
+        self, method: str, path: str, body: Any, content_type: str, tries: int, before: Callable[[], None]
+    ) -> dict[str, Any]:
+        """`before` is called when the request has its connection: what waited for long asks again whether it may."""
         data = None if body is None else json.dumps(body).encode()
-        for attempt in range(1, tries + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
-                async with self._session.request(
-                    method, self._server + path, data=data, headers={"Content-Type": content_type}
-                ) as response:
-                    answer = await response.json(content_type=None)
-                    if response.status < 400:
-                        return dict(answer)
-                    if response.status in (429, 500, 503) and attempt < tries:
-                        await asyncio.sleep(0.2 * attempt)
-                        continue
-                    message = answer.get("message", "") if isinstance(answer, dict) else ""
-                    raise KubeError(response.status, message)
+                async with self._free:
+                    before()
+                    return await self._once(method, path, data, content_type)
+            except KubeError as exc:
+                pause = exc.retry_after if exc.retry_after is not None else 0.2 * attempt
+                if exc.code not in _RETRIED or attempt == tries or pause > _PATIENCE:
+                    raise
             except (aiohttp.ClientConnectionError, TimeoutError, json.JSONDecodeError) as exc:
+                pause = 0.2 * attempt
                 if attempt == tries:
-                    raise ConnectionError(f"the Kubernetes API server can't be reached: {exc}") from exc
-                await asyncio.sleep(0.2 * attempt)
-        raise AssertionError("unreachable")
+                    why = str(exc) or type(exc).__name__
+                    raise ClusterUnreachable(f"the Kubernetes API server can't be reached: {why}") from exc
+            await asyncio.sleep(pause * random.uniform(1, 1.25))
+
+    async def _once(self, method: str, path: str, data: bytes | None, content_type: str) -> dict[str, Any]:
+        async with self._session.request(
+            method, self._server + path, data=data, headers={"Content-Type": content_type}
+        ) as response:
+            if response.status < 400:
+                return dict(await response.json(content_type=None))
+            raise KubeError(response.status, _message(await response.text()), _retry_after(response.headers))
 
     def _path(self, namespace: str, name: str, subresource: str = "") -> str:
         base = f"/apis/{GROUP_VERSION}/namespaces/{namespace}/{PLURAL}/{name}"
@@ -119,7 +137,7 @@ class Kube:
         """Creates the lease, or replaces it by compare-and-swap on resourceVersion (KubeError 409 if it changed)."""
         path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         method, where = ("POST", path) if create else ("PUT", f"{path}/{name}")
-        return await self._send(method, where, lease, "application/json", 1)
+        return await self._send(method, where, lease, "application/json", 1, lambda: None)
 
     async def reachable(self) -> bool:
         """True if the API server answers within a few seconds."""
@@ -136,3 +154,24 @@ class Kube:
             if exc.code == 404:
                 return None
             raise
+
+
+def clients(connection: Connection, lease_seconds: float) -> tuple[Kube, Kube]:
+    """The client for the objects, and one with connections of its own for the lease and the health checks: neither may
+    wait behind the other's writes."""
+    return Kube(connection), Kube(connection, connections=2, timeout=max(0.3, lease_seconds / 3))
+
+
+def _message(text: str) -> str:
+    """The message of a Status; of anything else (a proxy's page) its beginning."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return text[:200]
+    return str(answer.get("message", "")) if isinstance(answer, dict) else ""
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds; the API server never sends the form with a date."""
+    value = headers.get("Retry-After", "")
+    return float(value) if value.isdecimal() else None

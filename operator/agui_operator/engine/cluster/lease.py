@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -20,7 +21,9 @@ logger = logging.getLogger(__name__)
 
 
 class Lease:
-    """Taken once at start, renewed every third of its length."""
+    """Taken once at start and renewed every third of its length: one PUT, as long as nobody else writes it. A renewal
+    that failed is repeated within the remaining time. `kube` has to be a client of its own, so that a renewal never
+    waits behind other writes, with a time-out below a third of the length."""
 
     def __init__(
         self,
@@ -37,7 +40,9 @@ class Lease:
         self._kube, self._namespace, self._name = kube, namespace, name
         self._identity, self._seconds = identity, seconds
         self._held_until = 0.0
+        self._last: dict[str, Any] | None = None  # as the API server last answered, while it is ours
         self._seen: tuple[str, float] = ("", 0.0)  # resourceVersion of another's lease, and when it was first seen
+        self._free_at = 0.0  # monotonic time at which another's lease may be taken
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -52,7 +57,7 @@ class Lease:
     async def acquire(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Returns when the lease is held; waits for as long as another holds it or the API server can't be asked."""
         while not await self._try_at_start():
-            await sleep(self._seconds / 6)
+            await sleep(self._pause())
         self._task = asyncio.create_task(self._renew(), name="lease")
 
     async def release(self) -> None:
@@ -77,35 +82,56 @@ class Lease:
             logger.warning("the lease could not be taken yet: %s", exc)
             return False
 
+    def _pause(self) -> float:
+        """Until the next look at another's lease: not beyond the moment at which it becomes free."""
+        left = self._free_at - time.monotonic()
+        return max(0.01, min(self._seconds / 6, left)) if left > 0 else self._seconds / 6
+
     async def _renew(self) -> None:
+        renewed = True
         while True:
-            await asyncio.sleep(self._seconds / 3)
-            began = time.monotonic()
+            await asyncio.sleep(self._seconds / (3 if renewed else 7.5))
             try:
-                lease = await self._kube.get_lease(self._namespace, self._name)
-                if lease is not None and _holder(lease) != self._identity:
-                    break
-                await self._put(lease, began)
+                kept = await self._renew_once()
             except (KubeError, ConnectionError) as exc:
                 logger.warning("the lease could not be renewed: %s", exc)
+                renewed = False
+                continue
+            if kept is None:
+                break
+            renewed = kept
         self._held_until = 0.0
         logger.error("lease lost to another operator; this process ends, the next one starts from the status")
         self._on_lost()
 
+    async def _renew_once(self) -> bool | None:
+        """True: renewed. False: it was changed meanwhile, to be repeated soon. None: another holds it."""
+        if self._last is not None and await self._put(self._last):
+            return True
+        lease = await self._kube.get_lease(self._namespace, self._name)
+        if lease is not None and _holder(lease) != self._identity:
+            return None
+        return await self._put(lease)
+
     async def _try(self) -> bool:
-        began = time.monotonic()
         lease = await self._kube.get_lease(self._namespace, self._name)
         if lease is not None and not self._free(lease):
             return False
-        return await self._put(lease, began)
+        return await self._put(lease)
 
-    async def _put(self, lease: dict[str, Any] | None, began: float) -> bool:
+    async def _put(self, lease: dict[str, Any] | None) -> bool:
+        """Compare-and-swap. The time counts from before the request: others count from after they saw its effect."""
         wanted = self._document(lease)
+        began = time.monotonic()
         try:
-            await self._kube.put_lease(self._namespace, self._name, wanted, create=lease is None)
+            self._last = await self._kube.put_lease(self._namespace, self._name, wanted, create=lease is None)
         except KubeError as exc:
-            if exc.code == 409:  # another was faster
+            self._last = None
+            if exc.code in (404, 409):  # deleted, or another was faster
                 return False
+            raise
+        except ConnectionError:
+            self._last = None  # it may have been written
             raise
         self._held_until = began + self._seconds
         return True
@@ -118,7 +144,8 @@ class Lease:
         version = str(lease["metadata"].get("resourceVersion", ""))
         if version != self._seen[0]:
             self._seen = (version, time.monotonic())
-        return time.monotonic() - self._seen[1] > float(spec.get("leaseDurationSeconds") or self._seconds)
+        self._free_at = self._seen[1] + float(spec.get("leaseDurationSeconds") or self._seconds)
+        return time.monotonic() >= self._free_at
 
     def _document(self, lease: dict[str, Any] | None) -> dict[str, Any]:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -127,7 +154,7 @@ class Lease:
             spec |= {"acquireTime": now, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
         spec |= {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": max(1, round(self._seconds)),
+            "leaseDurationSeconds": max(1, math.ceil(self._seconds)),
             "renewTime": now,
         }
         metadata = (lease or {}).get("metadata") or {"name": self._name, "namespace": self._namespace}

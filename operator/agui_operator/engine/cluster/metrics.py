@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 
 REGISTRY = CollectorRegistry()
 
@@ -12,9 +17,38 @@ FAULTS = Counter("agui_faults", "Faults by kind: Transient, User or Bug.", ["fau
 CALLS = Counter("agui_gcp_calls", "Calls to Google Cloud.", ["method", "code"], registry=REGISTRY)
 CALL_SECONDS = Histogram("agui_gcp_call_seconds", "Duration of a call to Google Cloud.", ["method"], registry=REGISTRY)
 TRANSITIONS = Counter("agui_transitions", "Phase changes.", ["phase", "event"], registry=REGISTRY)
-PHASE = Gauge(
-    "agui_deployment_phase", "1 for the phase an object is in.", ["namespace", "name", "phase"], registry=REGISTRY
-)
+
+
+class Phases:
+    """The phase of every object, computed at the scrape: one series for each object that exists. An object is known
+    from the first time that the watch delivers it, so that a restart leaves no gap."""
+
+    name, labels = "agui_deployment_phase", ("namespace", "name", "phase")
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, str, str]] = {}
+
+    def first_seen(self, uid: str, body: Mapping[str, Any]) -> None:
+        """The watch delivered the object; its status may be older than what `moved` told since."""
+        if uid not in self._known:
+            phase = str((body.get("status") or {}).get("phase") or "Pending")
+            self.moved(uid, str(body["metadata"]["namespace"]), str(body["metadata"]["name"]), phase)
+
+    def moved(self, uid: str, namespace: str, name: str, phase: str) -> None:
+        self._known[uid] = namespace, name, sys.intern(phase)
+
+    def gone(self, uid: str) -> None:
+        self._known.pop(uid, None)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self.name, "1 for the phase an object is in.", labels=self.labels)
+        for labels in self._known.values():
+            family.add_metric(labels, 1)
+        yield family
+
+
+PHASES = Phases()
+REGISTRY.register(PHASES)
 ROLLOUT_SECONDS = Histogram(
     "agui_rollout_seconds",
     "Duration of a rollout from its start to its end.",
@@ -40,12 +74,11 @@ LABELS = {
         CALLS,
         CALL_SECONDS,
         TRANSITIONS,
-        PHASE,
         ROLLOUT_SECONDS,
         RESTORE_SECONDS,
         COLLECTED,
     )
-}
+} | {PHASES.name: PHASES.labels}
 
 
 def render() -> bytes:

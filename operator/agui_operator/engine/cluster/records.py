@@ -6,32 +6,33 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
-from agui_operator.core.errors import LeaseLost
 from agui_operator.core.memory import Memory
 from agui_operator.core.rollout import STOPPED, Event, Phase
 from agui_operator.engine.cluster import metrics
+from agui_operator.engine.cluster.event_queue import EventQueue, Fact
 from agui_operator.engine.cluster.feed import SILENT, Feed
-from agui_operator.engine.cluster.kube import GROUP_VERSION, Kube, KubeError
+from agui_operator.engine.cluster.kube import Kube
 
 logger = logging.getLogger(__name__)
+_LONGEST = 1000  # characters of a message; the API server takes 1024
+_PASSED = frozenset({Event.SUCCEEDED, Event.ALL_STEPS_PASSED})  # the phase before is done
+_IMPORTANT = frozenset({Phase.HEALTHY, Phase.PAUSED, Phase.SUSPENDED})
 
 
 class Recorder:
-    """Events are sent beside the loop; a lost one costs nothing but the Event."""
+    """Turns phase changes into facts. A phase that ends before the loop gets to anything else had nothing to do: it is
+    logged and counted, and becomes no Event."""
 
     def __init__(
         self, kube: Kube, clock: Callable[[], datetime] = lambda: datetime.now(UTC), feed: Feed = SILENT
     ) -> None:
-        self._kube, self._clock, self._feed = kube, clock, feed
-        self._due: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(maxsize=1000)
-        self._sender: asyncio.Task[None] | None = None
+        self._clock, self._feed, self._queue = clock, feed, EventQueue(kube)
+        self._entered: dict[str, asyncio.Handle] = {}  # by uid: phases that may have nothing to do
 
     def moved(self, namespace: str, name: str, uid: str, before: Memory, after: Memory, event: Event) -> None:
         metrics.TRANSITIONS.labels(str(after.phase), str(event)).inc()
-        metrics.PHASE.labels(namespace, name, str(before.phase)).set(0)
-        metrics.PHASE.labels(namespace, name, str(after.phase)).set(1)
+        metrics.PHASES.moved(uid, namespace, name, str(after.phase))
         if after.history and after.history[:1] != before.history[:1]:
             newest = after.history[0]
             metrics.ROLLOUT_SECONDS.labels(newest.outcome).observe(newest.seconds)
@@ -40,48 +41,35 @@ class Recorder:
         extra = {"object": f"{namespace}/{name}", "phase": str(after.phase), "event": str(event)}
         logger.info(message, extra=extra | ({"release": release.id} if release else {}))
         kind = "Warning" if after.phase in STOPPED and before.phase is not after.phase else "Normal"
-        self.post(namespace, name, uid, kind, str(after.phase), message)
+        self._drop_unused(uid)
+        important = is_important(after.phase, event)
+        fact = Fact(namespace, name, uid, kind, str(after.phase), message[:_LONGEST], important)
+        if important or event not in _PASSED:
+            self._tell(fact, self._clock())
+        else:
+            self._entered[uid] = asyncio.get_running_loop().call_soon(self._enter, fact, self._clock())
+
+    def _drop_unused(self, uid: str) -> None:
+        entered = self._entered.pop(uid, None)
+        if entered is not None:
+            entered.cancel()
+
+    def _enter(self, fact: Fact, at: datetime) -> None:
+        self._entered.pop(fact.uid, None)
+        self._tell(fact, at)
 
     def post(self, namespace: str, name: str, uid: str, kind: str, reason: str, message: str) -> None:
         """Sends one Kubernetes Event about the object."""
-        now = self._clock()
-        self._feed.noted(uid, now, kind, reason, message[:1000])
-        stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        event: dict[str, Any] = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"generateName": f"{name[:40]}-", "namespace": namespace},
-            "involvedObject": {
-                "apiVersion": GROUP_VERSION,
-                "kind": "AgUiDeployment",
-                "namespace": namespace,
-                "name": name,
-                "uid": uid,
-            },
-            "type": kind,
-            "reason": reason,
-            "message": message[:1000],
-            "firstTimestamp": stamp,
-            "lastTimestamp": stamp,
-            "count": 1,
-            "source": {"component": "agui-operator"},
-            "reportingComponent": "agui-operator",
-        }
-        if self._due.full():
-            logger.warning("an Event was dropped, too many are waiting: %s", message)
-            return
-        self._due.put_nowait((namespace, event))
-        if self._sender is None or self._sender.done():
-            self._sender = asyncio.create_task(self._send())
+        self._tell(Fact(namespace, name, uid, kind, reason, message[:_LONGEST], True), self._clock())
 
-    async def _send(self) -> None:
-        """One after the other, so that they stand in the order in which things happened."""
-        while not self._due.empty():
-            namespace, event = self._due.get_nowait()
-            try:
-                await self._kube.post_event(namespace, event)
-            except (KubeError, ConnectionError, LeaseLost) as exc:
-                logger.warning("an Event was not recorded: %s", exc)
+    def _tell(self, fact: Fact, at: datetime) -> None:
+        self._feed.noted(fact.uid, at, fact.kind, fact.reason, fact.message)
+        self._queue.put(fact, at)
+
+
+def is_important(phase: Phase, event: Event) -> bool:
+    """Start, failure, roll-back, and what a rollout ends or waits in: what must not be lost."""
+    return event is Event.STARTED or phase in STOPPED or phase in _IMPORTANT
 
 
 def sentence(before: Memory, after: Memory, event: Event) -> str:

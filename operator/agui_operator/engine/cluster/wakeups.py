@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 
 class Wakeups:
@@ -20,10 +21,10 @@ class Wakeups:
             self._wishes[uid] = wish
         self._flag(uid).set()
 
-    def ring_all(self) -> None:
-        """Everybody: a policy or an environment changed."""
-        for flag in self._flags.values():
-            flag.set()
+    def ring_each(self, uids: Iterable[str]) -> None:
+        """Those that depend on a policy or an environment that changed."""
+        for uid in uids:
+            self.ring(uid)
 
     async def wait(self, uid: str, timeout: float | None) -> bool:
         """Waits until somebody rings or `timeout` seconds passed; True if it rang."""

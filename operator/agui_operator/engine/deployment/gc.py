@@ -119,9 +119,8 @@ class GarbageCollector:
         since = known.unneeded_folders = unneeded_since(dropped, known.unneeded_folders, cache.memory, now)
         if not due(folders, owner, kept, since, now - window):
             return
-        gone = await collect_assets.collect(
-            self._cloud, bucket, owner, lambda: kept_of(cache), since, now, window, self._manifests
-        )
+        unneeded = collect_assets.Unneeded(owner, since, now, window)
+        gone = await collect_assets.collect(self._cloud, bucket, unneeded, lambda: kept_of(cache), self._manifests)
         metrics.COLLECTED.labels("object").inc(gone)
 
 

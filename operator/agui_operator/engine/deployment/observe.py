@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from agui_operator.core.actions import Action
 from agui_operator.core.analysis import Window, verdict
 from agui_operator.core.looks import looks
 from agui_operator.core.names import Names
@@ -17,15 +18,15 @@ from agui_operator.core.snapshot import AlertView, CheckResult, Finding, JobView
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.scope import Scope
+from agui_operator.engine.deployment.shared import SharedViews
 from agui_operator.engine.deployment.views import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, of_job
-from agui_operator.gcp import resolve
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.monitoring import alert_policy, timeseries
 from agui_operator.gcp.kinds.run import job as run_job
 from agui_operator.gcp.kinds.run import service as run_service
-from agui_operator.gcp.kinds.run.inventory import Inventory
 from agui_operator.gcp.kinds.sql import backup as sql_backup
 from agui_operator.gcp.kinds.storage import release_assets
+from agui_operator.gcp.pinning import resolve
 from agui_operator.gcp.transport.clients import Cloud
 
 
@@ -33,12 +34,12 @@ class Observer:
     """Fills snapshots, and puts what it read into the object's views."""
 
     def __init__(self, cloud: Cloud, clock: Callable[[], datetime], *, resync: float, feed: Feed = SILENT) -> None:
-        self._cloud, self._clock, self._resync, self._feed = cloud, clock, resync, feed
-        self._inventory = Inventory(cloud)
+        self._cloud, self._clock, self._feed = cloud, clock, feed
+        self._shared = SharedViews(cloud, resync / 2)
 
-    def invalidate(self, names: Names) -> None:
-        """The last list of services may not be used any more: a write met a fault, or the cloud was changed."""
-        self._inventory.forget(names)
+    def changed(self, names: Names, actions: Sequence[Action]) -> None:
+        """This process changes what the deployment owns: the shared views until now do not tell about it."""
+        self._shared.changed(names, actions)
 
     async def look(self, scope: Scope, cache: ObjectCache, basic: Snapshot, *, drift: bool) -> Snapshot:
         """`basic` with what the phase needs added. `drift`: a resting object is compared with the cloud."""
@@ -105,8 +106,7 @@ class Observer:
     async def _service(self, scope: Scope, cache: ObjectCache, *, again: bool) -> ServiceView | None:
         views = cache.views
         if again and SERVICE not in cache.operations:
-            await self._inventory.fresh(scope.names.project, scope.names.region, self._resync / 2)
-            views.put_service(self._inventory.service(scope.names))
+            views.put_service(await self._shared.service(scope.names))
             views.mark_fresh(SERVICE)  # its etag guards the next write: one on an old view is refused and looks again
             return views.service
         if not cache.is_known(SERVICE):
@@ -124,7 +124,10 @@ class Observer:
         if POINTER in cache.operations:
             return replace(seen, pointer_known=False)
         if again or POINTER not in views.fresh:
-            routing, _ = await url_map.observe(self._cloud, scope.names, scope.place)
+            if again:
+                routing = await self._shared.routing(scope.names, scope.place)
+            else:
+                routing, _ = await url_map.observe(self._cloud, scope.names, scope.place)
             views.put_routing(routing.pointer, routing.candidate)
             views.mark_fresh(POINTER)
         return replace(seen, pointer=views.pointer, candidate_pointer=views.candidate_pointer, pointer_known=True)
@@ -173,7 +176,10 @@ class Observer:
 
     async def _alerts(self, scope: Scope, cache: ObjectCache, *, again: bool) -> tuple[AlertView, ...]:
         if again or ALERTS not in cache.views.fresh:
-            cache.views.put_alerts(await alert_policy.observe(self._cloud, scope.names))
+            release = scope.memory.candidate or scope.memory.serving
+            shared = again or release is None or not release.alerts  # a release with alerts reads its own
+            look = self._shared.alerts(scope.names) if shared else alert_policy.observe(self._cloud, scope.names)
+            cache.views.put_alerts(await look)
             cache.views.mark_fresh(ALERTS)
         return cache.views.alerts
 

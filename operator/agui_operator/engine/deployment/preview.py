@@ -16,10 +16,10 @@ from agui_operator.core.forecast import Forecast, forecast
 from agui_operator.core.release import make_release
 from agui_operator.core.snapshot import Snapshot
 from agui_operator.engine.deployment.scope import Scope, Scopes
-from agui_operator.gcp import resolve
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.storage import release_assets
+from agui_operator.gcp.pinning import resolve
 from agui_operator.gcp.transport.clients import Cloud
 
 

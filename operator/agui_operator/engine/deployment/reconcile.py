@@ -18,10 +18,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from agui_operator.api.conditions import Reason
 from agui_operator.core import requests
 from agui_operator.core.decide import Decision, decide
-from agui_operator.core.errors import Fault, IllegalTransition, LeaseLost, UserError, backoff, classify
+from agui_operator.core.errors import Fault, IllegalTransition, LeaseLost, backoff, classify, reason_of
 from agui_operator.core.phases.case import Case, has_steps
 from agui_operator.core.rollout import RESTING, Phase
 from agui_operator.core.snapshot import Snapshot
@@ -35,10 +34,12 @@ from agui_operator.engine.deployment.gc import GarbageCollector
 from agui_operator.engine.deployment.observe import Observer
 from agui_operator.engine.deployment.report import Reporter
 from agui_operator.engine.deployment.scope import Directory, Scope, Scopes
+from agui_operator.engine.deployment.shared import first_due
 from agui_operator.engine.deployment.views import ALERTS
 from agui_operator.engine.settings import Settings
 
 logger = logging.getLogger(__name__)
+_EXPOSED = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.BAKING, Phase.ROLLING_BACK})
 _CHAIN = 25  # events read in one go; more would be a loop in the table
 
 
@@ -69,6 +70,11 @@ class Engine:
 
     def now(self) -> datetime:
         return self._clock()
+
+    def serves_users(self, uid: str) -> bool:
+        """True while a release that is not proven yet has user traffic, or is being rolled back."""
+        cache = self._caches.get(uid)
+        return cache is not None and cache.memory is not None and cache.memory.phase in _EXPOSED
 
     def forget(self, uid: str) -> None:
         """The object is gone: ends its waits and checks."""
@@ -152,7 +158,8 @@ class Engine:
         except Exception as exc:
             return basic, exc
         if drift:
-            cache.compare_after(self._settings.resync)
+            first = cache.drift_due == 0.0
+            cache.compare_after(first_due(cache.uid, self._settings.resync) if first else self._settings.resync)
         seen = replace(seen, checks={**seen.checks, **report.results}, schema=report.schema)
         return seen, None
 
@@ -179,12 +186,15 @@ class Engine:
         if memory.phase in RESTING:
             cache.views.end_rollout()
             self._checks.end(scope.uid)
-            cache.compare_after(self._settings.resync)
+            cache.compare_after(first_due(cache.uid, self._settings.resync))
 
     async def _act(self, cache: ObjectCache, scope: Scope, decision: Decision) -> None:
         urgent = decision.memory.phase is Phase.ROLLING_BACK
-        self._observer.invalidate(scope.names)
-        await self._executor.execute(scope, cache, decision.actions, urgent=urgent)
+        self._observer.changed(scope.names, decision.actions)
+        try:
+            await self._executor.execute(scope, cache, decision.actions, urgent=urgent)
+        finally:
+            self._observer.changed(scope.names, decision.actions)
 
     async def _write(self, cache: ObjectCache, scope: Scope, seen: Snapshot | None) -> None:
         """Writes the status if it says anything new."""
@@ -233,7 +243,7 @@ class Engine:
             logger.warning("turn failed: %s", exc, extra={"fault": str(fault), "attempt": attempt})
         retry_at = self._clock() + timedelta(seconds=delay)
         message = str(exc) if fault is not Fault.BUG else f"internal error: {type(exc).__name__}"
-        cache.failed(FaultSeen(fault, _reason(exc, fault), message, attempt, retry_at))
+        cache.failed(FaultSeen(fault, reason_of(exc), message, attempt, retry_at))
         try:
             await self._write(cache, self.scope(cache, body), None)
         except Exception as second:
@@ -244,16 +254,6 @@ class Engine:
 def is_older(version: str, than: int) -> bool:
     """True if a resourceVersion is a number below `than`; what can't be compared is taken for new."""
     return version.isdecimal() and int(version) < than
-
-
-def _reason(exc: Exception, fault: Fault) -> Reason:
-    match fault:
-        case Fault.BUG:
-            return Reason.INTERNAL_ERROR
-        case Fault.TRANSIENT:
-            return Reason.CLOUD_UNAVAILABLE
-        case Fault.USER:
-            return exc.reason if isinstance(exc, UserError) else Reason.INVALID_CONFIGURATION
 
 
 def _url(cache: ObjectCache, scope: Scope) -> str | None:

@@ -20,9 +20,9 @@ from agui_operator.core.errors import Fault, backoff, classify
 from agui_operator.core.merge import merge_patch
 from agui_operator.engine.cluster.kube import GROUP_VERSION, Kube, KubeError
 from agui_operator.engine.cluster.wakeups import Wakeups
+from agui_operator.engine.environment import presence
 from agui_operator.engine.environment.status import EnvironmentLook, status_of
 from agui_operator.engine.tasks import Tasks
-from agui_operator.gcp.kinds import presence
 from agui_operator.gcp.transport.clients import Cloud
 
 logger = logging.getLogger(__name__)

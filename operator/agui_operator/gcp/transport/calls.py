@@ -1,7 +1,7 @@
-"""The one path that every request to Google Cloud takes: quota, lease fence, deadline, retries, metrics, translation.
+"""The one path of every request to Google Cloud: quota, lease fence, deadline, retries, metrics, error translation.
 
-Reads are tried up to three times when the service is unavailable. Writes are sent once: whether they had an effect is
-found out by looking, never by sending again.
+A read is sent up to three times while the service is unavailable. A write is sent once: whether it had an effect is
+found out by reading, never by sending it again.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from agui_operator.gcp.transport.translation import from_google
 
 T = TypeVar("T")
 OnCall = Callable[[str, str, int, float], None]
-_READ_TRIES = 3
+_READ_ATTEMPTS = 3
 _FIRST_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One request. `method` as Google names it (`Services.GetService`, `storage.objects.insert`); `scope` is the region
-    or the API whose quota it uses; `timeout` in seconds over all tries."""
+class ApiCall:
+    """One call of a method as Google names it (`Services.GetService`, `storage.objects.insert`). `location` is the
+    region or the API whose quota it uses; `timeout` in seconds over all attempts."""
 
     method: str
     resource: str
     project: str
-    scope: str
+    location: str
     timeout: float
     write: bool = False
 
 
 @dataclass(slots=True)
 class Caller:
-    """`on_call(method, resource, HTTP status, seconds)` after each try; `before_write` raises when nothing may be
+    """`on_call(method, resource, HTTP status, seconds)` after each attempt; `before_write` raises when nothing may be
     written any more."""
 
     quota: Quota
@@ -47,11 +47,11 @@ class Caller:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     jitter: Callable[[], float] = field(default=random.random)
 
-    async def call(self, call: Call, send: Callable[[float], Awaitable[T]]) -> T:
+    async def call(self, call: ApiCall, send: Callable[[float], Awaitable[T]]) -> T:
         """`send(seconds left)` makes the request. Raises CloudError, or what `before_write` raises."""
         deadline = time.monotonic() + call.timeout
-        tries = 1 if call.write else _READ_TRIES
-        for attempt in range(1, tries):
+        attempts = 1 if call.write else _READ_ATTEMPTS
+        for attempt in range(1, attempts):
             try:
                 return await self._once(call, send, deadline)
             except CloudError as error:
@@ -61,8 +61,8 @@ class Caller:
             await self.sleep(pause)
         return await self._once(call, send, deadline)
 
-    async def _once(self, call: Call, send: Callable[[float], Awaitable[T]], deadline: float) -> T:
-        await self.quota.take(call.project, call.scope, write=call.write, until=deadline)
+    async def _once(self, call: ApiCall, send: Callable[[float], Awaitable[T]], deadline: float) -> T:
+        await self.quota.take(call.project, call.location, write=call.write, until=deadline)
         if call.write and self.before_write is not None:
             self.before_write()
         began = time.monotonic()
@@ -73,19 +73,19 @@ class Caller:
             error = _translated(exc, call)
             self._count(call, error.code, began)
             if error.code == 429:
-                self.quota.throttled(call.project, call.scope, write=call.write, retry_after=error.retry_after)
+                self.quota.throttled(call.project, call.location, write=call.write, retry_after=error.retry_after)
             raise error from exc
         self._count(call, 200, began)
-        self.quota.passed(call.project, call.scope, write=call.write)
+        self.quota.passed(call.project, call.location, write=call.write)
         return result
 
-    def _count(self, call: Call, code: int, began: float) -> None:
+    def _count(self, call: ApiCall, code: int, began: float) -> None:
         if self.on_call is not None:
             self.on_call(call.method, call.resource, code, time.monotonic() - began)
 
 
-def _translated(exc: Exception, call: Call) -> CloudError:
-    """The CloudError of a failed try. Raises `exc` itself if it is not the network's or the service's fault."""
+def _translated(exc: Exception, call: ApiCall) -> CloudError:
+    """The CloudError of a failed attempt. Raises `exc` itself if neither the network nor the service caused it."""
     import aiohttp
     import grpc
     from google.api_core.exceptions import GoogleAPICallError, from_grpc_error

@@ -1,4 +1,4 @@
-"""All clients of Google Cloud behind one object, built when the operator starts and never at import.
+"""All clients of Google Cloud in one object, built when the operator starts and never at import.
 
 gRPC where Google has async clients for it (Cloud Run, Monitoring, Secret Manager), one REST client for the rest.
 Google's packages are imported inside `connect`: they cost most of the start time.
@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agui_operator.gcp.transport.calls import Call, Caller, OnCall
+from agui_operator.gcp.transport.calls import ApiCall, Caller, OnCall
 from agui_operator.gcp.transport.endpoints import CloudSettings, Endpoints
 from agui_operator.gcp.transport.quota import Quota
-from agui_operator.gcp.transport.rest import Rest, Token, read_json
+from agui_operator.gcp.transport.rest import Rest, RestRequest, Token
 
 __all__ = ["Cloud", "CloudSettings", "connect", "path_part"]
 
@@ -21,7 +21,7 @@ _PLACE = re.compile(r"projects/([^/]+)(?:/locations/([^/]+))?")
 
 
 class Cloud:
-    """Google Cloud as the kinds see it. Every request goes through `rpc` or `rest`."""
+    """Google Cloud for the kinds. Every request is sent through `rpc` or `rest`."""
 
     def __init__(
         self, settings: CloudSettings, endpoints: Endpoints, caller: Caller, clients: Mapping[str, Any], rest: Rest
@@ -42,36 +42,20 @@ class Cloud:
             reply = await function(request, retry=None, timeout=seconds)
             return reply.operation if type(reply).__name__ == "AsyncOperation" else reply
 
-        scope = location or service
-        call = Call(method, resource, project, scope, timeout or self.settings.timeout, write)
+        call = ApiCall(method, resource, project, location or service, timeout or self.settings.timeout, write)
         return await self._caller.call(call, send)
 
-    async def rest(
-        self,
-        method: str,
-        path: str,
-        *,
-        project: str,
-        resource: str = "",
-        verb: str = "GET",
-        scope: str = "",
-        base: str = "",
-        write: bool = False,
-        timeout: float | None = None,
-        read: Any = read_json,
-        **options: Any,
-    ) -> Any:
-        """Calls a REST method named as in its discovery document (`storage.objects.list`). `path` begins with a slash
-        and is encoded already; `options` are those of Rest.send (params, body, data, headers). Raises CloudError,
-        LeaseLost."""
-        api = method.partition(".")[0]
-        url = (base or self.endpoints.base(api)) + path
+    async def rest(self, request: RestRequest) -> Any:
+        """Sends a REST request. Raises CloudError, LeaseLost."""
+        api = request.method.partition(".")[0]
+        url = (request.base or self.endpoints.base(api)) + request.path
 
         async def send(seconds: float) -> Any:
-            return await self._rest.send(verb, _as_is(url), seconds, read, **options)
+            return await self._rest.send(request, url, seconds)
 
-        limit = timeout or self.settings.timeout
-        call = Call(method, resource or path.partition("?")[0], project, scope or api, limit, write)
+        resource = request.resource or request.path.partition("?")[0]
+        timeout = request.timeout or self.settings.timeout
+        call = ApiCall(request.method, resource, request.project, api, timeout, request.write)
         return await self._caller.call(call, send)
 
     async def close(self) -> None:
@@ -126,12 +110,6 @@ def path_part(text: str) -> str:
     from urllib.parse import quote
 
     return quote(text, safe="")
-
-
-def _as_is(url: str) -> Any:
-    from yarl import URL
-
-    return URL(url, encoded=True)
 
 
 def _place(resource: str) -> tuple[str, str]:

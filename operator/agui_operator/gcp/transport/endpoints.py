@@ -1,7 +1,7 @@
 """Real Google Cloud or one local endpoint: the only file that knows the difference.
 
-Real: TLS and Application Default Credentials towards *.googleapis.com, and towards Artifact Registry hosts. Local: an
-insecure channel and plain HTTP to the one host:port that serves every API, without credentials.
+Real: TLS and Application Default Credentials for *.googleapis.com and Artifact Registry hosts. Local: an insecure
+channel and plain HTTP to the one host:port that serves every API, without credentials.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from agui_operator.api.conditions import Reason
 from agui_operator.core.errors import UserError
-from agui_operator.gcp.transport.quota import STORAGE, UNLIMITED, Limits
+from agui_operator.gcp.transport.quota import STORAGE, UNLIMITED, QuotaLimits
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _CHANNEL_OPTIONS = (
@@ -36,16 +36,16 @@ class CloudSettings:
     endpoint: str | None = None
     user_agent: str = "agui-operator/0.1.0"
     timeout: float = 20.0
-    quota: Limits | None = None
+    quota: QuotaLimits | None = None
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> QuotaLimits:
         if self.quota is not None:
             return self.quota
-        return Limits() if self.endpoint is None else UNLIMITED
+        return QuotaLimits() if self.endpoint is None else UNLIMITED
 
     @property
-    def storage_limits(self) -> Limits:
+    def storage_limits(self) -> QuotaLimits:
         """Cloud Storage allows far more than the other APIs."""
         return STORAGE if self.quota is None and self.endpoint is None else self.limits
 

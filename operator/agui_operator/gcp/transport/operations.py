@@ -1,6 +1,6 @@
-"""Long operations: waits where an API can wait, asks with growing pauses where it can't.
+"""Long-running operations: one waiting call where the API has one, else polling with growing pauses.
 
-A name carries its API in front (`compute:...`, `sqladmin:...`; Cloud Run's have none), so that it can be kept in a
+A name has its API as a prefix (`compute:...`, `sqladmin:...`; Cloud Run's have none), so that it can be kept in a
 status and waited for by another process.
 """
 
@@ -13,20 +13,21 @@ from typing import Any
 
 from agui_operator.core.errors import CloudError
 from agui_operator.core.snapshot import ExecutionView, JobView, ServiceView
-from agui_operator.gcp.kinds.run import views as run_views
+from agui_operator.gcp.transport import run_views
 from agui_operator.gcp.transport.clients import Cloud
+from agui_operator.gcp.transport.rest import RestRequest
 from agui_operator.gcp.transport.translation import from_status
 
 COMPUTE, SQLADMIN = "compute:", "sqladmin:"
 _GRACE = 10.0  # seconds that a waiting call may last longer than it was asked to
 _FIRST_LOOK, _FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.6, 1.0, 1.5, 15.0
-_SQL_FIRST_LOOK = 2.0  # nothing that Cloud SQL does takes less; an earlier look would be a call for nothing
+_SQL_FIRST_LOOK = 2.0  # no operation of Cloud SQL takes less
 _COMPUTE_WAIT = 120.0  # globalOperations.wait answers after two minutes at the latest
 
 
 @dataclass(frozen=True, slots=True)
 class OperationResult:
-    """`error` is set when it ended badly. An execution of a job that failed is not an error: it is the view."""
+    """`error` is set when the operation failed. A failed execution of a job is not an error: it is the view."""
 
     done: bool
     error: CloudError | None = None
@@ -34,8 +35,8 @@ class OperationResult:
 
 
 async def wait(cloud: Cloud, operation: str, timeout: float) -> OperationResult:
-    """Returns when the operation has ended, or not done after about `timeout` seconds. Raises CloudError when it can't
-    be asked for."""
+    """Returns when the operation is done, or a result that is not done after about `timeout` seconds. Raises CloudError
+    when the operation can't be read."""
     deadline = time.monotonic() + timeout
     if operation.startswith(SQLADMIN):
         return await _poll_sql(cloud, operation.removeprefix(SQLADMIN), deadline)
@@ -49,7 +50,7 @@ async def wait(cloud: Cloud, operation: str, timeout: float) -> OperationResult:
             result = await _wait_run(cloud, operation, left)
         if result.done or time.monotonic() >= deadline:
             return result
-        if time.monotonic() - began < pause:  # it answered without waiting: don't ask in a tight loop
+        if time.monotonic() - began < pause:  # it answered without waiting: no tight loop
             await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(pause * _GROWTH, _LONGEST_PAUSE)
 
@@ -80,7 +81,9 @@ def compute_result(operation: dict[str, Any]) -> OperationResult:
 
 
 def compute_name(project: str, operation: dict[str, Any]) -> str:
-    return f"{COMPUTE}{project}/{operation['name']}"
+    """Of a global operation, or of a regional one, which says its region."""
+    region = str(operation.get("region") or "").rpartition("/")[2]
+    return f"{COMPUTE}{project}/{region}/{operation['name']}" if region else f"{COMPUTE}{project}/{operation['name']}"
 
 
 def sql_result(operation: dict[str, Any]) -> OperationResult:
@@ -106,11 +109,12 @@ async def _wait_run(cloud: Cloud, name: str, seconds: float) -> OperationResult:
 
 
 async def _wait_compute(cloud: Cloud, name: str, seconds: float) -> OperationResult:
-    project, _, operation = name.partition("/")
-    path = f"/compute/v1/projects/{project}/global/operations/{operation}/wait"
-    timeout = max(seconds, 1.0) + _GRACE
+    project, *region, operation = name.split("/")
+    where = f"regions/{region[0]}" if region else "global"
+    path = f"/compute/v1/projects/{project}/{where}/operations/{operation}/wait"
+    method = "compute.regionOperations.wait" if region else "compute.globalOperations.wait"
     try:
-        reply = await cloud.rest("compute.globalOperations.wait", path, project=project, verb="POST", timeout=timeout)
+        reply = await cloud.rest(RestRequest(method, path, project, "POST", timeout=max(seconds, 1.0) + _GRACE))
     except CloudError as error:
         if error.code == 504:  # it waits longer than we do
             return OperationResult(False)
@@ -124,7 +128,7 @@ async def _poll_sql(cloud: Cloud, name: str, deadline: float) -> OperationResult
     pause = _SQL_FIRST_LOOK
     while True:
         await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
-        result = sql_result(await cloud.rest("sqladmin.operations.get", path, project=project))
+        result = sql_result(await cloud.rest(RestRequest("sqladmin.operations.get", path, project=project)))
         if result.done or time.monotonic() >= deadline:
             return result
         pause = _FIRST_PAUSE if pause == _SQL_FIRST_LOOK else min(pause * _GROWTH, _LONGEST_PAUSE)

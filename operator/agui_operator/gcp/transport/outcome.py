@@ -1,4 +1,4 @@
-"""What applying an action gives back: the name of the long operation that it started, or what is true already."""
+"""The result of a write: the long-running operation that it started, or what the reply said about the resource."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`operation` None: nothing is left to wait for. `view` is what the reply said about the resource."""
+    """`operation` None: there is nothing to wait for. `view` is the resource as the reply describes it."""
 
     operation: str | None = None
     view: object | None = None

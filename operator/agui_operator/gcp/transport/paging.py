@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from agui_operator.gcp.transport.clients import Cloud, path_part
+from agui_operator.gcp.transport.rest import RestRequest
 
 Json = dict[str, Any]
 
@@ -26,11 +27,12 @@ async def pages(cloud: Cloud, method: str, request: Any, resource: str) -> Async
 
 async def rest_pages(cloud: Cloud, method: str, path: str, *, project: str) -> AsyncIterator[Json]:
     """The replies of a REST method that lists, one for each page. Raises CloudError."""
-    token = ""
+    separator = "&" if "?" in path else "?"
+    here = path
     while True:
-        separator = "&" if "?" in path else "?"
-        page = await cloud.rest(method, f"{path}{separator}pageToken={token}" if token else path, project=project)
+        page = await cloud.rest(RestRequest(method, here, project))
         yield page
-        token = path_part(str(page.get("nextPageToken") or ""))
+        token = str(page.get("nextPageToken") or "")
         if not token:
             return
+        here = f"{path}{separator}pageToken={path_part(token)}"

@@ -1,8 +1,8 @@
-"""How fast the operator may call: token buckets below Google's quotas, with a share that only roll-backs may use.
+"""Client-side rate limits: token buckets below Google's quotas, with a share that only roll-backs may use.
 
-One fleet-wide rollout must not use up the calls that taking a bad release back needs. Buckets are per (project, scope,
-read or write); the scope is the region for regional APIs, else the API. Sources of the limits:
-https://cloud.google.com/run/quotas (180 writes and 3000 reads per minute and region), other APIs allow more.
+A fleet-wide rollout must not use up the calls that a roll-back needs. There is a bucket for each (project, location,
+read or write); the location is the region of a regional API, else the name of the API. Source of the limits:
+https://cloud.google.com/run/quotas (180 writes and 3000 reads per minute and region); other APIs allow more.
 """
 
 from __future__ import annotations
@@ -22,24 +22,26 @@ _ROLLING_BACK: ContextVar[bool] = ContextVar("agui_rolling_back", default=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """`per_second` tokens come in, at most `burst` are kept."""
+class QuotaRate:
+    """`per_second` tokens are added, at most `burst` are kept."""
 
     per_second: float
     burst: float
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class QuotaLimits:
     """`reserved` is the share of each burst (0..1) that only calls in the roll-back lane may use."""
 
-    read: Rate = Rate(50.0, 500.0)
-    write: Rate = Rate(3.0, 60.0)
+    read: QuotaRate = QuotaRate(50.0, 500.0)
+    write: QuotaRate = QuotaRate(3.0, 60.0)
     reserved: float = 0.25
 
 
-STORAGE = Limits(read=Rate(500.0, 1000.0), write=Rate(200.0, 400.0))  # https://cloud.google.com/storage/quotas
-UNLIMITED = Limits(read=Rate(1e6, 1e6), write=Rate(1e6, 1e6))
+STORAGE = QuotaLimits(
+    read=QuotaRate(500.0, 1000.0), write=QuotaRate(200.0, 400.0)
+)  # https://cloud.google.com/storage/quotas
+UNLIMITED = QuotaLimits(read=QuotaRate(1e6, 1e6), write=QuotaRate(1e6, 1e6))
 
 
 @contextmanager
@@ -54,7 +56,7 @@ def rollback_lane() -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Bucket:
-    rate: Rate
+    rate: QuotaRate
     reserved: float
     tokens: float
     filled_at: float
@@ -78,38 +80,40 @@ class _Bucket:
 class Quota:
     """All buckets of one process. Times in seconds of `clock`."""
 
-    limits: Limits = field(default_factory=Limits)
-    storage: Limits = STORAGE
+    limits: QuotaLimits = field(default_factory=QuotaLimits)
+    storage: QuotaLimits = STORAGE
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     jitter: Callable[[], float] = random.random
     _buckets: dict[tuple[str, str, bool], _Bucket] = field(default_factory=dict)
 
-    async def take(self, project: str, scope: str, *, write: bool, until: float) -> None:
+    async def take(self, project: str, location: str, *, write: bool, until: float) -> None:
         """Returns when a call may be made. Raises CloudError 429 if that is not before the time `until`."""
-        bucket = self._bucket(project, scope, write)
+        bucket = self._bucket(project, location, write)
         while (seconds := bucket.wait(self.clock(), _ROLLING_BACK.get())) > 0:
             if self.clock() + seconds > until:
                 kind = "write" if write else "read"
-                message = f"the {kind} quota kept for {project}/{scope} is used up; {seconds:.0f} s until the next call"
+                message = (
+                    f"the {kind} quota kept for {project}/{location} is used up; {seconds:.0f} s until the next call"
+                )
                 raise CloudError(429, message, status="RESOURCE_EXHAUSTED", retry_after=seconds)
             await self.sleep(seconds)
 
-    def throttled(self, project: str, scope: str, *, write: bool, retry_after: float | None) -> None:
-        """Google said 429: the bucket pauses for `retry_after` seconds, else for twice as long each time."""
-        bucket = self._bucket(project, scope, write)
+    def throttled(self, project: str, location: str, *, write: bool, retry_after: float | None) -> None:
+        """Google answered 429: the bucket pauses for `retry_after` seconds, else for twice as long each time."""
+        bucket = self._bucket(project, location, write)
         bucket.throttles += 1
         pause = retry_after or min(_LONGEST_PAUSE, 2.0 ** (bucket.throttles - 1)) * (0.5 + self.jitter())
         bucket.paused_until = max(bucket.paused_until, self.clock() + pause)
 
-    def passed(self, project: str, scope: str, *, write: bool) -> None:
-        """A call went through: the next pause is short again."""
-        self._bucket(project, scope, write).throttles = 0
+    def passed(self, project: str, location: str, *, write: bool) -> None:
+        """A call succeeded: the next pause is short again."""
+        self._bucket(project, location, write).throttles = 0
 
-    def _bucket(self, project: str, scope: str, write: bool) -> _Bucket:
-        key = (project, scope, write)
+    def _bucket(self, project: str, location: str, write: bool) -> _Bucket:
+        key = (project, location, write)
         if key not in self._buckets:
-            limits = self.storage if scope == "storage" else self.limits
+            limits = self.storage if location == "storage" else self.limits
             rate = limits.write if write else limits.read
             self._buckets[key] = _Bucket(rate, limits.reserved, rate.burst, self.clock())
         return self._buckets[key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agui_operator.gcp.transport.translation import from_reply
@@ -14,6 +15,29 @@ if TYPE_CHECKING:
 _CONNECTIONS = 32
 _LARGEST_ERROR = 64 * 1024
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RestRequest:
+    """A call of a REST method named as in its discovery document (`storage.objects.list`).
+
+    `path` begins with a slash and is encoded already; `base` is the URL before it where the method's API does not say
+    it. `resource` names the target in logs (default: the path). `read` turns the response into the result, JSON by
+    default. `write`: the call may change something. `timeout` in seconds over all attempts."""
+
+    method: str
+    path: str
+    project: str
+    verb: str = "GET"
+    body: Mapping[str, Any] | None = None  # sent as JSON
+    data: bytes | None = None  # sent as it is
+    headers: Mapping[str, str] | None = None
+    resource: str = ""
+    base: str = ""
+    write: bool = False
+    timeout: float | None = None
+    read: Any = None
+    auto_decompress: bool = True
 
 
 class Token:
@@ -60,38 +84,29 @@ class Rest:
     async def close(self) -> None:
         await self._session.close()
 
-    async def send(
-        self,
-        verb: str,
-        url: str,
-        timeout: float,
-        read: Any,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-        data: Any = None,
-        headers: Mapping[str, str] | None = None,
-        auto_decompress: bool = True,
-    ) -> Any:
-        """`await read(response)` of a 2xx reply. A 401 is answered once with a fresh token, also for writes: such a
-        request was not carried out. Raises CloudError, aiohttp.ClientError, TimeoutError."""
+    async def send(self, request: RestRequest, url: str, timeout: float) -> Any:
+        """What `request.read` makes of a 2xx response. After a 401 it is sent once more with a fresh token, also a
+        write: such a request was not carried out. Raises CloudError, aiohttp.ClientError, TimeoutError."""
         import aiohttp
+        from yarl import URL
 
-        options: Json = {"params": params, "headers": dict(headers or {}), "allow_redirects": False}
-        options["auto_decompress"] = auto_decompress
+        target = URL(url, encoded=True)
+        read = request.read or read_json
+        options: Json = {"headers": dict(request.headers or {}), "allow_redirects": False}
+        options["auto_decompress"] = request.auto_decompress
         options["timeout"] = aiohttp.ClientTimeout(total=timeout)
-        options |= {"json": body} if body is not None else {"data": data}
+        options |= {"json": request.body} if request.body is not None else {"data": request.data}
         for renew in (False, True):
             authorization = await self._token.headers(renew=renew)
             merged = {**options, "headers": options["headers"] | authorization}
-            async with self._session.request(verb, url, **merged) as response:
+            async with self._session.request(request.verb, target, **merged) as response:
                 if response.status == 401 and authorization and not renew:
                     continue
                 if not 200 <= response.status < 300:
                     text = await response.content.read(_LARGEST_ERROR)
                     raise from_reply(response.status, response.headers, text, "", "")
                 return await read(response)
-        raise AssertionError("the second try returns or raises")
+        raise AssertionError("the second attempt returns or raises")
 
 
 async def read_json(response: aiohttp.ClientResponse) -> Json:

@@ -1,41 +1,33 @@
 """The release pointer: which release the load balancer serves.
 
-One host rule and one path matcher of the URL map are ours. Assets are never rewritten, so that an open old tab still
-finds its files; html is rewritten to the release's folder, and moving the pointer is one patch. While a candidate is
-checked, requests that carry its id in the header x-agui-release meet its page, and nobody else does; the patch that
-promotes it or takes it back removes those rules too. Every patch carries the map's fingerprint: of two writers one has
-to look again.
+One host rule and one path matcher of the URL map belong to the deployment; what is in them is built in route_rules.py.
+Moving the pointer is one patch, and the patch that promotes a candidate, or takes it back, removes its rules too. Every
+patch carries the map's fingerprint: the second of two writers has to read the map again.
 Source: https://cloud.google.com/compute/docs/reference/rest/v1/urlMaps
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from agui_operator.core.actions import CHANGED_BY_HAND, Pointer, PointerSet
 from agui_operator.core.environment import Edge, Place
 from agui_operator.core.errors import CloudError, NotOwned, UserError
-from agui_operator.core.names import OWNER_LABEL, RELEASE_HEADER, Names
+from agui_operator.core.names import Names
+from agui_operator.gcp.kinds.edge.route_rules import Json, described, is_same, rules
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
 from agui_operator.gcp.transport.paging import rest_pages
+from agui_operator.gcp.transport.rest import RestRequest
 
-Json = dict[str, Any]
-# Files that browsers ask for at the root; everything else that is neither API nor asset is a page of the application.
-ROOT_FILES = ("/favicon.", "/apple-touch-icon", "/robots.txt", "/site.webmanifest", "/manifest.webmanifest")
-_TRIES = 3
-_LINK = "https://www.googleapis.com/compute/v1/projects/{}/global/{}/{}"
-_DESCRIPTION = re.compile(rf"{OWNER_LABEL}=(\S*) release=(\S*) frontend=(\S*)(?: candidate=(\S+) shown=(\S+))?")
-_NOBODY = "none"  # a release in the description: nothing is public yet
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class UrlMap:
-    """A URL map as it was read; `host_rules` and `matchers` are those of everybody."""
+    """A URL map as it was read; `host_rules` and `matchers` include those of others."""
 
     fingerprint: str
     host_rules: tuple[Json, ...]
@@ -44,69 +36,10 @@ class UrlMap:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """What a map says of one deployment: the release that everybody meets, the candidate that is met by its name."""
+    """What a map says about one deployment: the public release, and the candidate for requests that name it."""
 
     pointer: Pointer | None
     candidate: Pointer | None = None
-
-
-def rules(edge: Edge, names: Names, pointer: Pointer | None, candidate: Pointer | None = None) -> Json:
-    """Our path matcher. Of a public release: API paths to the service, assets as they are, html from its folder;
-    without a frontend everything goes to the service. Of a candidate the same, for requests that name it; what they ask
-    of the API is answered by the release that serves, because a URL map can't choose among Cloud Run's revisions."""
-    service = _LINK.format(names.project, "backendServices", edge.backend_service)
-    bucket = _LINK.format(names.project, "backendBuckets", edge.backend_bucket)
-    matcher: Json = {
-        "name": names.path_matcher,
-        "description": _describe(names, pointer, candidate),
-        "defaultService": service if pointer is not None and pointer.frontend is None else bucket,
-    }
-    api = [_api(service, path) for path in edge.api_paths if path != "/"]
-    pooled = _route(bucket, {"prefixMatch": "/assets/"}, {"prefixMatch": "/releases/"})
-    has_pages = pointer is not None and pointer.frontend is not None
-    routes = api if pointer is not None else []
-    if candidate is not None:
-        shown = [*([] if routes else api), *([] if has_pages else [pooled]), *_pages(bucket, candidate)]
-        named = [_only_for(route, candidate.release) for route in shown]
-        routes = [*routes, *([pooled] if has_pages else []), *named]
-    elif has_pages:
-        routes = [*routes, pooled]
-    if pointer is not None:
-        routes = [*routes, *_pages(bucket, pointer)]
-    if routes:
-        matcher["routeRules"] = [{"priority": 10 * (n + 1), **route} for n, route in enumerate(routes)]
-    return matcher
-
-
-def _api(service: str, path: str) -> Json:
-    return _route(service, {"fullPathMatch": path}, {"prefixMatch": path.rstrip("/") + "/"})
-
-
-def _pages(bucket: str, pointer: Pointer) -> list[Json]:
-    """Routes to a release's folder; the last one fits every path that is neither the API's nor a file's."""
-    if pointer.frontend is None:
-        return []
-    folder = f"/releases/{pointer.frontend}"
-    page = {"pathTemplateRewrite": f"{folder}/index.html"}
-    return [
-        *(_route(bucket, {"prefixMatch": path}, rewrite={"pathPrefixRewrite": folder + path}) for path in ROOT_FILES),
-        _route(bucket, {"fullPathMatch": "/"}, rewrite={"pathPrefixRewrite": f"{folder}/index.html"}),
-        _route(bucket, {"pathTemplateMatch": "/t/{thread=**}"}, rewrite=page),
-        _route(bucket, {"pathTemplateMatch": "/{page=**}"}, rewrite=page),
-    ]
-
-
-def _only_for(route: Json, release: str) -> Json:
-    """The route for requests that name the release."""
-    header = {"headerName": RELEASE_HEADER, "exactMatch": release}
-    return {**route, "matchRules": [{**match, "headerMatches": [header]} for match in route["matchRules"]]}
-
-
-def _describe(names: Names, pointer: Pointer | None, candidate: Pointer | None) -> str:
-    """The routing in words that `parse` reads back."""
-    public = pointer or Pointer(None, _NOBODY)
-    text = f"{OWNER_LABEL}={names.uid} release={public.release} frontend={public.frontend or '-'}"
-    return f"{text} candidate={candidate.release} shown={candidate.frontend or '-'}" if candidate else text
 
 
 def host_of(edge: Edge) -> str:
@@ -115,23 +48,22 @@ def host_of(edge: Edge) -> str:
 
 
 def parse(url_map: UrlMap, edge: Edge, names: Names) -> Routing:
-    """What the map says about this deployment. Rules that somebody changed are told by the folder CHANGED_BY_HAND, so
-    that they are never taken for a release."""
+    """What the map says about this deployment. Rules that were changed by hand give the folder CHANGED_BY_HAND, so that
+    they are never taken for a release."""
     matcher = _ours(url_map, names)
     if matcher is None or not _is_routed(url_map, edge, names):
         return Routing(None)
-    found = _DESCRIPTION.search(str(matcher.get("description", "")))
-    if found is None or found[1] != names.uid:
+    said = described(matcher)
+    if said is None or said.owner != names.uid:
         return Routing(None)
-    pointer = None if found[2] == _NOBODY else Pointer(None if found[3] == "-" else found[3], found[2])
-    candidate = Pointer(None if found[5] == "-" else found[5], found[4]) if found[4] else None
-    if (pointer or candidate) and _comparable(matcher) == _comparable(rules(edge, names, pointer, candidate)):
+    pointer, candidate = said.pointer, said.candidate
+    if (pointer or candidate) and is_same(matcher, rules(edge, names, pointer, candidate)):
         return Routing(pointer, candidate)
-    return Routing(Pointer(CHANGED_BY_HAND, found[2]), candidate)
+    return Routing(Pointer(CHANGED_BY_HAND, said.release), candidate)
 
 
 def patch(url_map: UrlMap, edge: Edge, names: Names, pointer: Pointer | None, candidate: Pointer | None) -> Json | None:
-    """The body that makes the map say so; None if it does. Everybody else's rules are sent as they were. Raises
+    """The patch that leads to this routing; None if the map has it. The rules of others are sent unchanged. Raises
     NotOwned, UserError."""
     wanted = Routing(pointer, candidate)
     visible = pointer is not None or candidate is not None
@@ -185,8 +117,8 @@ async def remove(cloud: Cloud, names: Names, url_map: str) -> Outcome:
 
 
 async def apply(cloud: Cloud, names: Names, place: Place, action: PointerSet, fresh: UrlMap | None = None) -> Outcome:
-    """Looks (unless `fresh` is given) and patches once; after a 412 it looks again, because nothing was written. That a
-    candidate is shown is not waited for: its check asks until it is. Raises NotOwned, UserError, CloudError."""
+    """Reads the map (unless `fresh` is given) and patches it once; reads it again after a 412, because nothing was
+    written. A candidate's routing is not waited for: its check polls it. Raises NotOwned, UserError, CloudError."""
     edge = _edge(place)
     path = _path(names, edge)
     known = [fresh] if fresh is not None else []
@@ -200,30 +132,30 @@ async def apply(cloud: Cloud, names: Names, place: Place, action: PointerSet, fr
 
 
 async def _patched(cloud: Cloud, names: Names, path: str, look: Callable[[], Awaitable[Json | None]]) -> Outcome:
-    """Writes the patch that `look` gives, unless it gives none; after a 412 it looks again."""
-    for attempt in range(1, _TRIES + 1):
+    """Writes the patch that `look` returns, if any; calls it again after a 412."""
+    for attempt in range(1, _ATTEMPTS + 1):
         body = await look()
         if body is None:
             return Outcome()
         try:
             operation = await cloud.rest(
-                "compute.urlMaps.patch", path, project=names.project, verb="PATCH", body=body, write=True
+                RestRequest("compute.urlMaps.patch", path, project=names.project, verb="PATCH", body=body, write=True)
             )
         except CloudError as error:
-            if error.code != 412 or attempt == _TRIES:
+            if error.code != 412 or attempt == _ATTEMPTS:
                 raise
             continue
         result = operations.compute_result(operation)
         if result.error is not None:
             raise result.error
         return Outcome(None if result.done else operations.compute_name(names.project, operation))
-    raise AssertionError("the last try returns or raises")
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _without_ours(url_map: UrlMap, names: Names) -> Json | None:
-    """The patch that removes this deployment's path matchers, told by the owner in their description, with the host
-    rules that lead to them; None if there are none."""
-    gone = {m.get("name") for m in url_map.matchers if _owner_of(m) == names.uid}
+    """The patch that removes this deployment's path matchers, which their description names, with the host rules that
+    lead to them; None if there are none."""
+    gone = {m.get("name") for m in url_map.matchers if (said := described(m)) is not None and said.owner == names.uid}
     if not gone:
         return None
     return {
@@ -233,13 +165,8 @@ def _without_ours(url_map: UrlMap, names: Names) -> Json | None:
     }
 
 
-def _owner_of(matcher: Json) -> str:
-    found = _DESCRIPTION.search(str(matcher.get("description", "")))
-    return found[1] if found is not None else ""
-
-
 async def _get(cloud: Cloud, names: Names, path: str) -> UrlMap:
-    return _parsed(await cloud.rest("compute.urlMaps.get", path, project=names.project))
+    return _parsed(await cloud.rest(RestRequest("compute.urlMaps.get", path, project=names.project)))
 
 
 def _parsed(body: Json) -> UrlMap:
@@ -260,11 +187,6 @@ def _edge(place: Place) -> Edge:
     return place.edge
 
 
-def _route(service: str, *matches: Json, rewrite: Json | None = None) -> Json:
-    route: Json = {"matchRules": list(matches), "service": service}
-    return route if rewrite is None else {**route, "routeAction": {"urlRewrite": rewrite}}
-
-
 def _ours(url_map: UrlMap, names: Names) -> Json | None:
     return next((m for m in url_map.matchers if m.get("name") == names.path_matcher), None)
 
@@ -278,7 +200,7 @@ def _is_routed(url_map: UrlMap, edge: Edge, names: Names) -> bool:
 
 
 def _host_rule(url_map: UrlMap, edge: Edge, names: Names) -> Json:
-    """Ours, with the hosts that somebody added to it."""
+    """The deployment's host rule, with the hosts that were added to it by hand."""
     mine = next((r for r in url_map.host_rules if r.get("pathMatcher") == names.path_matcher), {})
     hosts = dict.fromkeys([*(mine.get("hosts") or ()), host_of(edge)])
     return {**mine, "hosts": list(hosts), "pathMatcher": names.path_matcher}
@@ -287,9 +209,9 @@ def _host_rule(url_map: UrlMap, edge: Edge, names: Names) -> Json:
 def _check_owner(url_map: UrlMap, edge: Edge, names: Names, *, visible: bool) -> None:
     matcher = _ours(url_map, names)
     if matcher is not None:
-        found = _DESCRIPTION.search(str(matcher.get("description", "")))
-        if found is None or found[1] != names.uid:
-            owner = f"belongs to {found[1]}" if found else "does not say whom it belongs to"
+        said = described(matcher)
+        if said is None or said.owner != names.uid:
+            owner = f"belongs to {said.owner}" if said else "does not say whom it belongs to"
             raise NotOwned(f"path matcher {names.path_matcher} of URL map {edge.url_map} {owner}; remove it first")
     for rule in url_map.host_rules if visible else ():
         if host_of(edge) in (rule.get("hosts") or ()) and rule.get("pathMatcher") != names.path_matcher:
@@ -297,31 +219,3 @@ def _check_owner(url_map: UrlMap, edge: Edge, names: Names, *, visible: bool) ->
                 f"host {host_of(edge)} of URL map {edge.url_map} is served by path matcher {rule.get('pathMatcher')}; "
                 "give this environment another domain or remove that host rule"
             )
-
-
-def _comparable(matcher: Mapping[str, Any]) -> object:
-    """What we set of a matcher, with references that do not depend on how they were written."""
-    routes: Iterable[Json] = matcher.get("routeRules") or ()
-    return (
-        _reference(matcher.get("defaultService")),
-        matcher.get("defaultRouteAction"),
-        matcher.get("pathRules") or None,
-        [
-            (
-                r.get("priority"),
-                _matches(r),
-                _reference(r.get("service")),
-                (r.get("routeAction") or {}).get("urlRewrite"),
-            )
-            for r in routes
-        ],
-    )
-
-
-def _matches(route: Json) -> list[Json]:
-    """Match rules without the fields that the API adds with their default."""
-    return [{k: v for k, v in match.items() if v not in (False, None, [])} for match in route.get("matchRules") or ()]
-
-
-def _reference(link: object) -> str:
-    return str(link or "").partition("/global/")[2] or str(link or "")

@@ -32,6 +32,11 @@ async def observe(cloud: Cloud, names: Names) -> tuple[AlertView, ...]:
     return tuple(found)
 
 
+async def owned(cloud: Cloud, names: Names) -> list[str]:
+    """Names of all policies that carry the deployment's owner, whatever limits it has now. Raises CloudError."""
+    return [view.name for view in await observe(cloud, names)]
+
+
 async def apply(cloud: Cloud, names: Names, action: AlertCreated | AlertUpdated | AlertDeleted) -> Outcome:
     """Creates, patches or deletes one policy. Raises CloudError."""
     if isinstance(action, AlertDeleted):

@@ -1,4 +1,4 @@
-"""Cloud Run revisions and jobs of releases that the history has forgotten: which exist, and how they go.
+"""Garbage collection of Cloud Run revisions and jobs: those of a deployment, and their deletion.
 
 Source: https://cloud.google.com/run/docs/reference/rpc/google.cloud.run.v2
 """
@@ -15,15 +15,15 @@ from typing import Any
 from agui_operator.core.errors import CloudError
 from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
 from agui_operator.core.retention import Made
-from agui_operator.gcp.kinds.run.views import short
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.paging import pages
+from agui_operator.gcp.transport.run_views import short
 
 _PAGE = 500
 
 
 async def revisions(cloud: Cloud, names: Names) -> tuple[Made, ...]:
-    """Those of the deployment's service that carry its label; one call for each 500."""
+    """Revisions of the deployment's service that carry its label; one call for each 500."""
     from google.cloud import run_v2
 
     found: list[Made] = []
@@ -63,7 +63,7 @@ class Jobs:
 
 
 async def delete_revision(cloud: Cloud, names: Names, revision: Made) -> bool:
-    """Asks for it; the etag refuses if it was changed (traffic came, say) since it was seen. False: it stays."""
+    """Requests the deletion; the etag refuses it if the revision changed since it was listed. False: it stays."""
     from google.cloud import run_v2
 
     path = f"{names.service_path}/revisions/{revision.name}"
@@ -72,7 +72,7 @@ async def delete_revision(cloud: Cloud, names: Names, revision: Made) -> bool:
 
 
 async def delete_job(cloud: Cloud, names: Names, job: Made) -> bool:
-    """Asks for it, with its executions. False: it stays."""
+    """Requests the deletion of a job with its executions. False: it stays."""
     from google.cloud import run_v2
 
     path = names.job_path(job.name)

@@ -12,12 +12,12 @@ from agui_operator.core.errors import CloudError, NotOwned
 from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
 from agui_operator.core.snapshot import JobView
 from agui_operator.gcp.kinds.run import containers
-from agui_operator.gcp.kinds.run.views import execution_view, says_enough, short
-from agui_operator.gcp.kinds.run.views import job_view as view_of
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
 from agui_operator.gcp.transport.paging import pages
+from agui_operator.gcp.transport.run_views import execution_view, says_enough, short
+from agui_operator.gcp.transport.run_views import job_view as view_of
 
 __all__ = ["apply", "desired", "execution_view", "observe", "owned", "view_of"]
 

@@ -15,12 +15,12 @@ from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
 from agui_operator.core.snapshot import ServiceView
 from agui_operator.core.traffic import Target, same_split
 from agui_operator.gcp.kinds.run import containers
-from agui_operator.gcp.kinds.run.views import BY_LATEST, BY_REVISION, LATEST
-from agui_operator.gcp.kinds.run.views import service_view as view_of
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
 from agui_operator.gcp.transport.paging import pages
+from agui_operator.gcp.transport.run_views import BY_LATEST, BY_REVISION, LATEST
+from agui_operator.gcp.transport.run_views import service_view as view_of
 
 __all__ = ["apply", "desired", "observe", "owned", "view_of"]
 
@@ -57,8 +57,8 @@ async def owned(cloud: Cloud, names: Names) -> list[ServiceView]:
 async def apply(
     cloud: Cloud, names: Names, action: RevisionStaged | TrafficSplit | ServiceDeleted, have: ServiceView | None
 ) -> Outcome:
-    """Creates, patches or deletes the service; `have` is the last look at it and its etag guards the write. Raises
-    NotOwned, CloudError (409 when somebody else wrote meanwhile), UserError."""
+    """Creates, patches or deletes the service; `have` is the service as last read, and its etag guards the write.
+    Raises NotOwned, CloudError (409 when the service was changed in between), UserError."""
     if have is None:
         have = await observe(cloud, names) if not isinstance(action, RevisionStaged) else None
     if have is not None:
@@ -96,7 +96,7 @@ async def _create(cloud: Cloud, names: Names, action: RevisionStaged) -> Outcome
     except CloudError as error:
         if error.code != 409:
             raise
-        have = await observe(cloud, names)  # an earlier try of ours had its effect, or the name is taken
+        have = await observe(cloud, names)  # an earlier attempt had its effect, or the name is taken
         if have is None:
             raise
         _check_owner(have, names)
@@ -165,7 +165,7 @@ def _outcome(operation: Any) -> Outcome:
 
 
 async def _check_same_revision(cloud: Cloud, names: Names, wanted: Any) -> None:
-    """A revision keeps its template for ever; one with our name must have ours. Raises UserError."""
+    """A revision never changes its template; an existing one with this name must have the same. Raises UserError."""
     from google.cloud import run_v2
 
     name = wanted.template.revision

@@ -1,4 +1,4 @@
-"""The database backup that a migration waits for: found again by its description, which names the release.
+"""The database backup that a migration waits for, found by its description, which has the release id.
 
 Source: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/backupRuns
 """
@@ -13,6 +13,8 @@ from agui_operator.core.snapshot import BackupView
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
+from agui_operator.gcp.transport.paging import rest_pages
+from agui_operator.gcp.transport.rest import RestRequest
 
 _ENDED = {"SUCCESSFUL": True, "FAILED": False, "SKIPPED": False, "OVERDUE": False, "DELETION_PENDING": False}
 _START_SECONDS = 60.0
@@ -21,21 +23,35 @@ _START_SECONDS = 60.0
 async def observe(cloud: Cloud, names: Names, instance: str, description: str) -> BackupView | None:
     """The newest backup with this description. One call, which lists the newest hundred backups of the instance."""
     path = _path(names, instance)
-    page = await cloud.rest("sqladmin.backupRuns.list", f"{path}?maxResults=100", **_where(names, instance))
+    page = await cloud.rest(
+        RestRequest("sqladmin.backupRuns.list", f"{path}?maxResults=100", **_where(names, instance))
+    )
     found = [run for run in page.get("items") or () if run.get("description") == description]
     return view_of(max(found, key=_age)) if found else None
 
 
+async def owned(cloud: Cloud, names: Names, instance: str) -> list[BackupView]:
+    """Every backup of the instance that the deployment's releases took. Raises CloudError."""
+    path = f"{_path(names, instance)}?maxResults=500"
+    found: list[BackupView] = []
+    async for page in rest_pages(cloud, "sqladmin.backupRuns.list", path, project=names.project):
+        runs = page.get("items") or ()
+        found += [view_of(r) for r in runs if str(r.get("description", "")).startswith(names.backup_description(""))]
+    return found
+
+
 async def apply(cloud: Cloud, names: Names, action: BackupTaken) -> Outcome:
-    """Starts a backup. Raises CloudError; 409 (another operation runs on the instance) passes by itself."""
+    """Starts a backup. Raises CloudError; 409 (another operation runs on the instance) is transient."""
     operation = await cloud.rest(
-        "sqladmin.backupRuns.insert",
-        _path(names, action.instance),
-        verb="POST",
-        body={"description": action.description},
-        write=True,
-        timeout=_START_SECONDS,
-        **_where(names, action.instance),
+        RestRequest(
+            "sqladmin.backupRuns.insert",
+            _path(names, action.instance),
+            verb="POST",
+            body={"description": action.description},
+            write=True,
+            timeout=_START_SECONDS,
+            **_where(names, action.instance),
+        )
     )
     result = operations.sql_result(operation)
     if result.error is not None:

@@ -23,7 +23,7 @@ from agui_operator.core.errors import UserError
 
 MANIFEST, ENTRYPOINT = "manifest.json", "index.html"
 POOL = "assets/"
-TIDYING = f"{POOL}.tidying"  # exists while old files are deleted; in the pool, so that listing the pool shows it
+COLLECTION_MARK = f"{POOL}.tidying"  # exists during a garbage collection, where a publication lists
 _TYPES: Mapping[str, tuple[str, ...]] = {
     "html": ("text/html",),
     "js": ("text/javascript", "application/javascript"),
@@ -39,7 +39,7 @@ _CONTENT_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+(?:; ?charset=[A-Za-z0-9-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BundleLimits:
     """Sizes in bytes. `unpacked` bounds the sum of all files, so that a small archive can't fill the memory."""
 
     packed: int = 64 * 1024 * 1024
@@ -79,9 +79,9 @@ class BundleRefused(UserError):
         super().__init__(f"bundle refused: {message}", reason=Reason.BUNDLE_REFUSED)
 
 
-def read_bundle(data: bytes, limits: Limits | None = None) -> BundleContents:
+def read_bundle(data: bytes, limits: BundleLimits | None = None) -> BundleContents:
     """Unpacks and validates. Raises BundleRefused, whose message names the file and what to do."""
-    limits = limits or Limits()
+    limits = limits or BundleLimits()
     if len(data) > limits.packed:
         raise BundleRefused(f"it has {len(data)} bytes, allowed are {limits.packed}")
     members = _unpack(data, limits)
@@ -110,7 +110,7 @@ def check_runtime_url(contents: BundleContents, wanted: str | None) -> None:
         )
 
 
-def _unpack(data: bytes, limits: Limits) -> dict[str, bytes]:
+def _unpack(data: bytes, limits: BundleLimits) -> dict[str, bytes]:
     members: dict[str, bytes] = {}
     total = 0
     try:
@@ -133,7 +133,7 @@ def _unpack(data: bytes, limits: Limits) -> dict[str, bytes]:
     return members
 
 
-def _checked_path(member: tarfile.TarInfo, limits: Limits) -> str | None:
+def _checked_path(member: tarfile.TarInfo, limits: BundleLimits) -> str | None:
     """The path of a file; None for a folder."""
     name = member.name.removeprefix("./")
     shown = name[:100]
@@ -143,7 +143,7 @@ def _checked_path(member: tarfile.TarInfo, limits: Limits) -> str | None:
         raise BundleRefused(f"{shown} is a link or a device; bundles hold plain files only")
     if name.startswith("/") or "\\" in name or ".." in name.split("/"):
         raise BundleRefused(f"{shown} leaves the bundle; paths must be relative, without `..`")
-    if name == TIDYING:
+    if name == COLLECTION_MARK:
         raise BundleRefused(f"{shown} is a name that the operator keeps for itself; rename the file")
     if len(name) > limits.path or not _PATH.fullmatch(name):
         raise BundleRefused(f"{shown} is no usable path; allowed are letters, digits and . _ ~ @ + - between slashes")
@@ -168,7 +168,7 @@ def _manifest(raw: bytes) -> dict[str, Any]:
     return manifest
 
 
-def _file(entry: Any, members: Mapping[str, bytes], limits: Limits) -> BundleFile:
+def _file(entry: Any, members: Mapping[str, bytes], limits: BundleLimits) -> BundleFile:
     if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
         raise BundleRefused(f"{MANIFEST} has a file without a path")
     path = entry["path"]

@@ -1,8 +1,8 @@
-"""Deletes release folders and pool files that no release of any deployment needs any more.
+"""Garbage collection of release folders and pool files that no release of any deployment needs.
 
-What may go is decided in core/retention.py. Two writers are kept apart by order: a publication leaves its claim and
-then lists the pool; whoever tidies creates a marker in the pool and then lists the claims. One of the two sees the
-other: the collector keeps what the claim needs, or the publication waits for the marker to go.
+What may go is decided in core/retention.py. Two writers are kept apart by order: a publication writes its claim and
+then lists the pool; a garbage collection writes its mark into the pool and then lists the claims. One of the two sees
+the other: the collection keeps what the claim needs, or the publication waits until the mark is deleted.
 Source: https://cloud.google.com/storage/docs/json_api/v1/objects
 """
 
@@ -19,15 +19,15 @@ from datetime import datetime, timedelta
 from agui_operator.core.errors import CloudError
 from agui_operator.core.retention import Folder, Kept, Stored, collect_assets, due
 from agui_operator.gcp.kinds.storage import objects
-from agui_operator.gcp.kinds.storage.bundle import MANIFEST, POOL, TIDYING
+from agui_operator.gcp.kinds.storage.bundle import COLLECTION_MARK, MANIFEST, POOL
 from agui_operator.gcp.kinds.storage.objects import MARK, Listed, Upload
-from agui_operator.gcp.kinds.storage.release_assets import CLAIMS, NEVER, TIDIED_WITHIN
+from agui_operator.gcp.kinds.storage.release_assets import CLAIMS, MARK_LIFETIME, NEVER
 from agui_operator.gcp.transport.clients import Cloud
 
 logger = logging.getLogger(__name__)
 _RELEASES = "releases/"
-_MOST = 200  # deletions in one go
-_SECONDS = 30.0  # of one go: far less than a marker is believed
+_MOST = 200  # deletions in one run
+_SECONDS = 30.0  # of one run: far less than the lifetime of a mark
 
 
 @dataclass(slots=True)
@@ -76,19 +76,23 @@ async def observe(cloud: Cloud, bucket: str) -> list[Folder]:
     return folders_of(await objects.list_objects(cloud, bucket, _RELEASES))
 
 
+@dataclass(frozen=True, slots=True)
+class Unneeded:
+    """What the owner needs no more, by release folder since when; it is deleted `window` later."""
+
+    owner: str
+    since: Mapping[str, datetime]
+    now: datetime
+    window: timedelta
+
+
 async def collect(
-    cloud: Cloud,
-    bucket: str,
-    owner: str,
-    kept: Callable[[], Kept | None],
-    since: Mapping[str, datetime],
-    now: datetime,
-    window: timedelta,
-    manifests: Manifests,
+    cloud: Cloud, bucket: str, unneeded: Unneeded, kept: Callable[[], Kept | None], manifests: Manifests
 ) -> int:
-    """Deletes what is due; returns how many objects went. `kept` is asked before each deletion, and None ends the go: a
-    release is on its way. Raises CloudError."""
+    """Deletes what is due; returns how many objects were deleted. `kept` is called before each deletion; None, because
+    a rollout started, ends the run. Raises CloudError."""
     count = 0
+    owner, since, now, window = unneeded.owner, unneeded.since, unneeded.now, unneeded.window
     async with _marked(cloud, bucket, now) as alone:
         wanted = kept()
         if not alone or wanted is None:
@@ -96,35 +100,35 @@ async def collect(
         folders = await _read_manifests(cloud, bucket, await observe(cloud, bucket), manifests)
         pool = await objects.list_objects(cloud, bucket, POOL)
         going = due(folders, owner, wanted, since, now - window)
-        files = [_stored(found) for name, found in pool.items() if name != TIDYING]
+        files = [_stored(found) for name, found in pool.items() if name != COLLECTION_MARK]
         ends = time.monotonic() + _SECONDS
         for stored in collect_assets(folders, files, owner, going, now, window)[:_MOST]:
             current = kept()
             if current is None or not current.frontends.isdisjoint(going) or time.monotonic() > ends:
                 break
             if not await objects.delete(cloud, bucket, stored.name, stored.generation):
-                break  # somebody else is at work here; the next go looks again
+                break  # another process works here; the next run reads again
             count += 1
     if count:
-        logger.info("%d objects of releases that nobody needs deleted from gs://%s", count, bucket)
+        logger.info("deleted %d objects of unneeded releases from gs://%s", count, bucket)
     return count
 
 
 @asynccontextmanager
 async def _marked(cloud: Cloud, bucket: str, now: datetime) -> AsyncIterator[bool]:
-    """The marker's time in the pool; False if another process has its own there."""
-    mark = Upload.of(TIDYING, b"", "text/plain", NEVER)
+    """The mark is in the pool for the time of the block; False if another process has its own there."""
+    mark = Upload.of(COLLECTION_MARK, b"", "text/plain", NEVER)
     generation = await objects.create(cloud, bucket, mark)
     if generation is None:
-        left = (await objects.list_objects(cloud, bucket, TIDYING)).get(TIDYING)
-        if left is not None and left.created <= now - TIDIED_WITHIN:
-            await objects.delete(cloud, bucket, TIDYING, left.generation)
+        left = (await objects.list_objects(cloud, bucket, COLLECTION_MARK)).get(COLLECTION_MARK)
+        if left is not None and left.created <= now - MARK_LIFETIME:
+            await objects.delete(cloud, bucket, COLLECTION_MARK, left.generation)
             generation = await objects.create(cloud, bucket, mark)
     try:
         yield generation is not None
     finally:
         if generation is not None:
-            await objects.delete(cloud, bucket, TIDYING, generation)
+            await objects.delete(cloud, bucket, COLLECTION_MARK, generation)
 
 
 async def _read_manifests(cloud: Cloud, bucket: str, folders: list[Folder], manifests: Manifests) -> list[Folder]:

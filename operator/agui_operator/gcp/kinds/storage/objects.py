@@ -1,4 +1,4 @@
-"""Objects of Cloud Storage as publishing and collecting need them: listed, created once, deleted in one generation.
+"""Objects of Cloud Storage for publishing and garbage collection: list, create once, delete one generation.
 
 Source: https://cloud.google.com/storage/docs/json_api/v1/objects
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 from agui_operator.core.errors import CloudError
 from agui_operator.gcp.transport.clients import Cloud, path_part
+from agui_operator.gcp.transport.rest import RestRequest
 
 MARK: Mapping[str, str] = {"agui-operator": "release"}  # custom metadata of what was published: nothing else is deleted
 _UPLOAD_SECONDS = 60.0
@@ -24,7 +25,7 @@ _FIELDS = "items(name,md5Hash,generation,timeCreated,metadata),nextPageToken"
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One object that is to exist. `md5` in base64, as Cloud Storage tells it."""
+    """One object that is to exist. `md5` in base64, as Cloud Storage returns it."""
 
     name: str
     data: bytes
@@ -58,7 +59,7 @@ async def list_objects(cloud: Cloud, bucket: str, prefix: str) -> dict[str, List
         query = f"?prefix={path_part(prefix)}&maxResults=1000&fields={_FIELDS}"
         query += f"&pageToken={path_part(token)}" if token else ""
         resource = f"gs://{bucket}/{prefix}"
-        page = await cloud.rest("storage.objects.list", path + query, project=bucket, resource=resource)
+        page = await cloud.rest(RestRequest("storage.objects.list", path + query, project=bucket, resource=resource))
         found |= {item["name"]: _listed(item) for item in page.get("items") or ()}
         token = str(page.get("nextPageToken") or "")
         if not token:
@@ -67,38 +68,23 @@ async def list_objects(cloud: Cloud, bucket: str, prefix: str) -> dict[str, List
 
 async def create(cloud: Cloud, bucket: str, upload: Upload) -> str | None:
     """Creates one object and checks what has arrived by the checksum in the reply; returns its generation. None: the
-    name is taken, nothing was written."""
+    name is taken, nothing was written. Raises CloudError."""
     boundary = uuid.uuid4().hex
-    metadata = {
-        "name": upload.name,
-        "contentType": upload.content_type,
-        "cacheControl": upload.cache_control,
-        "md5Hash": upload.md5,
-        "metadata": dict(MARK),
-    }
-    body = b"".join(
-        (
-            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
-            json.dumps(metadata).encode(),
-            f"\r\n--{boundary}\r\nContent-Type: {upload.content_type}\r\n\r\n".encode(),
-            upload.data,
-            f"\r\n--{boundary}--\r\n".encode(),
-        )
-    )
     path = f"/upload/storage/v1/b/{path_part(bucket)}/o"
     resource = f"gs://{bucket}/{upload.name}"
+    request = RestRequest(
+        "storage.objects.insert",
+        path + "?uploadType=multipart&ifGenerationMatch=0&fields=name,md5Hash,generation",
+        project=bucket,
+        resource=resource,
+        verb="POST",
+        data=_multipart(upload, boundary),
+        headers={"Content-Type": f"multipart/related; boundary={boundary}"},
+        write=True,
+        timeout=_UPLOAD_SECONDS,
+    )
     try:
-        made = await cloud.rest(
-            "storage.objects.insert",
-            path + "?uploadType=multipart&ifGenerationMatch=0&fields=name,md5Hash,generation",
-            project=bucket,
-            resource=resource,
-            verb="POST",
-            data=body,
-            headers={"Content-Type": f"multipart/related; boundary={boundary}"},
-            write=True,
-            timeout=_UPLOAD_SECONDS,
-        )
+        made = await cloud.rest(request)
     except CloudError as error:
         if error.code != 412:
             raise
@@ -108,12 +94,39 @@ async def create(cloud: Cloud, bucket: str, upload: Upload) -> str | None:
     return str(made.get("generation", ""))
 
 
+def _multipart(upload: Upload, boundary: str) -> bytes:
+    """Metadata and content as one body: https://cloud.google.com/storage/docs/uploading-objects"""
+    metadata = {
+        "name": upload.name,
+        "contentType": upload.content_type,
+        "cacheControl": upload.cache_control,
+        "md5Hash": upload.md5,
+        "metadata": dict(MARK),
+    }
+    return b"".join(
+        (
+            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
+            json.dumps(metadata).encode(),
+            f"\r\n--{boundary}\r\nContent-Type: {upload.content_type}\r\n\r\n".encode(),
+            upload.data,
+            f"\r\n--{boundary}--\r\n".encode(),
+        )
+    )
+
+
 async def delete(cloud: Cloud, bucket: str, name: str, generation: str) -> bool:
-    """Deletes this content of the object. False: it was gone, or somebody wrote it anew meanwhile."""
+    """Deletes this generation of the object. False: it does not exist, or a newer generation replaced it."""
     path = f"/storage/v1/b/{path_part(bucket)}/o/{path_part(name)}?ifGenerationMatch={generation}"
     try:
         await cloud.rest(
-            "storage.objects.delete", path, project=bucket, resource=f"gs://{bucket}/{name}", verb="DELETE", write=True
+            RestRequest(
+                "storage.objects.delete",
+                path,
+                project=bucket,
+                resource=f"gs://{bucket}/{name}",
+                verb="DELETE",
+                write=True,
+            )
         )
     except CloudError as error:
         if error.code not in (404, 412):
@@ -131,7 +144,7 @@ async def read(cloud: Cloud, bucket: str, name: str) -> bytes:
 
     path = f"/storage/v1/b/{path_part(bucket)}/o/{path_part(name)}?alt=media"
     data: bytes = await cloud.rest(
-        "storage.objects.get", path, project=bucket, resource=f"gs://{bucket}/{name}", read=whole
+        RestRequest("storage.objects.get", path, project=bucket, resource=f"gs://{bucket}/{name}", read=whole)
     )
     return data
 

@@ -1,7 +1,7 @@
 """The frontend of a release: hashed files into the pool that all releases share, the rest into a folder of its own.
 
 Publishing adds and never changes: every object is created under the condition that it does not exist, and the page is
-written last, so that a folder with an index.html is complete. Taking a release back copies and deletes nothing. Before
+written last, so that a folder with an index.html is complete. A roll-back copies and deletes nothing. Before
 anything is written, or found to be there already, the folder gets the deployment's claim: see core/retention.py.
 Source: https://cloud.google.com/storage/docs/json_api/v1/objects
 """
@@ -19,36 +19,38 @@ from agui_operator.core.actions import AssetsPublished, Bundle
 from agui_operator.core.errors import CloudError, UserError
 from agui_operator.gcp.kinds.storage import objects
 from agui_operator.gcp.kinds.storage.bundle import (
+    COLLECTION_MARK,
     ENTRYPOINT,
     MANIFEST,
     POOL,
-    TIDYING,
     BundleContents,
+    BundleLimits,
     BundleRefused,
-    Limits,
     check_runtime_url,
     read_bundle,
 )
 from agui_operator.gcp.kinds.storage.objects import Listed, Upload
 from agui_operator.gcp.transport.clients import Cloud, path_part
 from agui_operator.gcp.transport.outcome import Outcome
+from agui_operator.gcp.transport.rest import RestRequest
 
 if TYPE_CHECKING:
     import aiohttp
 
 FOREVER = "public, max-age=31536000, immutable"
 NEVER = "no-cache, max-age=0, must-revalidate"
+_RELEASES = "releases/"
 _AT_ONCE = 8
 _CHUNK = 256 * 1024
 _DOWNLOAD_SECONDS = 120.0
 CLAIMS = ".claims/"  # in a release folder: one empty object for each deployment that published it
-TIDIED_WITHIN = timedelta(minutes=2)  # an older one is left over from a process that died
+MARK_LIFETIME = timedelta(minutes=2)  # an older one is left over from a process that died
 Progress = Callable[[int, int], None]
 
 
 def folder(frontend: str) -> str:
     """The release's folder in the assets bucket, with a slash at its end."""
-    return f"releases/{frontend}/"
+    return f"{_RELEASES}{frontend}/"
 
 
 def claim(frontend: str, owner: str) -> Upload:
@@ -57,7 +59,7 @@ def claim(frontend: str, owner: str) -> Upload:
 
 
 def uploads(contents: BundleContents, frontend: str) -> tuple[tuple[Upload, ...], ...]:
-    """What to write, in waves: pool and plain files, then the manifest, then the pages. A wave begins when the one
+    """What to write, in waves: pool and plain files, then the manifest, then the pages. A wave starts when the one
     before it is complete."""
     files: list[Upload] = []
     pages: list[Upload] = []
@@ -78,6 +80,13 @@ async def observe(cloud: Cloud, bucket: str, frontend: str, owner: str | None = 
     return wanted <= found.keys()
 
 
+async def owned(cloud: Cloud, bucket: str, owner: str) -> list[str]:
+    """Every release folder that the owner claims. One call for each 1000 objects. Raises CloudError."""
+    claimed = f"/{CLAIMS}{owner}"
+    names = sorted(await objects.list_objects(cloud, bucket, _RELEASES))
+    return [n.removeprefix(_RELEASES).removesuffix(claimed) for n in names if n.endswith(claimed)]
+
+
 async def apply(cloud: Cloud, action: AssetsPublished, owner: str, progress: Progress | None = None) -> Outcome:
     """Downloads, validates, and only then claims the folder and uploads what is missing. Raises BundleRefused,
     UserError, CloudError."""
@@ -87,7 +96,7 @@ async def apply(cloud: Cloud, action: AssetsPublished, owner: str, progress: Pro
     waves = await asyncio.to_thread(uploads, contents, action.frontend)
     await objects.create(cloud, action.bucket, claim(action.frontend, owner))
     pool = await objects.list_objects(cloud, action.bucket, POOL)  # the folder is new, or its few files answer 412
-    _check_not_tidied(pool, datetime.now(UTC))
+    _check_no_collection(pool, datetime.now(UTC))
     total = sum(len(wave) for wave in waves)
     done = 0
     for wave in waves:
@@ -120,11 +129,11 @@ async def _upload_all(
 
 
 async def _create(cloud: Cloud, bucket: str, upload: Upload) -> None:
-    """Creates one object. Somebody was faster: the same bytes are as good as ours, others are never overwritten."""
+    """Creates one object. One with the same bytes may exist; other bytes are never overwritten."""
     if await objects.create(cloud, bucket, upload) is None:
         found = await objects.list_objects(cloud, bucket, upload.name)
         if not _is_there(upload, found):
-            raise CloudError(503, "the object vanished between two looks", resource=f"gs://{bucket}/{upload.name}")
+            raise CloudError(503, "the object was deleted in between", resource=f"gs://{bucket}/{upload.name}")
 
 
 def _is_there(upload: Upload, have: Mapping[str, Listed]) -> bool:
@@ -137,16 +146,16 @@ def _is_there(upload: Upload, have: Mapping[str, Listed]) -> bool:
     return True
 
 
-def _check_not_tidied(pool: Mapping[str, Listed], now: datetime) -> None:
-    """What the list shows may be about to go while somebody tidies; whoever tidies afterwards sees our claim."""
-    lock = pool.get(TIDYING)
-    if lock is not None and lock.created > now - TIDIED_WITHIN:
+def _check_no_collection(pool: Mapping[str, Listed], now: datetime) -> None:
+    """During a garbage collection the listed files may be deleted; a later one sees this claim."""
+    lock = pool.get(COLLECTION_MARK)
+    if lock is not None and lock.created > now - MARK_LIFETIME:
         raise CloudError(503, "old files are being deleted from the bucket; this waits for the end", retry_after=2.0)
 
 
-async def _download(cloud: Cloud, bundle: Bundle, limits: Limits | None = None) -> bytes:
+async def _download(cloud: Cloud, bundle: Bundle, limits: BundleLimits | None = None) -> bytes:
     """The bundle's bytes; refused while they stream in when they are too many, and when the digest is another one."""
-    most = (limits or Limits()).packed
+    most = (limits or BundleLimits()).packed
     where = f"gs://{bundle.bucket}/{bundle.object}"
 
     async def read(response: aiohttp.ClientResponse) -> bytes:
@@ -164,23 +173,22 @@ async def _download(cloud: Cloud, bundle: Bundle, limits: Limits | None = None) 
             )
         return b"".join(parts)
 
-    path = f"/storage/v1/b/{path_part(bundle.bucket)}/o/{path_part(bundle.object)}?alt=media"
+    request = RestRequest(
+        "storage.objects.get",
+        f"/storage/v1/b/{path_part(bundle.bucket)}/o/{path_part(bundle.object)}?alt=media",
+        project=bundle.bucket,
+        resource=where,
+        timeout=_DOWNLOAD_SECONDS,
+        read=read,
+        headers={"Accept-Encoding": "gzip"},  # the stored bytes: the digest is theirs
+        auto_decompress=False,
+    )
     try:
-        data: bytes = await cloud.rest(
-            "storage.objects.get",
-            path,
-            project=bundle.bucket,
-            resource=where,
-            timeout=_DOWNLOAD_SECONDS,
-            read=read,
-            headers={"Accept-Encoding": "gzip"},  # the stored bytes: the digest is theirs
-            auto_decompress=False,
-        )
+        data: bytes = await cloud.rest(request)
     except CloudError as error:
-        if error.code == 404:
-            raise UserError(
-                f"spec.frontend.bundle.object: {where} does not exist; upload the bundle or correct the name",
-                reason=Reason.BUNDLE_NOT_FOUND,
-            ) from error
-        raise
+        if error.code != 404:
+            raise
+        advice = "upload the bundle or correct the name"
+        message = f"spec.frontend.bundle.object: {where} does not exist; {advice}"
+        raise UserError(message, reason=Reason.BUNDLE_NOT_FOUND) from error
     return data

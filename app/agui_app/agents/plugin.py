@@ -1,0 +1,207 @@
+"""Guardrails and approvals as one ADK plugin: it sees every agent, so that no agent can be added without them.
+
+A block is reported three times: to the user as text, to the client as the AG-UI event
+`CUSTOM guardrail.block`, and to the operator of the system as an audit record.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from google.adk.models.llm_request import LlmRequest
+from google.adk.models.llm_response import LlmResponse
+from google.adk.plugins.base_plugin import BasePlugin
+from google.genai import types
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from agui_app.agents.audit import AuditTrail
+from agui_app.agents.guardrails import Finding, Guardrails, check_input, check_tool, check_turns, redact
+from agui_app.agents.offline_model import last_words
+from agui_app.agents.run_context import current_run
+from agui_app.telemetry.measures import Measures
+
+_BROUGHT_ALONG = "agui-history-"  # ag-ui-adk's invocation for the messages before the first one of a new thread
+_NOT_TOOLS = frozenset({"transfer_to_agent", "adk_request_confirmation"})
+
+
+class OversightPlugin(BasePlugin):  # type: ignore[misc]
+    """Applies the rules before the model and before each tool, and records approvals."""
+
+    def __init__(self, rules: Guardrails, trail: AuditTrail, engine: AsyncEngine, measures: Measures) -> None:
+        super().__init__(name="oversight")
+        self._rules = rules
+        self._trail = trail
+        self._engine = engine
+        self._measures = measures
+
+    async def before_model_callback(self, *, callback_context: Any, llm_request: LlmRequest) -> LlmResponse | None:
+        """Blocks on what the user said, or on what a tool brought in; else None. A check that fails ends the run."""
+        run = current_run()
+        run.guarded = True
+        try:
+            return await self._check_input(callback_context, llm_request)
+        except Exception:
+            run.guard_failed = True
+            raise
+
+    async def _check_input(self, callback_context: Any, llm_request: LlmRequest) -> LlmResponse | None:
+        _, answers = last_words(llm_request.contents)
+        finding = check_input(self._rules, _said(callback_context.user_content))
+        if finding is None:
+            for answer in answers:
+                if finding := check_input(self._rules, json.dumps(answer.result, default=str)):
+                    break
+        if finding is None and not current_run().history_passed:  # it does not change while a run goes on
+            finding = self._check_history(callback_context.session)
+            current_run().history_passed = finding is None
+        if finding is None:
+            finding = check_turns(self._rules, _user_turns(callback_context.session))
+        if finding is None:
+            return None
+        await self._report(finding, callback_context, callback_context.agent_name)
+        return LlmResponse(content=types.Content(role="model", parts=[types.Part(text=finding.reply)]))
+
+    def _check_history(self, session: Any) -> Finding | None:
+        """What a client brought along as the thread's past is as much its word as what it says now."""
+        for event in session.events:
+            if event.invocation_id.startswith(_BROUGHT_ALONG):
+                if finding := check_input(self._rules, _said(event.content)):
+                    return finding
+            elif event.content:
+                return None  # the past comes before everything else
+        return None
+
+    async def after_model_callback(self, *, callback_context: Any, llm_response: LlmResponse) -> LlmResponse | None:
+        """Redacts the stored answer. Streamed chunks are redacted on their way out, where they are joined again."""
+        usage = llm_response.usage_metadata
+        if usage is not None and not llm_response.partial:
+            self._measures.tokens(usage.prompt_token_count or 0, usage.candidates_token_count or 0)
+        if llm_response.partial or llm_response.content is None:
+            return None
+        changed = False
+        for part in llm_response.content.parts or []:
+            if not part.text:
+                continue
+            clean, findings = redact(self._rules, part.text)
+            for finding in findings:
+                await self._report(finding, callback_context, callback_context.agent_name)
+            changed |= bool(findings)
+            part.text = clean
+        return llm_response if changed else None
+
+    async def before_tool_callback(
+        self, *, tool: Any, tool_args: dict[str, Any], tool_context: Any
+    ) -> dict[str, Any] | None:
+        """Blocks a call that a rule forbids (before anybody is asked to approve it); records decided approvals."""
+        if tool.name in _NOT_TOOLS:
+            return None
+        run = current_run()
+        run.tool_calls += 1
+        finding = check_tool(self._rules, tool.name, tool_args, run.tool_calls)
+        if finding is not None:
+            await self._report(finding, tool_context, tool_context.agent_name, tool=tool.name)
+            return {"status": "blocked", "rule": finding.rule, "message": finding.reply}
+        if tool_context.tool_confirmation is not None:
+            await self._decided(tool, tool_context)
+        return None
+
+    async def on_event_callback(self, *, invocation_context: Any, event: Any) -> None:
+        """Records that somebody was asked to approve something."""
+        asked = event.actions.requested_tool_confirmations if event.actions else None
+        if not asked:
+            return
+        for call in event.get_function_responses():
+            if call.id in asked:
+                await self._asked(invocation_context, event.author, call.id, call.name)
+
+    async def _report(self, finding: Finding, context: Any, agent: str, **details: Any) -> None:
+        run = current_run()
+        run.blocks += finding.action == "block"
+        turn = _user_turns(context.session)
+        run.note(f"guardrail.{finding.action}", rule=finding.rule, stage=finding.stage, agent=agent, turn=turn)
+        await self._trail.finding(
+            finding,
+            agent=agent,
+            user_id=run.user_id,
+            session_id=run.thread_id,
+            invocation_id=context.invocation_id,
+            details=details,
+        )
+
+    async def _asked(self, context: Any, agent: str, call_id: str, tool: str) -> None:
+        arguments = _arguments(context.session, call_id)
+        run = current_run()
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                _ASKED,
+                {
+                    "id": call_id,
+                    "user": run.user_id,
+                    "session": run.thread_id,
+                    "tool": tool,
+                    "arguments": json.dumps(arguments, default=str),
+                },
+            )
+        self._measures.approval("requested")
+        await self._trail.record(
+            "approval.requested",
+            user_id=run.user_id,
+            session_id=run.thread_id,
+            agent=agent,
+            invocation_id=context.invocation_id,
+            details={"tool": tool, "function_call_id": call_id},
+        )
+
+    async def _decided(self, tool: Any, context: Any) -> None:
+        status = "granted" if context.tool_confirmation.confirmed else "denied"
+        call_id = context.function_call_id
+        run = current_run()
+        async with self._engine.begin() as connection:
+            changed = await connection.execute(
+                _DECIDED, {"id": call_id, "status": status, "user": run.user_id, "session": run.thread_id}
+            )
+        if not changed.rowcount:
+            return  # decided before: a replay is not a second decision
+        self._measures.approval(status)
+        await self._trail.record(
+            f"approval.{status}",
+            user_id=run.user_id,
+            session_id=run.thread_id,
+            agent=context.agent_name,
+            invocation_id=context.invocation_id,
+            details={"tool": tool.name, "function_call_id": call_id},
+        )
+
+
+def _said(content: Any) -> str:
+    """The words that began this invocation, as they came in: nothing a user writes can pass for something else."""
+    return " ".join(part.text for part in (content.parts if content else None) or [] if part.text)
+
+
+def _user_turns(session: Any) -> int:
+    """Messages of the user in this session; tool answers do not count."""
+    return sum(
+        1
+        for event in session.events
+        if event.author == "user" and event.content and any(p.text for p in event.content.parts or [])
+    )
+
+
+def _arguments(session: Any, call_id: str) -> dict[str, Any]:
+    for event in reversed(session.events):
+        for call in event.get_function_calls():
+            if call.id == call_id:
+                return dict(call.args or {})
+    return {}
+
+
+_ASKED = text(
+    "INSERT INTO approvals (function_call_id, user_id, session_id, tool, arguments)"
+    " VALUES (:id, :user, :session, :tool, CAST(:arguments AS jsonb)) ON CONFLICT DO NOTHING"
+)
+_DECIDED = text(
+    "UPDATE approvals SET status = :status, decided_at = now() WHERE user_id = :user AND session_id = :session"
+    " AND function_call_id = :id AND status = 'requested'"
+)

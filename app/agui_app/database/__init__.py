@@ -1,0 +1,1 @@
+"""PostgreSQL: the pool, the password, Cloud SQL by name, and the tables."""

@@ -1,0 +1,1 @@
+"""What the application serves: AG-UI over SSE and WebSocket, CopilotKit's protocol, JSON, probes."""

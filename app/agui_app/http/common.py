@@ -1,0 +1,130 @@
+"""What all transports share: who asks, how a run starts, how its refusals and its events look on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, suppress
+from typing import Any
+
+from ag_ui.core import RunAgentInput
+from fastapi import Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from opentelemetry.propagate import extract
+from pydantic import ValidationError
+
+from agui_app.http.identity import IdentityUnavailable, Unauthenticated
+from agui_app.runs.event_log import RunExists, ThreadBusy, TooManyRuns
+from agui_app.runs.runs import InstanceFull, InvalidRun, Run, usable_id
+from agui_app.services import Services
+
+PING_SECONDS = 15.0
+SYNTHETIC_HEADER = "x-agui-synthetic"  # checks and load tests say so: they are left out of objectives
+SSE_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no", "Connection": "keep-alive"}
+
+
+class Refused(Exception):
+    """A request that is not served; becomes `{"error": code, "message": text}` with an HTTP status."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+    def response(self) -> JSONResponse:
+        """The answer; 503 and 429 say when to come back."""
+        headers = {"Retry-After": "1"} if self.status in (429, 503) else None
+        return JSONResponse({"error": self.code, "message": self.message}, self.status, headers)
+
+
+def services_of(request: Request) -> Services:
+    """The instance's services."""
+    services: Services = request.app.state.services
+    return services
+
+
+async def caller(services: Services, headers: Mapping[str, str], subprotocols: tuple[str, ...] = ()) -> str:
+    """The verified user. Raises Refused 401 or 503."""
+    try:
+        return await services.callers.user_of(headers, subprotocols)
+    except Unauthenticated as exc:
+        raise Refused(401, "unauthenticated", str(exc)) from None
+    except IdentityUnavailable as exc:
+        raise Refused(503, "identity_unavailable", str(exc)) from None
+
+
+def run_input(body: Any) -> RunAgentInput:
+    """A validated RunAgentInput; missing lists are empty. Raises Refused 422 that names the fields."""
+    if not isinstance(body, Mapping):
+        raise Refused(422, "invalid_input", "the body must be a RunAgentInput object")
+    defaults: dict[str, Any] = {"state": {}, "messages": [], "tools": [], "context": [], "forwardedProps": {}}
+    try:
+        return RunAgentInput.model_validate(defaults | dict(body))
+    except ValidationError as exc:
+        fields = sorted({".".join(map(str, error["loc"][:3])) for error in exc.errors()})
+        raise Refused(422, "invalid_input", f"not a RunAgentInput: {', '.join(fields)}") from None
+
+
+def thread_id(value: str) -> str:
+    """The id, if it can be one. Raises Refused 422."""
+    if not usable_id(value):
+        raise Refused(422, "invalid_input", "a thread id has 1 to 128 printable characters")
+    return value
+
+
+async def json_body(request: Request) -> Any:
+    """The request's JSON. Raises Refused 400."""
+    try:
+        return json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise Refused(400, "invalid_json", "the body is not JSON") from None
+
+
+async def start_run(services: Services, user: str, request: RunAgentInput, headers: Mapping[str, str]) -> Run:
+    """Starts a run. Raises Refused with the status that fits."""
+    try:
+        return await services.runs.start(user, request, headers.get(SYNTHETIC_HEADER, "")[:32], extract(headers))
+    except InvalidRun as exc:
+        raise Refused(422, "invalid_input", str(exc)) from None
+    except ThreadBusy:
+        raise Refused(409, "thread_busy", "Another run is live in this thread.") from None
+    except RunExists:
+        raise Refused(409, "run_exists", "This runId was used before.") from None
+    except TooManyRuns:
+        raise Refused(429, "too_many_runs", "You have too many live runs.") from None
+    except InstanceFull:
+        raise Refused(503, "instance_full", "This instance is full; ask again.") from None
+
+
+async def frames(events: AsyncGenerator[str, None], ping_seconds: float = PING_SECONDS) -> AsyncIterator[bytes]:
+    """Events as SSE frames, with comments in quiet times so that no proxy takes the stream for dead."""
+    upcoming: asyncio.Future[str] = asyncio.ensure_future(anext(events))
+    try:
+        while True:
+            done, _ = await asyncio.wait({upcoming}, timeout=ping_seconds)
+            if not done:
+                yield b": ping\n\n"
+                continue
+            try:
+                line = upcoming.result()
+            except StopAsyncIteration:
+                return
+            yield b"data: " + line.encode() + b"\n\n"
+            upcoming = asyncio.ensure_future(anext(events))
+    finally:
+        upcoming.cancel()
+        with suppress(asyncio.CancelledError, StopAsyncIteration):
+            await upcoming
+        await events.aclose()
+
+
+async def lines_of(run: Run) -> AsyncGenerator[str, None]:
+    """The run's events from its start."""
+    async with aclosing(run.follow()) as events:
+        async for _, line in events:
+            yield line
+
+
+def event_stream(events: AsyncGenerator[str, None]) -> StreamingResponse:
+    """An SSE response."""
+    return StreamingResponse(frames(events), media_type="text/event-stream", headers=SSE_HEADERS)

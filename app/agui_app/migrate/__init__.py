@@ -1,0 +1,1 @@
+"""The migration command: moves the schema, lints migrations, verifies records."""

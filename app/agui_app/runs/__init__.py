@@ -1,0 +1,1 @@
+"""Runs of the agents: their events, the signals between instances, and the threads that they belong to."""

@@ -1,1 +1,0 @@
-"""The ways in: AG-UI over SSE, CopilotKit's runtime protocol, WebSocket."""

@@ -1,0 +1,182 @@
+"""Instances of the application as real processes, and a small client that reads their event streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from agui_dev.children import Child
+from agui_dev.ports import free_port
+from agui_dev.testbed.postgres import PostgresServer
+
+Event = dict[str, Any]
+
+
+def app_environment(database_url: str, **more: str) -> dict[str, str]:
+    """Environment of an instance: the caller's, without settings that would leak in."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("AGUI_", "DB_", "K_"))}
+    return env | {"DATABASE_URL": database_url, "HOST": "127.0.0.1"} | more
+
+
+def migrate(database_url: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Runs the migration command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "agui_app.migrate", *arguments],
+        env=app_environment(database_url, **env),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def seeded_database(server: PostgresServer) -> str:
+    """URL of a new database that is migrated and seeded. Raises RuntimeError with the output of the migration."""
+    url = server.create_database()
+    done = migrate(url, "upgrade", "head", "--seeds")
+    if done.returncode != 0:
+        raise RuntimeError(f"the migration ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return url
+
+
+def json_lines(text: str) -> list[dict[str, Any]]:
+    """The JSON lines of a process's output."""
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+@dataclass
+class AppInstance:
+    """One process. `log` grows while it runs; `began` is the `time.perf_counter()` of its start."""
+
+    port: int
+    log_path: Path
+    child: Child
+    began: float
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    def log(self) -> list[dict[str, Any]]:
+        """Structured log lines so far."""
+        return json_lines(self.log_path.read_text())
+
+    def wait(self, path: str = "/readyz", status: int = 200, seconds: float = 60) -> httpx.Response:
+        """Waits for an answer with that status."""
+        deadline = time.monotonic() + seconds
+        last = "nothing"
+        while time.monotonic() < deadline:
+            assert self.child.is_alive, f"the instance ended: {self.log_path.read_text()[-2000:]}"
+            try:
+                response = httpx.get(self.url + path, timeout=5)
+                if response.status_code == status:
+                    return response
+                last = f"{response.status_code} {response.text}"
+            except httpx.HTTPError as exc:
+                last = repr(exc)
+            time.sleep(0.01)
+        raise AssertionError(f"{path} did not answer {status} in {seconds} s; last: {last}")
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        return httpx.get(self.url + path, headers=self.headers | more.pop("headers", {}), timeout=20, **more)
+
+    def post(self, path: str, body: Any, **more: Any) -> httpx.Response:
+        return httpx.post(
+            self.url + path, json=body, headers=self.headers | more.pop("headers", {}), timeout=60, **more
+        )
+
+    def run(self, body: Mapping[str, Any], path: str = "/agent", **more: Any) -> list[Event]:
+        """Runs to the end and gives all events."""
+        response = self.post(path, body, **more)
+        assert response.status_code == 200, response.text
+        return frames(response.text)
+
+    def say(self, thread: str, words: str, **more: Any) -> list[Event]:
+        """One user message."""
+        return self.run(said(thread, words), **more)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        return self.child.stop(20)
+
+    def kill(self) -> None:
+        """SIGKILL, as when the machine is lost."""
+        self.child.kill()
+
+
+def said(thread: str, words: str, **more: Any) -> dict[str, Any]:
+    """A RunAgentInput with one user message."""
+    message = {"id": uuid.uuid4().hex, "role": "user", "content": words}
+    return {"threadId": thread, "runId": uuid.uuid4().hex, "messages": [message], **more}
+
+
+def resumed(thread: str, interrupt: str, confirmed: bool) -> dict[str, Any]:
+    """A RunAgentInput that answers an interrupt."""
+    answer = {"interruptId": interrupt, "status": "resolved", "payload": {"confirmed": confirmed}}
+    return {"threadId": thread, "runId": uuid.uuid4().hex, "messages": [], "resume": [answer]}
+
+
+def frames(text: str) -> list[Event]:
+    """Events of an SSE body."""
+    return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
+
+
+def types_of(events: list[Event]) -> list[str]:
+    return [event["type"] for event in events]
+
+
+def text_of(events: list[Event]) -> str:
+    """What the agent said."""
+    return "".join(event["delta"] for event in events if event["type"] == "TEXT_MESSAGE_CONTENT")
+
+
+def tools_of(events: list[Event]) -> list[str]:
+    """Names of the tools that were called, without transfers."""
+    names = [event["toolCallName"] for event in events if event["type"] == "TOOL_CALL_START"]
+    return [name for name in names if name != "transfer_to_agent"]
+
+
+def interrupt_of(events: list[Event]) -> str:
+    """Id of the one open interrupt."""
+    (interrupt,) = events[-1]["outcome"]["interrupts"]
+    return str(interrupt["id"])
+
+
+class AppStarter:
+    """Starts instances and stops all of them at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._instances: list[AppInstance] = []
+
+    def __call__(self, database_url: str, ready: bool = True, module: str = "agui_app", **env: str) -> AppInstance:
+        """Starts `python -m module` on `PORT` or a free port, and waits for /readyz if `ready`."""
+        port = int(env.pop("PORT", "0")) or free_port()
+        log_path = self._folder / f"app-{port}.log"
+        log_path.unlink(missing_ok=True)
+        environment = app_environment(database_url, PORT=str(port), **env)
+        began = time.perf_counter()
+        child = Child(module, [sys.executable, "-m", module], log_path, env=environment, inherit=False)
+        instance = AppInstance(port, log_path, child, began)
+        self._instances.append(instance)
+        if ready:
+            instance.wait()
+        return instance
+
+    def stop_all(self) -> None:
+        for instance in self._instances:
+            instance.stop()

@@ -1,0 +1,1 @@
+"""The `localgcp` command."""

@@ -1,0 +1,1 @@
+"""The edge: load balancer, CDN, and the proxy in front of Cloud Run services."""

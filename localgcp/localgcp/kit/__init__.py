@@ -1,0 +1,1 @@
+"""What every service stands on: calls, ledger, faults, store, operations, errors, interfaces."""

@@ -1,0 +1,1 @@
+"""What runs revisions and tasks: processes with probes, pools and autoscaling."""

@@ -1,0 +1,1 @@
+"""PostgreSQL servers behind Cloud SQL instances."""

@@ -1,0 +1,1 @@
+"""Port 3307 of Cloud SQL instances: TLS, client certificates and IAM logins."""

@@ -1,0 +1,39 @@
+"""The number of a secret's newest version; payloads are never read.
+
+Source: https://cloud.google.com/secret-manager/docs/reference/rpc
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agui_operator.api.conditions import Reason
+from agui_operator.core.environment import Place
+from agui_operator.core.errors import CloudError, UserError
+from agui_operator.gcp.pinning.messages import explained
+from agui_operator.gcp.transport.clients import Cloud
+
+_LATEST = "latest"
+_ENABLED = 1  # secretmanager SecretVersion.State
+
+
+async def secret_version(cloud: Cloud, place: Place, secret: str, version: str, field: str) -> str:
+    """The number of a secret's version; payloads are never read. Raises UserError if it is absent or disabled."""
+    if version != _LATEST:
+        return version
+    from google.cloud import secretmanager_v1
+
+    name = f"projects/{place.project}/secrets/{secret}/versions/{_LATEST}"
+    request = secretmanager_v1.GetSecretVersionRequest(name=name)
+    try:
+        found: Any = await cloud.rpc("SecretManagerService.GetSecretVersion", request, name)
+    except CloudError as error:
+        what = f"{field}: secret {secret}"
+        raise explained(error, what, "roles/secretmanager.viewer", "create it and add a version") from error
+    number = str(found.name).rpartition("/")[2]
+    if int(found.state) != _ENABLED:
+        raise UserError(
+            f"{field}: the newest version {number} of secret {secret} is not enabled; enable it or add a version",
+            reason=Reason.VERSION_DISABLED,
+        )
+    return number

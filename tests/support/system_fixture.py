@@ -1,0 +1,26 @@
+"""The whole system for tests: one `System` a session, an operator a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from agui_dev.controlplane import ControlPlane
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.system import System, running_system
+
+
+@pytest.fixture(scope="session")
+def system(control_plane: ControlPlane) -> Iterator[System]:
+    """The whole system without an operator; operations of the cloud are done in the first reply where they can be."""
+    with running_system(control_plane, "--lro-seconds", "0", "--metric-period-seconds", "0.25") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def operator(system: System) -> Iterator[OperatorProcess]:
+    """The operator of a module's tests. It holds the lease: a module that needs its own does not ask for this one."""
+    running = system.operator()
+    yield running
+    system.retire(running)
