@@ -72,7 +72,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr("agui_operator.gcp.kinds.presence.observe", made.observe)
+    monkeypatch.setattr("agui_operator.engine.environment.presence.observe", made.observe)
     return made
 
 
