@@ -11,6 +11,8 @@ import pytest
 
 from agui_operator.core.deletion import Kind
 from agui_operator.core.errors import CloudError
+from agui_operator.core.memory import Memory
+from agui_operator.engine.deployment.scope import Scopes
 from deletion_model import FOREIGN, OWNED, DeletionCloud, Json, Killed, Thing, bench_of, spec_of
 from engine_fakes import Bench, FakeDirectory
 
@@ -133,3 +135,13 @@ async def test_what_does_not_go_is_named_and_asked_for_again() -> None:
     cloud, bench = Stubborn(owned), bench_of(spec_of(POLICIES[-1], valid=True))
     assert not await delete(bench, cloud, calls=2)
     assert "Cloud Run service service" in bench.kube.condition("Ready")["message"]
+
+
+async def test_a_status_that_was_damaged_by_hand_does_not_stop_it() -> None:
+    """The stable release is that of the spec, and the versions of its secrets were removed from the status."""
+    policy = dict.fromkeys(PARTS, "Delete")
+    cloud, bench = DeletionCloud({(Kind.SERVICE, "service")}), bench_of(spec_of(policy, valid=True))
+    spec = Scopes(bench.directory, bench.clock).build(bench.kube.object, Memory()).parsed
+    bench.kube.object["status"]["stable"] |= {"fingerprint": spec.fingerprint, "secrets": None}
+    assert await delete(bench, cloud, calls=1)
+    assert cloud.owned == set()
