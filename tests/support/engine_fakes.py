@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,8 +25,10 @@ from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import AlertView, CheckResult, Finding, ServiceView, Snapshot, Verdict
 from agui_operator.engine.cluster.kube import Kube, KubeError
 from agui_operator.engine.cluster.records import Recorder
+from agui_operator.engine.deployment.belongings import Belongings
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.check_runner import CheckReport, CheckRunner
+from agui_operator.engine.deployment.deletion import Deleter
 from agui_operator.engine.deployment.execute import Executor
 from agui_operator.engine.deployment.observe import Observer
 from agui_operator.engine.deployment.reconcile import Engine
@@ -40,8 +43,13 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 def sample(name: str) -> Json:
     """The spec of a sample manifest."""
-    spec: Json = yaml.safe_load((SAMPLES / name).read_text())["spec"]
+    spec: Json = json.loads(_sample(name))
     return spec
+
+
+@cache
+def _sample(name: str) -> str:
+    return json.dumps(yaml.safe_load((SAMPLES / name).read_text())["spec"])
 
 
 def merged(old: Any, patch: Any) -> Any:
@@ -295,6 +303,10 @@ class Bench:
             reporter=Reporter(self.kube.as_kube()),
             clock=self.clock,
         )
+
+    def deleter(self, belongings: Belongings) -> Deleter:
+        kube = self.kube.as_kube()
+        return Deleter(self.engine, belongings, Reporter(kube), Recorder(kube, self.clock))
 
     @property
     def cache(self) -> ObjectCache:

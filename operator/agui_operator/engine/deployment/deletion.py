@@ -51,7 +51,7 @@ class Deleter:
         reason is in the object's conditions."""
         cache = self._engine.cache(str(body["metadata"]["uid"]))
         async with cache.lock:
-            scope = self._engine.scope(cache, body)
+            scope = self._engine.scope(cache, body, deleting=True)
             try:
                 blocked = await self._steps(scope)
             except Exception as exc:

@@ -85,9 +85,9 @@ class Engine:
         if self._collector is not None:
             self._collector.forget(uid)
 
-    def scope(self, cache: ObjectCache, body: Mapping[str, Any]) -> Scope:
+    def scope(self, cache: ObjectCache, body: Mapping[str, Any], *, deleting: bool = False) -> Scope:
         """The object as it is now; the place that was known before serves while its environment is gone."""
-        scope = self._scopes.build(body, cache.load(body), cache.location)
+        scope = self._scopes.build(body, cache.load(body), cache.location, deleting=deleting)
         cache.locate(scope.location)
         return scope
 

@@ -113,9 +113,12 @@ class Scopes:
         self._directory, self._clock = directory, clock
         self._parsed: OrderedDict[tuple[str, int], Parsed] = OrderedDict()
 
-    def build(self, body: Mapping[str, Any], memory: Memory, last: Location | None = None) -> Scope:
-        """The scope of a Kubernetes object. `last`: the location that was known before. Never raises for what a user
-        wrote."""
+    def build(
+        self, body: Mapping[str, Any], memory: Memory, last: Location | None = None, *, deleting: bool = False
+    ) -> Scope:
+        """The scope of a Kubernetes object. `last`: the location that was known before. `deleting`: no blueprint is
+        needed, so that a status that was damaged by hand does not stop a deletion. Never raises for what a user wrote
+        in the spec."""
         meta = body["metadata"]
         namespace, name, uid = str(meta.get("namespace", "default")), str(meta["name"]), str(meta.get("uid", ""))
         generation = int(meta.get("generation", 0))
@@ -138,7 +141,7 @@ class Scopes:
             blockers=self._blockers(namespace, parsed, environment, why),
             location=location,
             memory=memory,
-            blueprint=_blueprint(memory, parsed, location),
+            blueprint=None if deleting else _blueprint(memory, parsed, location),
         )
 
     def _parse(self, uid: str, generation: int, spec: Any) -> Parsed:
