@@ -48,8 +48,8 @@ class CountingCloud:
         policies = [monitoring_v3.AlertPolicy(name="a/7", user_labels=labels), monitoring_v3.AlertPolicy(name="other")]
         return monitoring_v3.ListAlertPoliciesResponse(alert_policies=policies)
 
-    async def rest(self, method: str, path: str, **_: Any) -> Any:
-        self.calls[method] += 1
+    async def rest(self, request: Any) -> Any:
+        self.calls[request.method] += 1
         await asyncio.sleep(0)
         return {"fingerprint": "f"}
 

@@ -30,14 +30,11 @@ class Fleet:
         wakeups.ring = lambda uid, wish=None: self.rung.append(uid)  # type: ignore[method-assign]
         self.surveyed: list[Any] = []
 
-        async def survey(body: Any) -> None:
-            self.surveyed.append(body)
-
         self.runtime = SimpleNamespace(
             wakeups=wakeups,
             directory=WatchedDirectory(),
             references=References(),
-            environments=SimpleNamespace(survey=survey),
+            environments=SimpleNamespace(seen=self.surveyed.append),
             feed=SILENT,
             engine=SimpleNamespace(forget=lambda uid: None),
         )
