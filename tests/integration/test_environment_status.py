@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agui_dev.testbed.kube_api import condition
+from agui_dev.testbed.kube_api import PATIENCE, condition
 from agui_dev.testbed.releases import ENVIRONMENT
 from agui_dev.testbed.system import OperatorProcess, System, wait_for
 
@@ -21,7 +21,7 @@ _RESYNC = 2
 def operator(system: System) -> Iterator[OperatorProcess]:
     running = system.operator(AGUI_RESYNC_SECONDS=str(_RESYNC))
     yield running
-    running.stop()
+    system.retire(running)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def ready(system: System, place: str) -> Json:
     return condition(found, "Ready")
 
 
-def becomes(system: System, place: str, reason: str, seconds: float = _RESYNC + 8) -> Json:
+def becomes(system: System, place: str, reason: str, seconds: float = PATIENCE) -> Json:
     wait_for(lambda: ready(system, place).get("reason") == reason, f"Ready with reason {reason}", seconds)
     return ready(system, place)
 
@@ -61,7 +61,7 @@ def test_looks_that_fail_are_retried_until_one_succeeds(system: System, place: s
     system.fault(method="storage.buckets.get", code="UNAVAILABLE", count=40, message="no look")
     try:
         name_bucket(system, place, f"{place}-assets-2")
-        failed = becomes(system, place, "NotObserved", 30)
+        failed = becomes(system, place, "NotObserved")
         assert (failed["status"], "no look" in failed["message"]) == ("Unknown", True)
     finally:
         system.clear_faults()
@@ -77,5 +77,5 @@ def test_an_idle_environment_is_looked_at_and_not_written(system: System, place:
         calls = system.calls(since, writes=False)
         return sum(f"{place}-assets" in str(call) for call in calls if "buckets.get" in str(call)) >= 2
 
-    wait_for(looked, "two more looks", 4 * _RESYNC + 8)
+    wait_for(looked, "two more looks")
     assert system.api.get(place, ENVIRONMENT, "aguienvironments")["metadata"]["resourceVersion"] == version

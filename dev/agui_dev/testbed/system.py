@@ -97,15 +97,18 @@ class System:
         return operator.start() if start else operator
 
     def retire(self, operator: OperatorProcess) -> None:
-        """Tells an operator to stop, without waiting for its end, and removes the deployments of the cases so far: they
+        """Tells an operator to stop, without waiting for its end, and removes the objects of the cases so far: they
         would be the next operator's work. Finalizers go first, because no operator is to take them off."""
         operator.stop(wait=False)
-        for found in self.api.call("GET", self.api.path(""))["items"]:
-            namespace, name = found["metadata"]["namespace"], found["metadata"]["name"]
-            if namespace in self._namespaces:
-                with contextlib.suppress(ApiRefused):
-                    self.api.merge(namespace, name, {"metadata": {"finalizers": None}})
-                    self.api.delete(namespace, name)
+        for plural in ("aguideployments", "aguienvironments"):
+            for found in self.api.call("GET", self.api.path("", plural))["items"]:
+                self._remove(found["metadata"]["namespace"], found["metadata"]["name"], plural)
+
+    def _remove(self, namespace: str, name: str, plural: str) -> None:
+        if namespace in self._namespaces:
+            with contextlib.suppress(ApiRefused):
+                self.api.merge(namespace, name, {"metadata": {"finalizers": None}}, plural)
+                self.api.delete(namespace, name, plural)
 
     # --- places for cases ----------------------------------------------------------------------------------------
 

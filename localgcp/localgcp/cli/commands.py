@@ -35,24 +35,26 @@ def main() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(".localgcp"),
     show_default=True,
-    help="Everything that lasts; a cloud started on it again goes on where it was.",
+    help="All durable state; a cloud started on it again continues from there.",
 )
 @click.option(
     "--catalogue", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Image catalogue (YAML)."
 )
 @click.option(
-    "--ready-file", type=click.Path(path_type=Path, dir_okay=False), help="Written when everything is served."
+    "--ready-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Written when all ports are served.",
 )
 @click.option("--project", default="demo", show_default=True)
 @click.option("--region", default="us-central1", show_default=True)
-@click.option("--lro-seconds", default=0.3, show_default=True, help="How long an operation takes at least.")
+@click.option("--lro-seconds", default=0.3, show_default=True, help="Minimum duration of an operation.")
 @click.option("--traffic-propagation-seconds", default=0.0, show_default=True)
 @click.option("--metric-delay-seconds", default=0.0, show_default=True)
 @click.option("--metric-period-seconds", default=1.0, show_default=True)
-@click.option("--idle-seconds", default=60.0, show_default=True, help="Until an instance without traffic is stopped.")
-@click.option("--max-instances", default=4, show_default=True, help="The most instances of one revision here.")
+@click.option("--idle-seconds", default=60.0, show_default=True, help="Time after which an idle instance stops.")
+@click.option("--max-instances", default=4, show_default=True, help="Maximum number of instances of one revision.")
 @click.option(
-    "--sql-certificate-seconds", default=3600.0, show_default=True, help="Of Cloud SQL's client certificates."
+    "--sql-certificate-seconds", default=3600.0, show_default=True, help="Validity of Cloud SQL client certificates."
 )
 @click.option("--metadata-email", default="", help="Service account of the metadata server [runtime@<project>...].")
 @click.option("--engine", type=click.Choice(["process"]), default="process", show_default=True)
@@ -66,7 +68,7 @@ def serve(**options: Any) -> None:
 @main.command()
 @_ENDPOINT
 def status(endpoint: str) -> None:
-    """What runs: ports, instances, open operations."""
+    """Show ports, services, instances and open operations."""
     _print(_ask(endpoint, "GET", "status"))
 
 
@@ -84,9 +86,9 @@ def reset(endpoint: str) -> None:
 @click.option("--method", help='Glob over methods, such as "Services.*" or "storage.objects.*".')
 @click.option("--resource", help="Substring of the resource.")
 @click.option("--writes", is_flag=True, help="Only calls that may change something.")
-@click.option("--limit", default=0, help="Only the newest so many.")
+@click.option("--limit", default=0, help="Only the newest N entries.")
 def ledger(endpoint: str, since: int, writes: bool, limit: int, **filters: str | None) -> None:
-    """Calls and effects, oldest first, one JSON object per line."""
+    """Print calls and effects, oldest first, one JSON object per line."""
     query = {"since": str(since), "limit": str(limit), **{k: v for k, v in filters.items() if v}}
     if writes:
         query["write"] = "true"
@@ -98,7 +100,7 @@ def ledger(endpoint: str, since: int, writes: bool, limit: int, **filters: str |
 @_ENDPOINT
 @click.pass_context
 def faults(context: click.Context, endpoint: str) -> None:
-    """Faults in force; `faults add` and `faults clear` change them."""
+    """List active faults; `faults add` and `faults clear` change them."""
     context.obj = endpoint
     if context.invoked_subcommand is None:
         _print(_ask(endpoint, "GET", "faults"))
@@ -108,17 +110,17 @@ def faults(context: click.Context, endpoint: str) -> None:
 @click.option("--method", default="*", show_default=True, help='Glob, such as "Services.UpdateService".')
 @click.option("--when", type=click.Choice(["before", "after"]), default="before", show_default=True)
 @click.option("--count", default=1, show_default=True, help="How many calls; 0: all from now on.")
-@click.option("--skip", default=0, show_default=True, help="Let so many matching calls pass first.")
+@click.option("--skip", default=0, show_default=True, help="Number of matching calls that pass first.")
 @click.option("--code", default="", help='google.rpc.Code such as "UNAVAILABLE", or an HTTP status.')
 @click.option("--message", default="injected fault", show_default=True)
-@click.option("--delay-ms", default=0.0, help="Wait so long first.")
+@click.option("--delay-ms", default=0.0, help="Delay of the call.")
 @click.option("--match", default="", help="Substring of the resource.")
 @click.option("--kill-pid", default=0, help="SIGKILL this process.")
 @click.option("--hang", is_flag=True, help="Never answer.")
 @click.option("--writes-only", is_flag=True)
 @click.pass_obj
 def add_fault(endpoint: str, /, **rule: Any) -> None:
-    """Let calls fail, wait or lose their caller, before or after they took effect."""
+    """Make calls fail, wait or lose their reply, before or after they take effect."""
     _print(_ask(endpoint, "POST", "faults", rule))
 
 
@@ -138,7 +140,7 @@ def clear_faults(endpoint: str, /) -> None:
 )
 @click.option("--domain", default="", help="Public origin to print; default: the local edge.")
 def init(endpoint: str, **plan: str) -> None:
-    """Create what an environment stands on, and print its AgUiEnvironment. Repeating it changes nothing."""
+    """Create the resources of an environment and print its AgUiEnvironment. Running it again changes nothing."""
     from localgcp.cli.init import InitError, Plan, create_environment
 
     try:

@@ -1,4 +1,4 @@
-"""`localgcp init`: makes what an environment stands on, through the same public APIs that everybody uses.
+"""`localgcp init`: creates the resources of an environment through the public APIs.
 
 Each step looks first and creates only what is missing, so that it can be repeated after any interruption. The database
 password is made here, kept in Secret Manager, and shown nowhere.
@@ -96,7 +96,7 @@ class _Cloud:
         self._ensure(f"{databases}/{plan.database}", databases, {"name": plan.database})
 
     def database_user(self, plan: Plan) -> None:
-        """The secret comes first: if this stops in between, the next run gives the user the password that is there."""
+        """The secret comes first: after an interruption the next run gives the user that password."""
         users = f"{self._sql}/{plan.instance}/users"
         secrets_path = f"/v1/projects/{self.project}/secrets"
         secret = f"{secrets_path}/{plan.secret}"

@@ -39,7 +39,7 @@ async def _serve(state_dir: Path, ready_file: Path | None, options: dict[str, An
         loop.add_signal_handler(number, stopping.set)
     host = options["host"]
     listener = listen(host, options.pop("port"))
-    # The edge listens by itself; until then this keeps its number. Two sockets may be bound to a port as long as
+    # The edge listens later; until then this socket reserves its port. Two sockets may be bound to a port as long as
     # only one of them listens (SO_REUSEADDR on Linux).
     edge_port = reserve(host, options.pop("edge_port"))
     ports = {"port": listener.getsockname()[1], "edge_port": edge_port.getsockname()[1]}
@@ -51,6 +51,6 @@ async def _serve(state_dir: Path, ready_file: Path | None, options: dict[str, An
         if ready_file is not None:
             partial = ready_file.with_name(ready_file.name + ".partial")
             partial.write_text(ready + "\n", encoding="utf-8")
-            partial.replace(ready_file)  # whoever waits for the file never reads half of it
+            partial.replace(ready_file)  # a reader never gets half of it
         gc.freeze()  # modules and tables live as long as the process: the collector need not visit them
         await stopping.wait()

@@ -54,7 +54,7 @@ def add_forwarding(headers: CIMultiDict[str], client: str, scheme: str) -> None:
 
 
 def add_trace(headers: CIMultiDict[str]) -> None:
-    """Both trace headers, agreeing: from the one that came, or a new unsampled-by-nobody trace.
+    """Both trace headers, agreeing: derived from the one that came, or a new, unsampled trace.
     Source: https://cloud.google.com/trace/docs/trace-context"""
     found = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
     if found is not None:

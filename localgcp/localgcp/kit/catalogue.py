@@ -1,4 +1,4 @@
-"""The image catalogue: what stands in for a container registry where nothing can pull or run images.
+"""The image catalogue: a local replacement for a container registry, where nothing can pull or run images.
 
 A YAML file gives each tag of a repository its command, its baked environment and the paths whose bytes make its digest;
 so a digest changes when, and only when, what would run changes.

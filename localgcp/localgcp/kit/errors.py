@@ -1,4 +1,4 @@
-"""One error type for every API: services raise it, the fronts render it as Google does on each protocol.
+"""One error type for every API: services raise it, the server renders it as Google does on each protocol.
 
 gRPC carries a `google.rpc.Status` in `grpc-status-details-bin`; newer REST APIs carry the same as JSON; Cloud Storage,
 Compute Engine and Cloud SQL carry the older body with `error.errors[]`.

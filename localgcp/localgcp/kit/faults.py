@@ -1,4 +1,4 @@
-"""Faults on demand: what a cloud does on a bad day, made to happen at an exact call.
+"""Fault injection: failures, delays and lost replies at a chosen call.
 
 A rule picks calls by method and resource and lets its `count` next matches fail, wait or lose their caller, either
 before the method changes anything or after it has (the reply is lost, the effect stays).
@@ -51,7 +51,7 @@ class Fault:
 
     @classmethod
     def parse(cls, rule: Mapping[str, Any]) -> Fault:
-        """Raises ApiError INVALID_ARGUMENT that names an unknown field or a value that makes no sense."""
+        """Raises ApiError INVALID_ARGUMENT that names an unknown field or an invalid value."""
         known = {f.name for f in fields(cls)} - {"id", "hits"}
         if unknown := sorted(set(rule) - known):
             raise invalid(f"unknown field {unknown[0]!r} in a fault; known: {', '.join(sorted(known))}")
@@ -107,7 +107,7 @@ class Faults:
         self._rules.clear()
 
     async def point(self, when: str, api: str, method: str, resource: str, write: bool) -> None:
-        """Called by the fronts around each method. Raises what the first matching rule says."""
+        """Called by the server before and after each method. Raises what the first matching rule says."""
         if not self._rules:
             return
         for rule in self._rules:

@@ -1,4 +1,4 @@
-"""An append-only record of every call and of every effect: the witness that tests and people ask.
+"""An append-only record of every call and of every effect, for tests and for debugging.
 
 An *effect* is a real change (a service created, an object written, a task started); a *call* is one request with its
 outcome. Effects stand before the call that caused them, with the same request id. A line of the file is a JSON object.
@@ -18,14 +18,14 @@ from localgcp.kit.call import Call
 
 
 class Ledger:
-    """`keep` bounds what is held in memory; the file holds everything and `seq` goes on after a restart."""
+    """`keep` bounds what is held in memory; the file holds everything and `seq` continues after a restart."""
 
     def __init__(self, path: Path, keep: int = 200_000) -> None:
         self._entries: deque[dict[str, Any]] = deque(_read(path), maxlen=keep)
         self._seq = self._entries[-1]["seq"] if self._entries else 0
         torn = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
         self._file = path.open("a", encoding="utf-8", buffering=1)
-        if torn:  # a killed process left half a line, which must not swallow the next one
+        if torn:  # a killed process left half a line: the next entry starts a new one
             self._file.write("\n")
 
     @property

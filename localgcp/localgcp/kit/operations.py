@@ -1,7 +1,7 @@
-"""Long-running operations: work that goes on after the first reply, as google.longrunning has it.
+"""Long-running operations: work that continues after the first reply, as in google.longrunning.
 
-The record is durable. Work that a killed localgcp left unfinished is taken up again by a *resumer* of its kind, or ends
-in ABORTED with a message that says so: an operation never stays open for ever.
+The record is durable. Work that a killed localgcp left unfinished is resumed by the *resumer* of its kind. Without one,
+the operation ends in ABORTED with a message that says so: no operation stays open for ever.
 Source: https://google.aip.dev/151
 """
 
@@ -70,7 +70,7 @@ class Operations:
         self._resumers: dict[str, Work] = {}
 
     def resume(self, kind: str, work: Work) -> None:
-        """Registers how unfinished operations of a kind are taken up again after a restart."""
+        """Registers how unfinished operations of a kind are resumed after a restart."""
         self._resumers[kind] = work
 
     @property
@@ -79,7 +79,7 @@ class Operations:
         return frozenset(self._resumers)
 
     def recover(self) -> None:
-        """Takes up, or ends, what the last run of localgcp left open. Called once, with an event loop running."""
+        """Resumes or ends the operations that the last run of localgcp left open. Called once, in an event loop."""
         for key, record in list(self._table.items()):
             operation = _restored(record)
             if operation.done:
@@ -165,7 +165,7 @@ class Operations:
             operation, task = self._open[name]
             task.cancel()
             await asyncio.wait({task})
-            if not operation.done:  # the task had not begun, so nobody in it could end the operation
+            if not operation.done:  # the task had not started, so it could not end the operation
                 self._finish(operation, error=_cancelled())
 
     async def stop(self) -> None:

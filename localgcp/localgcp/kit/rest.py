@@ -1,6 +1,6 @@
 """Routes of the APIs that exist as REST only: Cloud Storage, Compute Engine, Cloud SQL, the image registry.
 
-A service lists its routes; the REST front adds ledger, faults and error rendering around each, exactly as for RPCs.
+A service lists its routes; the server adds ledger, faults and error rendering to each, exactly as for RPCs.
 """
 
 from __future__ import annotations

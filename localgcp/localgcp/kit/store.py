@@ -2,7 +2,7 @@
 
 A local cloud that is killed must come back with what it had acknowledged: every `put` is committed before it returns
 (SQLite in WAL mode; a power cut may lose the last commits, a crash of localgcp may not). Values are copied in and out,
-so that nobody changes a stored record by accident.
+so that a caller cannot change a stored record by accident.
 """
 
 from __future__ import annotations

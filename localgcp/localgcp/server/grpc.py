@@ -1,4 +1,4 @@
-"""The gRPC front: Google's clients reach the services' methods through generic handlers made from the method table."""
+"""The gRPC server: generic handlers, built from the method table, that call the services' methods."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Bound = Callable[[Any, Call], Awaitable[Any]]
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", 32 * 1024 * 1024),
-    ("grpc.http2.max_ping_strikes", 0),  # the operator's keep-alive pings are welcome
+    ("grpc.http2.max_ping_strikes", 0),  # accept the keep-alive pings of any client
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
 
-class GrpcFront:
+class GrpcServer:
     """Serves `methods` (path -> method) on a unix socket, which the one port pipes HTTP/2 connections to."""
 
     def __init__(self, cloud: Cloud, methods: dict[str, tuple[Rpc, Bound]]) -> None:

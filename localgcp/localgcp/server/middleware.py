@@ -1,4 +1,4 @@
-"""What happens around every method on every protocol: fault points, the ledger, and errors nobody thought of."""
+"""Middleware of every method on every protocol: fault injection, the ledger, and unexpected errors."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Port:
         self._listener, self._http, self._grpc_path = listener, http, grpc_path
         self._tasks: set[asyncio.Task[None]] = set()
         self._pipes: set[_Pipe] = set()
-        self._undecided: set[socket.socket] = set()  # accepted, and in nobody else's hands yet
+        self._undecided: set[socket.socket] = set()  # accepted, and not yet handed to a server
         self._closed = False
 
     def open(self) -> None:

@@ -1,4 +1,4 @@
-"""The REST front: the same methods as JSON over HTTP/1.1, by Google's HTTP rules, and the APIs that are REST only.
+"""The REST server: the same methods as JSON over HTTP/1.1, by Google's HTTP rules, and the APIs that are REST only.
 
 JSON is read strictly: an unknown field or a value of the wrong type is an INVALID_ARGUMENT that names it, as on Google.
 Source of the mapping: https://google.aip.dev/127 and google/api/http.proto
@@ -39,7 +39,7 @@ _SYSTEM_PARAMETERS = {
 _MAX_BODY = 512 * 1024 * 1024  # uploads of one request; larger ones are resumable
 
 
-class RestFront:
+class RestServer:
     """One aiohttp application: own routes first, then everything by HTTP rule."""
 
     def __init__(

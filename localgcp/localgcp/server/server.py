@@ -15,10 +15,10 @@ from localgcp.kit.errors import unimplemented
 from localgcp.kit.paging import check_proto_token
 from localgcp.kit.service import ProtoApi, Service, Slot, call_hook
 from localgcp.server.admin import Admin
-from localgcp.server.grpc import GrpcFront
+from localgcp.server.grpc import GrpcServer
 from localgcp.server.methods import HttpRule, Rpc, http_rules, rpcs
 from localgcp.server.port import Port
-from localgcp.server.rest import RestFront
+from localgcp.server.rest import RestServer
 from localgcp.services import SERVICES
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class Server:
         for service in self.cloud.services:
             rest_only += service.rest(self.cloud) if service.rest is not None else []
         admin = Admin(self.cloud, self.reset)
-        self._grpc = GrpcFront(self.cloud, methods)
-        self._rest = RestFront(self.cloud, rules, rest_only, admin.application())
+        self._grpc = GrpcServer(self.cloud, methods)
+        self._rest = RestServer(self.cloud, rules, rest_only, admin.application())
         self._listener = listener
         self._port: Port | None = None
         self._socket_dir = Path(tempfile.mkdtemp(prefix="localgcp-"))
@@ -78,7 +78,7 @@ class Server:
         shutil.rmtree(self._socket_dir, ignore_errors=True)
 
     async def reset(self) -> None:
-        """Empties the cloud while it runs: services, parts, then every record. The ledger goes on."""
+        """Empties the cloud while it runs: services, parts, then every record. The ledger is kept."""
         await self.cloud.operations.stop()
         for _, api in self._apis:
             await call_hook(api, "reset")
@@ -104,7 +104,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener = reserve(host, port)
     try:
         listener.listen(_BACKLOG)
-    except OSError as error:  # somebody else listens there
+    except OSError as error:  # another process listens there
         listener.close()
         raise OSError(error.errno, f"port {port} of {host}: {error.strerror}") from error
     return listener

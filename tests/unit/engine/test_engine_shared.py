@@ -17,6 +17,7 @@ from agui_operator.engine.deployment import shared as shared_module
 from agui_operator.engine.deployment.shared import SharedViews, first_due
 from agui_operator.gcp.kinds.monitoring.alert_messages import KEY, OWNER
 from agui_operator.gcp.transport.clients import Cloud
+from agui_operator.gcp.transport.rest import RestRequest
 
 N = 500
 EDGE = Edge("https://shop.example", "map", "pages", "api", ("/api",))
@@ -48,7 +49,7 @@ class CountingCloud:
         policies = [monitoring_v3.AlertPolicy(name="a/7", user_labels=labels), monitoring_v3.AlertPolicy(name="other")]
         return monitoring_v3.ListAlertPoliciesResponse(alert_policies=policies)
 
-    async def rest(self, request: Any) -> Any:
+    async def rest(self, request: RestRequest) -> Any:
         self.calls[request.method] += 1
         await asyncio.sleep(0)
         return {"fingerprint": "f"}

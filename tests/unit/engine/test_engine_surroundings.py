@@ -30,11 +30,14 @@ class Fleet:
         wakeups.ring = lambda uid, wish=None: self.rung.append(uid)  # type: ignore[method-assign]
         self.surveyed: list[Any] = []
 
+        def seen(body: Any) -> None:
+            self.surveyed.append(body)
+
         self.runtime = SimpleNamespace(
             wakeups=wakeups,
             directory=WatchedDirectory(),
             references=References(),
-            environments=SimpleNamespace(seen=self.surveyed.append),
+            environments=SimpleNamespace(seen=seen, forget=lambda uid: None),
             feed=SILENT,
             engine=SimpleNamespace(forget=lambda uid: None),
         )
@@ -46,7 +49,8 @@ class Fleet:
     async def environment(self, namespace: str, name: str, spec: Any, kind: str = "MODIFIED") -> list[str]:
         """An event as kopf delivers it: to the index, then to the handler. Returns who was rung."""
         self.rung.clear()
-        given: dict[str, Any] = {"namespace": namespace, "name": name, "spec": spec, "memo": self.memo, "body": {}}
+        given: dict[str, Any] = {"namespace": namespace, "name": name, "spec": spec, "memo": self.memo}
+        given["body"] = {"metadata": {"uid": f"{namespace}/{name}"}}
         if kind != "DELETED":
             await cast(Any, surroundings.environments)(**given)
         await cast(Any, surroundings.environment_seen)(**given, type=kind)

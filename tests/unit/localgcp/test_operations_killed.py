@@ -53,6 +53,7 @@ class World:
     left: int | None = None
     steps: int = 0
     dead: bool = False
+    long_tasks: bool = False
     postgres: dict[str, dict[str, Any]] = field(default_factory=dict)
     backups: set[str] = field(default_factory=set)
 
@@ -142,7 +143,10 @@ class FakeTls:
 
 
 class FakeRuntime:
-    """Everything starts at once and ends well."""
+    """Everything starts at once and ends well; tasks go on until they are cancelled where the world says so."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.cancelled = world, asyncio.Event()
 
     async def start(self, spec: Any) -> None:
         pass
@@ -151,10 +155,12 @@ class FakeRuntime:
         pass
 
     async def run_task(self, spec: Any, env: Any, timeout: float) -> TaskResult:
+        if self.world.long_tasks:
+            await self.cancelled.wait()
         return TaskResult(0, (), 0.0)
 
     async def cancel_tasks(self, execution: str) -> None:
-        pass
+        self.cancelled.set()
 
     def route(self, route: Any) -> None:
         pass
@@ -175,7 +181,7 @@ class Life:
         image = {"command": [sys.executable], "content": []}
         path.write_text(yaml.safe_dump({"images": {IMAGE.removesuffix(":v1"): {"v1": image}}}))
         settings = Settings(state_dir=world.folder, lro_seconds=0.0)
-        parts = {RUNTIME: FakeRuntime(), POSTGRES: FakePostgres(world), TLS: FakeTls()}
+        parts = {RUNTIME: FakeRuntime(world), POSTGRES: FakePostgres(world), TLS: FakeTls()}
         self.cloud = Cloud(settings, SERVICES, parts, Catalogue.load(path))
         self.apis = {api.name: api.build(self.cloud) for service in SERVICES for api in service.protos}
         self.routes = [route for service in SERVICES if service.rest for route in service.rest(self.cloud)]
@@ -507,6 +513,27 @@ async def test_a_killed_operation_ends_as_if_nothing_had_happened(tmp_path: Path
         life.end()
 
 
+async def test_a_cancelled_execution_is_cancelled_after_a_kill(tmp_path: Path) -> None:
+    world = new_world(tmp_path / "world")
+    life = await prepared(world, SCENARIOS["run.jobs.run"])
+    world.long_tasks = True
+    await RUN_JOB(life)
+    name = await newest_execution(life)
+    world.steps, world.left = 0, 1  # the operation is recorded, its work is not done
+    with contextlib.suppress(Killed):
+        await run_proto("Executions", "CancelExecution", name=name)(life)
+    await life.cloud.operations.stop()
+    life.end()
+    world.left, world.dead = None, False
+    again = Life(world)
+    await again.open()
+    ended = {operation.kind: operation for operation in await again.settled()}
+    assert ended["run.execution.cancel"].done
+    assert ended["run.execution.cancel"].error() is None
+    execution = again.cloud.part(run.RUNS).executions.get(name)
+    assert (execution.cancelled_count, execution.failed_count, execution.reconciling) == (1, 0, False)
+
+
 async def test_no_password_is_on_the_disk(tmp_path: Path) -> None:
     world = new_world(tmp_path / "world")
     life = await prepared(world, SCENARIOS["sql.users.update"])
@@ -529,5 +556,5 @@ async def test_every_kind_of_operation_is_killed_here(tmp_path: Path) -> None:
     world = new_world(tmp_path / "resumers")
     life = Life(world)
     assert kinds <= set(life.cloud.operations.resumable)
-    assert set(life.cloud.operations.resumable) - kinds == {"run.execution.cancel"}  # see test_run_jobs
+    assert set(life.cloud.operations.resumable) - kinds == {"run.execution.cancel"}  # in a test of its own
     life.end()

@@ -1,7 +1,7 @@
 """Time series in memory: written by the proxy for every request, by clients as custom metrics, and read by query.
 
 Requests are counted into sample periods (Google: 60 s; here shorter, see Settings). A sample can be read when its
-period is over and the configured delay has passed, as on Google, so that nobody reads half a sample.
+period is over and the configured delay has passed, as on Google, so that no reader gets half a sample.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Metrics:
             self._forget_idle(oldest)
 
     def _forget_idle(self, oldest: int) -> None:
-        """Series that nobody has written for long go, so that thousands of revisions do not stay for ever."""
+        """Removes series that were not written for a long time, so that old revisions do not use memory for ever."""
         for series_of in self._series.values():
             for identity in [i for i, s in series_of.items() if not s.points or s.points[-1].end < oldest]:
                 del series_of[identity]

@@ -1,4 +1,4 @@
-"""Cloud Run jobs: the API. Running them is the business of `run_tasks`.
+"""Cloud Run jobs: the API. The module `tasks` runs them.
 
 Source: https://cloud.google.com/run/docs/reference/rpc/google.cloud.run.v2#jobs
 """

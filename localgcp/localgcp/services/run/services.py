@@ -1,4 +1,4 @@
-"""Cloud Run services: the API. What becomes true afterwards is the business of `run_reconcile`.
+"""Cloud Run services: the API. The module `reconcile` applies what they ask for.
 
 Source: https://cloud.google.com/run/docs/reference/rpc/google.cloud.run.v2#services
 """

@@ -1,6 +1,6 @@
-"""Runs executions of jobs: tasks in parallel, attempts in a row, and the status that tells how each went.
+"""Runs executions of jobs: tasks in parallel, attempts in a row, and the status of each.
 
-Each attempt is a process of its own. What an execution printed last is kept beside it, because a migration that failed
+Each attempt is a process. The last output of an execution is kept with it, because a migration that failed
 is understood from its last lines.
 Source: https://cloud.google.com/run/docs/reference/rpc/google.cloud.run.v2#executions
 """
@@ -273,12 +273,12 @@ class Runs:
 
     async def _interrupted(self, operation: Any) -> Any:
         """After a restart of localgcp: the processes are gone, so the execution has failed, or was cancelled if
-        somebody had asked for that."""
+        that was requested."""
         for other in self._cloud.operations.list(target=operation.target):
             if other.kind == "run.execution.cancel" and not other.done:
                 self._cancelled.add(operation.target)
         for task in self.tasks.values(f"{operation.target}/tasks/"):
-            if task.reconciling:
+            if task.reconciling and operation.target not in self._cancelled:
                 self._end_task(task, -9, "localgcp was restarted while this task was running.")
         call = Call("google.cloud.run.v2.Jobs", "RunJob", {}, self._cloud.ledger, "localgcp")
         return self._end(operation.target, operation, call)

@@ -1,6 +1,6 @@
 """Secret Manager on Google's messages: secrets, their versions and payloads.
 
-What would act by itself later (expiry, rotation, delayed destruction) is refused rather than silently not done.
+Settings that act later (expiry, rotation, delayed destruction) are refused, because nothing here would apply them.
 Source: https://cloud.google.com/secret-manager/docs/reference/rest/v1
 """
 

@@ -1,4 +1,4 @@
-"""Cloud SQL operations: one at a time per instance, in the shape `sql#operation`, taken up again after a restart.
+"""Cloud SQL operations: one at a time per instance, in the form `sql#operation`, resumed after a restart.
 
 They are kept by the operations of localgcp; what they are about is in their metadata. Statements that hold a password's
 verifier are kept in a table of their own, which no method shows, until they have been run.

@@ -1,4 +1,4 @@
-"""Objects of Cloud Storage: metadata, downloads, listing, copy, rewrite, compose. Uploads are in storage_uploads.
+"""Objects of Cloud Storage: metadata, downloads, listing, copy, rewrite, compose. Uploads are in `uploads`.
 
 Source: https://cloud.google.com/storage/docs/json_api/v1/objects
 """

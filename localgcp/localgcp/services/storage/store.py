@@ -2,7 +2,7 @@
 
 An object's bytes are written to a file of their own, named by generation, before the record that points to it is
 committed; a reader sees the old object or the new one, never a mixture. Preconditions are checked in the same step that
-commits. The old file goes a little later, because somebody may have just been told its path.
+commits. The old file is removed a little later, because a reader may just have got its path.
 Source: https://cloud.google.com/storage/docs/json_api/v1/objects and .../request-preconditions
 """
 

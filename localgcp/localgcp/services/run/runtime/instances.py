@@ -140,7 +140,7 @@ def tail(log: Path, lines: int) -> tuple[str, ...]:
 
 
 def free_port() -> int:
-    """A port nobody listens on now."""
+    """A port that no process listens on now."""
     for _ in range(200):
         port = random.choice(_PORTS)
         with socket.socket() as probe:

@@ -1,7 +1,7 @@
 """Cloud Run's runtime on plain processes: revisions as pools of instances, jobs as tasks, traffic as a table.
 
-A container engine would be a second class with the same face (`interfaces.Runtime` plus `pool_of` and `routes` for the
-proxy); `create_runtime` is where it would be chosen.
+A container engine would be a second class with the same interfaces (`kit.interfaces.Runtime` and
+`edge.interfaces.DataPlane`); `create_runtime` is where it would be chosen.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 
 class ProcessRuntime:
     """Implements `interfaces.Runtime`. `idle_seconds`: until an instance of a revision with traffic or a tag is ended
-    when nobody asks for it; `retired_idle_seconds`: the same for the others. `max_instances` caps every revision."""
+    when no request comes; `retired_idle_seconds`: the same for the others. `max_instances` caps every revision."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class ProcessRuntime:
         await asyncio.gather(*self._starting.values(), return_exceptions=True)
 
     async def reset(self) -> None:
-        """Back to an empty machine, while the edge goes on."""
+        """Ends all instances and forgets all routes, while the edge keeps running."""
         self.routes.clear()
         await self.close(grace=1)
 

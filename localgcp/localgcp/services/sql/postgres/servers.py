@@ -1,7 +1,7 @@
 """The PostgreSQL servers behind Cloud SQL: one real server per instance.
 
 Each has a data directory in the state directory, a Unix socket (what Cloud Run mounts at /cloudsql/<connection name>)
-and a loopback port of its own. Servers die with localgcp and come back with it, on the same port where it is free.
+and a loopback port of its own. Servers end with localgcp and start with it, on the same port if it is free.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class _Server:
             await self._stopped()
 
     async def replace_data(self, fresh: Path) -> None:
-        """Stops the server and puts another cluster in its place; nobody can start it in between. May be repeated
+        """Stops the server and puts another cluster in its place; it cannot be started in between. May be repeated
         after a crash at any point."""
         old = self.directory / "data.old"
         async with self.lock:
@@ -271,7 +271,7 @@ class Postgres:
         return "POSTGRES_" + pg.installation().version.replace(".", "_")
 
     async def create(self, project: str, instance: str, flags: Mapping[str, str] | None = None) -> None:
-        """A new, running server. Does nothing but start it when it exists (an operation may be taken up again)."""
+        """A new, running server. Only starts it when it exists (an operation may be resumed)."""
         server = self._server(project, instance)
         if not server.exists:
             await asyncio.to_thread(shutil.rmtree, server.directory, True)
@@ -359,7 +359,7 @@ class Postgres:
 
 
 async def _stop_leftover(data: Path) -> None:
-    """Ends a server that an earlier localgcp left on this data directory (it is about to end by itself anyway)."""
+    """Ends a server that an earlier localgcp left on this data directory (such a server ends by itself soon)."""
     try:
         process = psutil.Process(int((data / "postmaster.pid").read_text().splitlines()[0]))
         if str(data) not in process.cmdline():  # the pid came again

@@ -1,4 +1,4 @@
-"""One TLS connection, read and written apart: each direction ends by itself, as the plain socket behind it does.
+"""One TLS connection, read and written apart: each direction ends on its own, like the plain socket behind it.
 
 asyncio's own TLS transport closes as soon as the peer has said that it sends no more; what the database still had to
 say would be lost. Here a TLS `close_notify` ends one direction only (RFC 8446, section 6.1).

@@ -150,7 +150,7 @@ class SqlTls:
         for directory in self._root.glob("*/*/address"):
             try:
                 await self.listen(directory.parent.parent.name, directory.parent.name)
-            except OSError as error:  # connectors will be told when they ask; nobody else needs the port
+            except OSError as error:  # connectors get the error when they ask; nothing else needs the port
                 _log.warning("%s: %s", directory.parent.name, error)
 
     async def close(self) -> None:
@@ -193,7 +193,7 @@ class SqlTls:
 
 
 def _bind(directory: Path) -> socket.socket:
-    """A socket on port 3307 of a loopback address that is nobody else's: the one used before, if it is still free.
+    """A socket on port 3307 of a loopback address that is not in use: the previous one if it is still free.
     Raises OSError."""
     directory.mkdir(parents=True, exist_ok=True)
     noted = directory / "address"
