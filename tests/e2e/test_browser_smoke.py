@@ -15,7 +15,7 @@ from bundle_archives import listed, packed, sha384, unpacked
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(bool(missing_browser()), reason=missing_browser() or "a browser is here"),
 ]
 

@@ -34,7 +34,7 @@ from agui_dev.steps import StepFailed
 from agui_dev.testbed.app_instance import json_lines
 from agui_dev.testbed.postgres import PostgresServer
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]  # builds have a low priority
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = Sources(version("agui-operator"), "f" * 40, "https://example.com/agui", 1_700_000_000)
 ALL_OF_IT = os.environ.get("AGUI_IMAGES") == "1"

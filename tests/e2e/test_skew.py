@@ -20,7 +20,7 @@ from browser_tabs import BrowserTabs, browser_tabs
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(bool(missing_browser()), reason=missing_browser() or "a browser is here"),
 ]
 STEP = {"canary": {"steps": [{"setWeight": 50}, {"pause": {"duration": "2s"}}]}, "progressDeadline": "60s"}

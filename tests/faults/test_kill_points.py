@@ -18,10 +18,10 @@ import pytest
 from agui_dev.testbed.api_proxy import Write, is_status_write
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import NAME, full_release
-from agui_dev.testbed.system import System, load
+from agui_dev.testbed.system import System, load, wait_for
 from end_state import end_state, faults_of
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 KINDS = ("before-call", "after-call", "before-status", "after-status")
 ALL = os.environ.get("AGUI_KILL_POINTS") == "all"
@@ -185,7 +185,7 @@ def test_enough_points_are_visited(stage: Stage) -> None:
 
 def test_the_object_that_was_killed_most_is_ready(stage: Stage) -> None:
     """After all the deaths an idle operator holds the lease and every object of the stories rests."""
-    assert stage.operator.http("/readyz")[0] == 200
+    wait_for(lambda: stage.operator.http("/readyz")[0] == 200, "the lease of the operator that was started last")
     listed = stage.system.api.call("GET", "/apis/agui.dev/v1alpha1/aguideployments")["items"]
     phases = {d["status"]["phase"] for d in listed if d["metadata"]["name"] == NAME}
     assert phases <= {"Healthy", "RolledBack"}

@@ -16,7 +16,7 @@ from agui_dev.testbed.releases import ARTIFACTS, AT_ONCE, NAME, bundle, full_rel
 from agui_dev.testbed.system import System
 from bundle_archives import Files, Json, listed, packed, unpacked
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
 
 SCRIPT = "assets/late.js"
 

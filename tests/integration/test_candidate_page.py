@@ -12,7 +12,7 @@ from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, full_release
 from agui_dev.testbed.system import System
 from end_state import Belongings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
 
 ASSETS_CHECK = {"name": "assets", "assets": {"integrity": "sha384", "runtimeUrl": True}}
 

@@ -17,7 +17,7 @@ import yaml
 
 from agui_dev.controlplane import ControlPlane, ControlPlaneFailed, KubectlFailed
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 CRD = {
     "apiVersion": "apiextensions.k8s.io/v1",

@@ -19,7 +19,7 @@ from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import NAME, SECRET_VALUE, full_release, release
 from agui_dev.testbed.system import System, load, wait_for
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 Json = dict[str, Any]
 

@@ -19,7 +19,7 @@ from dashboard_objects import NOW, body, status
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(find() is None, reason="no Chromium on this machine"),
 ]
 UID = "uid-demo-shop"

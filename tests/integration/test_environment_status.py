@@ -12,7 +12,7 @@ from agui_dev.testbed.kube_api import PATIENCE, condition
 from agui_dev.testbed.releases import ENVIRONMENT
 from agui_dev.testbed.system import OperatorProcess, System, wait_for
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 Json = dict[str, Any]
 _RESYNC = 2
 
@@ -58,9 +58,10 @@ def test_a_bucket_that_is_created_later_is_found(system: System, place: str) -> 
 
 def test_looks_that_fail_are_retried_until_one_succeeds(system: System, place: str) -> None:
     becomes(system, place, "Observed")
-    system.fault(method="storage.buckets.get", code="UNAVAILABLE", count=40, message="no look")
+    bucket = f"{place}-assets-2"
+    system.fault(method="storage.buckets.get", match=bucket, code="UNAVAILABLE", count=40, message="no look")
     try:
-        name_bucket(system, place, f"{place}-assets-2")
+        name_bucket(system, place, bucket)
         failed = becomes(system, place, "NotObserved")
         assert (failed["status"], "no look" in failed["message"]) == ("Unknown", True)
     finally:

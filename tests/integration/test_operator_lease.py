@@ -14,7 +14,7 @@ from agui_dev.testbed.releases import AT_ONCE, CANARY, NAME, full_release, relea
 from agui_dev.testbed.system import System, wait_for
 from end_state import Belongings, faults_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 SECONDS = "2"
 LONG = "30"  # nobody waits for the end of such a lease

@@ -14,7 +14,7 @@ from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, full_release, release
 from agui_dev.testbed.system import System, load, wait_for
 from end_state import faults_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from agui_dev.testbed.releases import ENVIRONMENT, HELD, NAME, REPOSITORY, full_
 from agui_dev.testbed.system import System, wait_for
 from end_state import Belongings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_deletion_goes_on_when_its_environment_comes_back(system: System, place:
     system.api.until(place, NAME, lambda d: condition(d, "Ready").get("reason") == "DeletionBlocked", "the reason")
     meta = {"name": ENVIRONMENT, "namespace": place}
     system.api.apply({key: kept[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": meta})
-    gone(system, place, 30)
+    gone(system, place)
     assert Belongings.of(system.gcp, place, uid).is_empty()
     blocked = [e for e in system.api.events(place) if e["reason"] == "DeletionBlocked"]
     assert blocked, "an Event says why, too"

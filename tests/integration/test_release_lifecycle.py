@@ -15,7 +15,7 @@ from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, SECRET_VALUE, full_re
 from agui_dev.testbed.system import System, load, wait_for
 from end_state import Belongings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from agui_dev.testbed.releases import HELD, NAME, full_release, policy, release
 from agui_dev.testbed.system import System, wait_for
 from end_state import Belongings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
 
 Json = dict[str, Any]
 

@@ -10,7 +10,7 @@ from agui_dev.testbed.kube_api import condition
 from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, release
 from agui_dev.testbed.system import System
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
 
 Json = dict[str, Any]
 

@@ -11,7 +11,7 @@ from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import AT_ONCE, NAME, full_release
 from agui_dev.testbed.system import System, wait_for
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 Json = dict[str, Any]
 HISTORY = 10  # entries of .status.history

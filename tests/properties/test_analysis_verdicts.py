@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agui_operator.core.analysis import METRICS, PROMOTION_BLOCKERS, Limit, Sample, Window, verdict
-from agui_operator.core.snapshot import Finding, Verdict
+from agui_operator.core.snapshot import AnalysisResult, Verdict
 
 LATENCY = st.none() | st.floats(0, 1e5)
 counts = st.integers(0, 500)
@@ -68,7 +68,7 @@ def test_the_order_of_the_limits_does_not_matter(window: Window, order: list[int
 @given(st.lists(st.sampled_from(Verdict), max_size=5))
 def test_failed_beats_inconclusive_beats_passed(found: list[Verdict]) -> None:
     window = Window(Sample(10), None, 1, ())
-    checks = [lambda _, v=v: Finding(v, v) for v in found]
+    checks = [lambda _, v=v: AnalysisResult(v, v) for v in found]
     expected = next((v for v in (Verdict.FAILED, Verdict.INCONCLUSIVE) if v in found), Verdict.PASSED)
     assert verdict(window, checks).verdict is expected
 

@@ -25,7 +25,7 @@ from agui_operator.core.memory import (
 )
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
-from agui_operator.core.snapshot import CheckResult, Finding, Verdict
+from agui_operator.core.snapshot import AnalysisResult, CheckResult, Verdict
 from world_model import FIRST, NOW, SECOND
 
 words = st.text("abcXYZ-:/@. ", max_size=12)
@@ -61,7 +61,7 @@ memories = st.builds(
     rejected=st.none() | st.builds(Rejected, words, words, words, st.sampled_from(Reason), words, times),
     verdicts=st.lists(checks, max_size=3).map(lambda found: {c.name: c for c in found}),
     analysis=st.none()
-    | st.builds(Finding, st.sampled_from(Verdict), words, st.dictionaries(words, numbers, max_size=2)),
+    | st.builds(AnalysisResult, st.sampled_from(Verdict), words, st.dictionaries(words, numbers, max_size=2)),
     history=st.lists(
         st.builds(HistoryEntry, releases, words, words, times, st.sampled_from([0.0, 0.5, 12.3])), max_size=3
     ).map(tuple),
@@ -98,7 +98,7 @@ FULL = to_status(
         cause=Cause("r", "m", Phase.SMOKING, NOW),
         rejected=Rejected("f", "r", "1", "s", "m", NOW),
         verdicts={"a": CheckResult("a", True, "ok", 1.5, 200)},
-        analysis=Finding(Verdict.PASSED, "fine", {"error-rate": 0.5}),
+        analysis=AnalysisResult(Verdict.PASSED, "fine", {"error-rate": 0.5}),
         history=(HistoryEntry(FIRST, "Promoted", "Promoted", NOW, 2.0),),
         acknowledged=Acknowledged("abort", "true", True, "ok", NOW),
     )

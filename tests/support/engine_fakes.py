@@ -22,7 +22,7 @@ from agui_operator.core.names import Names
 from agui_operator.core.phases.case import stage_of
 from agui_operator.core.release import Resolved, make_release
 from agui_operator.core.rollout import Phase
-from agui_operator.core.snapshot import AlertView, CheckResult, Finding, ServiceView, Snapshot, Verdict
+from agui_operator.core.snapshot import AlertView, AnalysisResult, CheckResult, ServiceView, Snapshot, Verdict
 from agui_operator.engine.cluster.kube import Kube, KubeError
 from agui_operator.engine.cluster.records import Recorder
 from agui_operator.engine.deployment.belongings import Belongings
@@ -187,7 +187,7 @@ class FakeCloud:
         seen = replace(
             basic,
             alerts=_converged(scope, basic),
-            analysis=Finding(Verdict.PASSED, "fine") if _analysed(scope) else None,
+            analysis=AnalysisResult(Verdict.PASSED, "fine") if _analysed(scope) else None,
         )
         if memory.phase is Phase.RESOLVING:
             return self._resolved(scope, seen) if scope.spec is not None else seen

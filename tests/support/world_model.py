@@ -32,11 +32,11 @@ from agui_operator.core.phases.case import Case, stage_of
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Event, Phase
 from agui_operator.core.snapshot import (
+    AnalysisResult,
     BackupView,
     Blocker,
     CheckResult,
     ExecutionView,
-    Finding,
     JobView,
     Request,
     RequestKind,
@@ -124,7 +124,7 @@ def look(world: World, luck: Luck) -> Snapshot:
     job = NAMES.migration_job(release.id) if release else ""
     backup = BackupView("b", luck.backup) if release and release.id in cloud.backed_up else None
     stage = stage_of(memory.phase)
-    finding = Finding(luck.analysis, "seen") if luck.analysis is not None else None
+    finding = AnalysisResult(luck.analysis, "seen") if luck.analysis is not None else None
     return Snapshot(
         fingerprint=world.fingerprint,
         blockers=luck.blockers,

@@ -51,6 +51,8 @@ def test_the_estimate_plays_the_schedule_through() -> None:
     assert estimate(jobs, {}, 2) == 105
     assert estimate(jobs, {"a": 10}, 2) == 60
     assert estimate([], {}, 2) == 0
+    both = [job("a", 100, cores=2), job("b", 100, background=True)]
+    assert estimate(both, {}, 2) == 150, "a background job takes its share of the cores"
     with pytest.raises(ValueError, match="wait for each other: one, two"):
         estimate([job("one", needs=frozenset({"two"})), job("two", needs=frozenset({"one"}))], {}, 2)
 

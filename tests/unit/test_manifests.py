@@ -78,6 +78,14 @@ def test_nobody_is_given_policies_or_wildcards() -> None:
                 assert "aguipolicies" not in rule["resources"]
 
 
+def test_the_memory_limit_is_what_a_thousand_deployments_need() -> None:
+    """The limit and the rule of docs/scale.md agree; 317 MiB was the measured peak of 1,000 first releases at once."""
+    (container,) = one("Deployment")["spec"]["template"]["spec"]["containers"]
+    limit = container["resources"]["limits"]["memory"]
+    assert f"up to 1,000 | {limit} " in (ROOT / "docs/scale.md").read_text()
+    assert int(limit.removesuffix("Mi")) >= 317 * 1.5
+
+
 def test_bindings_name_the_operator_only() -> None:
     account = one("ServiceAccount")["metadata"]
     for kind in ("ClusterRoleBinding", "RoleBinding"):

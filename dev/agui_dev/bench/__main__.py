@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from agui_dev.bench import app, dashboard, frontend, measures, publish
+from agui_dev.bench import app, dashboard, fleet, frontend, measures, publish
 from agui_dev.bench.figures import Figure, merged, read, table, write
 from agui_dev.paths import ROOT
 
@@ -57,12 +57,18 @@ def _dashboard(_samples: int, _failures: int) -> Iterator[Figure]:
         yield from dashboard.dashboard(stage)
 
 
+def _fleet(_samples: int, _failures: int) -> Iterator[Figure]:
+    with measures.system("--lro-seconds", "0") as stage:
+        yield from fleet.figures(stage)
+
+
 GROUPS: dict[str, Callable[[int, int], Iterator[Figure]]] = {
     "localgcp": _localgcp,
     "operator": _operator,
     "app": _app,
     "frontend": _frontend,
     "dashboard": _dashboard,
+    "fleet": _fleet,
 }
 
 

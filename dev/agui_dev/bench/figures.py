@@ -35,6 +35,9 @@ BUDGETS = {
     "frontend.flip_writes": 1.0,
     "dashboard.list_200_ms": 300.0,
     "dashboard.update_ms": 100.0,
+    "fleet.rss_kb_per_object": 100.0,
+    "fleet.start_cpu_ms_per_object": 6.0,
+    "fleet.rss_mb": 200.0,
 }
 
 

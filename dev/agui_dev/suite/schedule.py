@@ -75,4 +75,6 @@ def estimate(jobs: Sequence[Job], seconds: Mapping[str, float], cores: int) -> f
             raise ValueError(f"these jobs wait for each other: {', '.join(job.name for job in pending)}")
         now = min(end for _, end in running.values())
         running = {name: (job, end) for name, (job, end) in running.items() if end > now}
-    return now
+    # Background jobs are planned beside the others, but no core does two things at once.
+    work = sum(seconds.get(job.name, job.seconds) * job.cores for job in jobs)
+    return max(now, work / cores)

@@ -23,7 +23,7 @@ from agui_dev.controlplane.kubeconfig import read_cluster
 GROUP_VERSION = "agui.dev/v1alpha1"
 Json = dict[str, Any]
 # How long a test waits for what must happen: sized for a machine that has other things to do.
-PATIENCE = 90.0
+PATIENCE = 180.0
 
 
 class ApiRefused(AssertionError):

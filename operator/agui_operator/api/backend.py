@@ -54,7 +54,7 @@ class SecretVar(Model):
 
 
 class Resources(Model):
-    """What one instance gets."""
+    """Resources of one instance."""
 
     cpu: Annotated[str, *int_or_string("^([1-9][0-9]{1,3}m|[1-8]|0[.][0-9]{1,3})$", 8)] = Field(
         "1", description="CPUs of one instance: 1 to 8, or less than one such as `500m`."
@@ -63,13 +63,13 @@ class Resources(Model):
         "1Gi", pattern="^[1-9][0-9]{0,5}(Mi|Gi)$", max_length=8, description="Memory of one instance, such as 512Mi."
     )
     cpu_always_allocated: bool = Field(
-        True, description="CPU also between requests; agents that work on after an answer need it."
+        True, description="CPU is allocated also between requests; needed by agents that continue after the response."
     )
     startup_boost: bool = Field(True, description="More CPU while an instance starts.")
 
 
 class Scaling(Model):
-    """How many instances there may be."""
+    """Number of instances."""
 
     min_instances: int = Field(0, ge=0, le=1000, description="Instances kept warm.")
     max_instances: int = Field(10, ge=1, le=1000, description="Upper bound of instances of one revision.")
@@ -89,10 +89,10 @@ class Scaling(Model):
 class Probe(Model):
     """An HTTP probe of the container."""
 
-    path: UrlPath = Field(description="Path that answers below 400 when all is well.")
-    period_seconds: int = Field(10, ge=1, le=240, description="Seconds between two tries.")
-    timeout_seconds: int = Field(5, ge=1, le=240, description="Seconds until a try has failed.")
-    failure_threshold: int = Field(3, ge=1, le=100, description="Failed tries in a row that count as a failure.")
+    path: UrlPath = Field(description="Path whose response has a status below 400 while the container is healthy.")
+    period_seconds: int = Field(10, ge=1, le=240, description="Seconds between two attempts.")
+    timeout_seconds: int = Field(5, ge=1, le=240, description="Seconds after which an attempt fails.")
+    failure_threshold: int = Field(3, ge=1, le=100, description="Consecutive failed attempts that count as a failure.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -108,7 +108,7 @@ class Probe(Model):
 class Probes(Model):
     """Probes of the container; without one Cloud Run only waits for the port."""
 
-    startup: Probe | None = Field(None, description="Passes once the instance may get requests.")
+    startup: Probe | None = Field(None, description="Passes when the instance can receive requests.")
     liveness: Probe | None = Field(None, description="Fails when the instance has to be restarted.")
 
 
@@ -118,7 +118,7 @@ class Backend(Model):
     image: Image = Field(description="Container image. A tag is resolved once per release and pinned to its digest.")
     command: tuple[Argument, ...] = Field((), max_length=20, description="Replaces the image's entry point.")
     args: tuple[Argument, ...] = Field((), max_length=40, description="Replaces the image's arguments.")
-    port: int = Field(8080, ge=1, le=65535, description="Port that the container listens on; it is told by PORT.")
+    port: int = Field(8080, ge=1, le=65535, description="Port that the container listens on, passed to it as PORT.")
     service_account: ServiceAccount = Field(
         description="Identity the application runs as: a service account of the environment's project by name, or "
         "any by e-mail. The policy decides which are allowed."
@@ -132,8 +132,8 @@ class Backend(Model):
         description="Environment variables from Secret Manager.",
         json_schema_extra=keyed_list("env"),
     )
-    resources: Resources = Field(default_factory=Resources, description="What one instance gets.")
-    scaling: Scaling = Field(default_factory=Scaling, description="How many instances there may be.")
+    resources: Resources = Field(default_factory=Resources, description="Resources of one instance.")
+    scaling: Scaling = Field(default_factory=Scaling, description="Number of instances.")
     session_affinity: bool = Field(True, description="A client stays with one instance, and so with one revision.")
     timeout_seconds: int = Field(
         3600, ge=1, le=3600, description="Longest request; a WebSocket session is one request."
@@ -141,7 +141,7 @@ class Backend(Model):
     probes: Probes = Field(default_factory=Probes, description="Startup and liveness probes.")
     ingress: Ingress = Field(
         Ingress.INTERNAL_AND_LOAD_BALANCING,
-        description="Who may reach the service's own URL. `All` needs the policy's consent.",
+        description="Who may reach the service's own URL. `All` must be allowed by the AgUiPolicy.",
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = (

@@ -10,10 +10,10 @@ class ConditionType(StrEnum):
 
     READY = "Ready"  # summary: the release that is wanted serves, and nothing is wrong
     RECONCILING = "Reconciling"  # True while the operator works towards the spec (kstatus)
-    STALLED = "Stalled"  # True when only a person can go on (kstatus)
+    STALLED = "Stalled"  # True when user action is required (kstatus)
     SPEC_ACCEPTED = "SpecAccepted"  # the spec is valid, permitted and not frozen
     ENVIRONMENT_READY = "EnvironmentReady"  # the environment exists and has the parts that the spec needs
-    DATABASE_READY = "DatabaseReady"  # the database is there, and backed up if a migration asks for it
+    DATABASE_READY = "DatabaseReady"  # the database exists, and is backed up if the migrations require it
     MIGRATED = "Migrated"  # the schema is at the release's target
     ASSETS_PUBLISHED = "AssetsPublished"  # every file of the bundle is in the bucket
     REVISION_READY = "RevisionReady"  # the Cloud Run revision can serve, at 0 %
@@ -22,61 +22,61 @@ class ConditionType(StrEnum):
     PROMOTED = "Promoted"  # all traffic and the release pointer are on the release
     ALERTS_CONFIGURED = "AlertsConfigured"  # the alert policies are as the spec asks
     ROLLBACK_READY = "RollbackReady"  # there is a release to go back to
-    DRIFT_FREE = "DriftFree"  # the cloud is as the operator left it
+    DRIFT_FREE = "DriftFree"  # cloud resources match the stable release
 
 
 class Reason(StrEnum):
     """Why a condition has its status: one word for machines; the message has the sentence."""
 
-    # something is wrong with what people wrote
+    # the configuration is wrong
     INVALID_SPEC = "InvalidSpec"  # the message names the field and what to change
     NOT_PERMITTED = "NotPermitted"  # no AgUiPolicy allows it
     ENVIRONMENT_NOT_READY = "EnvironmentNotReady"  # the AgUiEnvironment is missing or invalid
     ENVIRONMENT_INCOMPLETE = "EnvironmentIncomplete"  # it lacks a part that the spec needs
     INVALID_CONFIGURATION = "InvalidConfiguration"  # Google Cloud refused what the spec asks for
-    NOT_OWNED = "NotOwned"  # a cloud object with our name belongs to somebody else
+    NOT_OWNED = "NotOwned"  # a cloud resource with the required name has another owner
     NOT_FOUND = "NotFound"  # an image or a secret that the spec names does not exist
-    PERMISSION_DENIED = "PermissionDenied"  # the operator lacks a right; the message names the role
-    NO_CREDENTIALS = "NoCredentials"  # the operator has no login for Google Cloud
+    PERMISSION_DENIED = "PermissionDenied"  # the operator lacks a permission; the message names the role
+    NO_CREDENTIALS = "NoCredentials"  # the operator has no credentials for Google Cloud
     VERSION_DISABLED = "SecretDisabled"  # the version of a secret that the spec names is disabled or destroyed
     BUNDLE_NOT_FOUND = "BundleNotFound"  # the artifact bucket has no such object
     BUNDLE_REFUSED = "BundleRefused"  # the bundle is not what the spec or its manifest says
-    REVISION_CONFLICT = "RevisionConflict"  # a revision with our name exists with other content
-    # nobody's fault
+    REVISION_CONFLICT = "RevisionConflict"  # a revision with the required name exists with other content
+    # normal states
     FROZEN = "Frozen"  # a freeze window or the stop button of an AgUiPolicy
     SUSPENDED = "Suspended"  # spec.suspend
     ACCEPTED = "Accepted"  # the spec is valid
-    READY = "Ready"  # the part is there
+    READY = "Ready"  # the part exists
     HEALTHY = "Healthy"  # the release that is wanted serves
     SUCCEEDED = "Succeeded"  # this part of the rollout is done
     IN_PROGRESS = "InProgress"  # this part of the rollout runs
     IN_SYNC = "InSync"  # nothing differs from what the operator wants
-    NOT_STARTED = "NotStarted"  # the rollout has not come to this part
+    NOT_STARTED = "NotStarted"  # the rollout has not reached this part
     NOT_REACHED = "NotReached"  # the rollout was rolled back before this part
     NOT_RECONCILING = "NotReconciling"  # nothing is in progress
-    NOT_STALLED = "NotStalled"  # nothing needs a person
+    NOT_STALLED = "NotStalled"  # no user action is required
     STABLE_KNOWN = "StableKnown"  # the release to go back to is recorded
-    NO_STABLE_RELEASE = "NoStableRelease"  # nothing was promoted yet
-    OBSERVED = "Observed"  # everything that an environment names is there
-    MISSING = "Missing"  # something that an environment names is not there
-    NOT_OBSERVED = "NotObserved"  # an environment could not be looked at
+    NO_STABLE_RELEASE = "NoStableRelease"  # no release was promoted yet
+    OBSERVED = "Observed"  # every resource that an environment names exists
+    MISSING = "Missing"  # a resource that an environment names does not exist
+    NOT_OBSERVED = "NotObserved"  # an environment could not be observed
     # a release failed
     BACKUP_FAILED = "BackupFailed"  # the database could not be backed up
-    MIGRATION_FAILED = "MigrationFailed"  # the migration job failed; the message has its last words
+    MIGRATION_FAILED = "MigrationFailed"  # the migration job failed; the message has the last lines of its log
     REVISION_FAILED = "RevisionFailed"  # the revision did not become ready
     SMOKE_FAILED = "SmokeFailed"  # a check failed; the message names it
     ANALYSIS_FAILED = "AnalysisFailed"  # the canary is worse than its limits allow
-    ANALYSIS_INCONCLUSIVE = "AnalysisInconclusive"  # no verdict until the deadline, and the spec asks to roll back then
+    ANALYSIS_INCONCLUSIVE = "AnalysisInconclusive"  # no verdict before the deadline; the spec requires a roll back
     DEADLINE_EXCEEDED = "DeadlineExceeded"  # spec.strategy.progressDeadline
-    ABORTED = "Aborted"  # a person asked for the end of the rollout
-    UNDONE = "Undone"  # a person asked for an earlier release
+    ABORTED = "Aborted"  # a user requested the end of the rollout
+    UNDONE = "Undone"  # a user requested an earlier release
     SUPERSEDED = "Superseded"  # a newer spec arrived
-    # the world changed
-    DRIFTED = "Drifted"  # somebody changed what the operator owns
-    DELETING = "Deleting"  # what the deployment owns is taken down
-    DELETION_BLOCKED = "DeletionBlocked"  # the message says by what, and how to let go
-    CLOUD_UNAVAILABLE = "CloudUnavailable"  # Google Cloud does not answer; tried again
+    # outside a rollout
+    DRIFTED = "Drifted"  # a resource that the operator owns was changed by somebody else
+    DELETING = "Deleting"  # the resources that the deployment owns are being deleted
+    DELETION_BLOCKED = "DeletionBlocked"  # the message says why, and how to unblock it
+    CLOUD_UNAVAILABLE = "CloudUnavailable"  # Google Cloud does not answer; retried automatically
     UNKNOWN = "Unknown"  # written by another version of the operator
     CLUSTER_UNAVAILABLE = "ClusterUnavailable"  # the Kubernetes API server does not answer; retried automatically
-    CLUSTER_REFUSED = "ClusterRefused"  # the Kubernetes API server refused a write; the message names the missing right
+    CLUSTER_REFUSED = "ClusterRefused"  # the Kubernetes API server refused a write; the message names the permission
     INTERNAL_ERROR = "InternalError"  # a bug of the operator; its log has the traceback

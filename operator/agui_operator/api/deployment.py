@@ -40,7 +40,7 @@ class Backup(StrEnum):
 
 
 class Rehearse(StrEnum):
-    """Whether a migration is tried on a copy first."""
+    """Whether a migration first runs on a copy of the database."""
 
     NEVER = "Never"
     CLONE = "Clone"
@@ -54,7 +54,7 @@ class Contract(StrEnum):
 
 
 class Migrations(Model):
-    """The Alembic migrations of the release, run as a Cloud Run job before the revision is made. Only forward."""
+    """The Alembic migrations of the release, run as a Cloud Run job before the revision is created. Only forward."""
 
     image: Image | None = Field(None, description="Container image; absent: the backend's.")
     command: tuple[Argument, ...] = Field((), max_length=20, description="Replaces the image's entry point.")
@@ -70,12 +70,12 @@ class Migrations(Model):
         (), max_length=10, description="Checks of the records, run by the job after the migration."
     )
     backup: Backup = Field(Backup.ALWAYS, description="Back the database up before the migration.")
-    rehearse: Rehearse = Field(Rehearse.NEVER, description="Try the migration on a copy first.")
+    rehearse: Rehearse = Field(Rehearse.NEVER, description="Run the migration on a copy of the database first.")
     contract: Contract = Field(Contract.MANUAL, description="When old columns and tables are dropped.")
     lock_timeout_seconds: int = Field(
-        5, ge=1, le=300, description="Longest wait for a lock, so that a migration never queues up the application."
+        5, ge=1, le=300, description="Maximum wait for a lock, so that a migration does not block the application."
     )
-    statement_timeout_seconds: int = Field(60, ge=1, le=3600, description="Longest time of one statement.")
+    statement_timeout_seconds: int = Field(60, ge=1, le=3600, description="Maximum time of one statement.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -119,19 +119,19 @@ class Frontend(Model):
 
     bundle: BundleRef = Field(description="The built files.")
     skew_window: Duration = Field(
-        timedelta(hours=24), description="How long the files of an earlier release stay reachable at least."
+        timedelta(hours=24), description="Minimum time for which the files of an earlier release stay reachable."
     )
 
 
 class Rollback(Model):
     """How a release is rolled back."""
 
-    automatic: bool = Field(True, description="Take a failed release back without asking.")
-    window: Duration = Field(timedelta(hours=24), description="How long an earlier release is kept able to serve.")
+    automatic: bool = Field(True, description="Roll a failed release back without manual approval.")
+    window: Duration = Field(timedelta(hours=24), description="How long an earlier release is kept ready to serve.")
 
 
 class Alerts(Model):
-    """Alert policies of the release in Cloud Monitoring; what is absent is not watched."""
+    """Alert policies of the release in Cloud Monitoring; an absent field has no alert policy."""
 
     latency_p95_ms: int | None = Field(None, ge=1, le=3600000, description="95th percentile of latency, milliseconds.")
     error_rate: float | None = Field(None, gt=0, le=1, description="Share of requests that end with 5xx.")
@@ -148,7 +148,7 @@ class Alerts(Model):
 
 
 class PromoteFrom(Model):
-    """Another environment in which the same artifact must have been healthy."""
+    """Another environment in which the same artifact must have been healthy first."""
 
     environment: DnsLabel = Field(description="Name of that environment.")
     min_soak: Duration = Field(timedelta(hours=1), description="How long it must have been healthy there.")
@@ -158,7 +158,7 @@ Part = Literal["Retain", "Delete"]
 
 
 class DeletionPolicy(Model):
-    """What happens to each part when the AgUiDeployment is deleted. Data stays unless told otherwise."""
+    """What happens to each part when the AgUiDeployment is deleted. Data is retained by default."""
 
     backend: Part = Field("Delete", description="The Cloud Run service and its jobs.")
     alerts: Part = Field("Delete", description="The alert policies.")
@@ -169,13 +169,13 @@ class DeletionPolicy(Model):
 
 
 class AgUiDeploymentSpec(Model):
-    """The release that is wanted, how it proves itself and how it reaches its users."""
+    """The desired release, how it is verified and how traffic moves to it."""
 
-    environment_ref: EnvironmentRef = Field(description="What the release stands on.")
+    environment_ref: EnvironmentRef = Field(description="The AgUiEnvironment that the release runs in.")
     version: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._+-]*$")] | None = Field(
         None,
         max_length=64,
-        description="Version for people, shown in status. The release id is computed from the content.",
+        description="Human-readable version, shown in status. The release id is computed from the content.",
     )
     backend: Backend = Field(description="The Cloud Run service.")
     migrations: Migrations | None = Field(None, description="Schema migrations; absent: no database.")
@@ -183,15 +183,17 @@ class AgUiDeploymentSpec(Model):
     smoke: tuple[SmokeCheck, ...] = Field(
         (),
         max_length=30,
-        description="Checks that a release must pass before users meet it, and after.",
+        description="Checks that a release must pass before it receives user traffic, and again after promotion.",
         json_schema_extra=keyed_list("name"),
     )
     strategy: Strategy = Field(default_factory=Strategy, description="How traffic moves to the release.")
     rollback: Rollback = Field(default_factory=Rollback, description="How it is rolled back.")
     alerts: Alerts | None = Field(None, description="Alert policies.")
-    promote_from: PromoteFrom | None = Field(None, description="Where the same artifact must have proved itself.")
+    promote_from: PromoteFrom | None = Field(
+        None, description="Environment in which the same artifact must have been healthy first."
+    )
     history_limit: int = Field(10, ge=1, le=20, description="Finished rollouts kept in status.")
-    suspend: bool = Field(False, description="True: no new rollout begins and a running one holds.")
+    suspend: bool = Field(False, description="True: no new rollout starts, and a running one is paused.")
     deletion_policy: DeletionPolicy = Field(
         default_factory=DeletionPolicy, description="What deleting this object does to each part."
     )

@@ -1,4 +1,4 @@
-"""AgUiEnvironment: what releases stand on, in one project and region. In the Observed form it names what exists."""
+"""AgUiEnvironment: what releases run on, in one project and region. In the Observed form it names what exists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from agui_operator.api.base import (
 
 
 class Tier(StrEnum):
-    """How much is at stake."""
+    """Importance of the environment."""
 
     DEV = "dev"
     STAGING = "staging"
@@ -31,7 +31,7 @@ class Tier(StrEnum):
 
 
 class Management(StrEnum):
-    """Who makes a part."""
+    """Who creates a part."""
 
     OBSERVED = "Observed"
     MANAGED = "Managed"
@@ -71,7 +71,7 @@ class Storage(Model):
     """The two buckets of an environment."""
 
     assets: BucketRef = Field(description="Public files; behind the load balancer's bucket backend.")
-    artifacts: BucketRef = Field(description="Bundles as they were built; read by the operator alone.")
+    artifacts: BucketRef = Field(description="Bundles as they were built; read by the operator only.")
 
 
 class Edge(Model):
@@ -80,7 +80,7 @@ class Edge(Model):
     domain: str = Field(
         pattern="^((https?://)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?)$",
         max_length=253,
-        description="Host name of the application. With http://host:port it is taken as the whole origin (local use).",
+        description="Host name of the application. http://host:port is used as the complete origin (local use).",
     )
     url_map: ComputeName = Field(description="Name of the global URL map.")
     backend_bucket: ComputeName = Field(description="Backend bucket over the assets bucket.")
@@ -95,7 +95,7 @@ class Edge(Model):
 
 
 class Named(Model):
-    """Something known by name."""
+    """A reference by name."""
 
     name: SecretId = Field(description="Its name.")
 
@@ -112,7 +112,7 @@ class Channel(Model):
 
 
 class Observability(Model):
-    """Where alerts go."""
+    """Where alerts are sent."""
 
     channels: tuple[Channel, ...] = Field(
         (), max_length=20, description="Notification channels.", json_schema_extra=keyed_list("name")
@@ -135,7 +135,7 @@ def _observed(part: str) -> Rule:
 
 
 class ManagementOfParts(Model):
-    """Who makes each part. Observed: made elsewhere, for example by Terraform, and only named here."""
+    """Who creates each part. Observed: created elsewhere, for example by Terraform, and only named here."""
 
     database: Management = Field(Management.OBSERVED, description="The database instance, databases and users.")
     storage: Management = Field(Management.OBSERVED, description="The buckets.")
@@ -150,15 +150,15 @@ class ManagementOfParts(Model):
 class EnvironmentDeletionPolicy(Model):
     """What deleting the AgUiEnvironment does: nothing, because observed parts belong to others."""
 
-    default: Literal["Retain"] = Field("Retain", description="All parts stay.")
+    default: Literal["Retain"] = Field("Retain", description="All parts are kept.")
 
 
 class AgUiEnvironmentSpec(Model):
-    """What releases of this namespace may stand on."""
+    """What releases of this namespace run on."""
 
     project_id: ProjectId = Field(description="Google Cloud project.")
     region: Region = Field(description="Region of Cloud Run and Cloud SQL.")
-    tier: Tier = Field(Tier.DEV, description="How much is at stake: dev, staging or prod.")
+    tier: Tier = Field(Tier.DEV, description="Importance of the environment: dev, staging or prod.")
     database: Database | None = Field(None, description="Cloud SQL instance; needed by deployments with migrations.")
     storage: Storage | None = Field(None, description="Buckets; needed by deployments with a frontend.")
     edge: Edge | None = Field(None, description="Load balancer; needed by deployments with a frontend.")
@@ -171,8 +171,8 @@ class AgUiEnvironmentSpec(Model):
     secrets: tuple[Named, ...] = Field(
         (), max_length=60, description="Secrets that applications use.", json_schema_extra=keyed_list("name")
     )
-    observability: Observability | None = Field(None, description="Where alerts go.")
-    management: ManagementOfParts = Field(default_factory=ManagementOfParts, description="Who makes each part.")
+    observability: Observability | None = Field(None, description="Where alerts are sent.")
+    management: ManagementOfParts = Field(default_factory=ManagementOfParts, description="Who creates each part.")
     deletion_policy: EnvironmentDeletionPolicy = Field(
         default_factory=EnvironmentDeletionPolicy, description="What deleting this object does."
     )

@@ -181,7 +181,7 @@ _BETTER: Mapping[tuple[str, str], tuple[str, str]] = {
     ("memory", "string_pattern_mismatch"): ("must be an amount such as 512Mi or 1Gi", "use Mi or Gi"),
     ("cpu", "string_pattern_mismatch"): (
         "must be 1 to 8, or less than 1 such as 500m",
-        "use what Cloud Run has",
+        "use a value that Cloud Run supports",
     ),
     ("version", "string_pattern_mismatch"): ("has characters that are not allowed", "use letters, digits and . _ + -"),
 }

@@ -1,4 +1,4 @@
-"""AgUiPolicy: which namespaces may use what, when nothing may change, and the button that stops everything.
+"""AgUiPolicy: which namespaces may use what, when nothing may change, and the stop button.
 
 Cluster-scoped and written by an administrator. What no policy allows is forbidden.
 """
@@ -46,20 +46,20 @@ ImagePrefix = Annotated[
 ]
 
 
-class Limits(Model):
-    """Upper bounds for one deployment; what is absent is not limited."""
+class PolicyLimits(Model):
+    """Upper bounds for one deployment; an absent field is not limited."""
 
-    max_instances: int | None = Field(None, ge=1, le=1000, description="Largest spec.backend.scaling.maxInstances.")
-    min_instances: int | None = Field(None, ge=0, le=1000, description="Largest spec.backend.scaling.minInstances.")
-    max_cpu: float | None = Field(None, gt=0, le=8, description="Most CPUs of one instance.")
-    max_memory_mi: int | None = Field(None, ge=128, le=32768, description="Most memory of one instance, MiB.")
+    max_instances: int | None = Field(None, ge=1, le=1000, description="Maximum spec.backend.scaling.maxInstances.")
+    min_instances: int | None = Field(None, ge=0, le=1000, description="Maximum spec.backend.scaling.minInstances.")
+    max_cpu: float | None = Field(None, gt=0, le=8, description="Maximum CPUs of one instance.")
+    max_memory_mi: int | None = Field(None, ge=128, le=32768, description="Maximum memory of one instance, MiB.")
 
 
 class FreezeWindow(Model):
-    """A time in which no rollout starts or continues. A failed release is rolled back all the same."""
+    """A freeze window: no rollout starts or continues. A failed release is rolled back nevertheless."""
 
-    name: DnsLabel = Field(description="Name, shown to those who wait.")
-    from_: Instant = Field(alias="from", description="Begin, RFC 3339.")
+    name: DnsLabel = Field(description="Name, shown in the status of held deployments.")
+    from_: Instant = Field(alias="from", description="Start, RFC 3339.")
     until: Instant = Field(description="End, RFC 3339.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (
@@ -77,14 +77,16 @@ class Stop(Model):
     """The stop button: while active, no rollout starts or continues in the policy's namespaces."""
 
     active: bool = Field(False, description="True: stopped.")
-    reason: str = Field("", max_length=256, description="Why, shown to those who wait.")
+    reason: str = Field("", max_length=256, description="Reason, shown in the status of held deployments.")
 
 
 class AgUiPolicySpec(Model):
     """What deployments in some namespaces may use. A deployment is permitted if one policy permits all of it."""
 
     namespaces: tuple[NamePattern, ...] = Field(
-        min_length=1, max_length=100, description="Namespaces it speaks for: names, or prefixes such as `team-*`."
+        min_length=1,
+        max_length=100,
+        description="Namespaces that the policy applies to: names, or prefixes such as `team-*`.",
     )
     projects: tuple[NamePattern, ...] = Field(min_length=1, max_length=50, description="Google Cloud projects.")
     regions: tuple[NamePattern, ...] = Field(min_length=1, max_length=50, description="Regions.")
@@ -92,7 +94,7 @@ class AgUiPolicySpec(Model):
         min_length=1, max_length=100, description="Runtime identities: names in the project, or e-mail addresses."
     )
     image_repositories: tuple[ImagePrefix, ...] = Field(
-        min_length=1, max_length=50, description="Where images may come from: prefixes that end at a path segment."
+        min_length=1, max_length=50, description="Allowed image repositories: prefixes that end at a path segment."
     )
     channels: tuple[NamePattern, ...] = Field(
         ("*",), max_length=50, description="Notification channels of the environment."
@@ -101,11 +103,11 @@ class AgUiPolicySpec(Model):
         (Ingress.INTERNAL_AND_LOAD_BALANCING, Ingress.INTERNAL),
         min_length=1,
         max_length=3,
-        description="Who may be let in to the service's own URL.",
+        description="Allowed values of spec.backend.ingress.",
     )
-    limits: Limits = Field(default_factory=Limits, description="Upper bounds.")
+    limits: PolicyLimits = Field(default_factory=PolicyLimits, description="Upper bounds.")
     freezes: tuple[FreezeWindow, ...] = Field(
-        (), max_length=20, description="Times without change.", json_schema_extra=keyed_list("name")
+        (), max_length=20, description="Freeze windows.", json_schema_extra=keyed_list("name")
     )
     stop: Stop = Field(default_factory=Stop, description="The stop button.")
 

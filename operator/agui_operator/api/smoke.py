@@ -171,7 +171,7 @@ class JobCheck(Model):
     image: Image = Field(description="Container image; pin it by digest.")
     command: tuple[Argument, ...] = Field((), max_length=20, description="Replaces the image's entry point.")
     args: tuple[Argument, ...] = Field((), max_length=40, description="Replaces the image's arguments.")
-    timeout: Duration = Field(timedelta(minutes=10), description="Longest run of the job.")
+    timeout: Duration = Field(timedelta(minutes=10), description="Maximum time of the job.")
 
 
 _KINDS = ("http", "websocket", "agent", "assets", "sql", "job")
@@ -191,13 +191,13 @@ class SmokeCheck(Model):
         description="A container that exits with 0. AGUI_STAGE, AGUI_RELEASE, AGUI_FRONTEND, AGUI_ORIGIN and "
         "AGUI_BACKEND_URL tell it what to check.",
     )
-    attempts: int = Field(3, ge=1, le=10, description="Tries before the check has failed.")
-    timeout: Duration = Field(timedelta(seconds=10), description="Longest time of one try.")
+    attempts: int = Field(3, ge=1, le=10, description="Attempts before the check fails.")
+    timeout: Duration = Field(timedelta(seconds=10), description="Maximum time of one attempt.")
     at: tuple[Stage, ...] = Field(
         (Stage.CANDIDATE, Stage.PROMOTED),
         min_length=1,
         max_length=2,
-        description="When it runs: `candidate` before any user meets the release, `promoted` after all do.",
+        description="When it runs: `candidate` before user traffic, `promoted` after all traffic is on the release.",
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = (one_of(*_KINDS, what="check"),)

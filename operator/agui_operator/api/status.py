@@ -1,4 +1,4 @@
-"""The status of the custom resources, as far as the API server needs to know it: what is not named here is pruned.
+"""The status of the custom resources, as far as the API server knows it: fields that are not named here are pruned.
 
 Written by the operator alone. Bounds are far above what is written, because a refused status helps nobody.
 """
@@ -16,15 +16,15 @@ Word = Annotated[str, Field(max_length=1024)]
 
 
 class Condition(Model):
-    """One thing that is known about the object; what a type and a reason mean is in the reference."""
+    """One condition of the object; the reference explains types and reasons."""
 
-    type: Word = Field(description="What it is about, such as Ready or SmokePassed.")
+    type: Word = Field(description="Type of the condition, such as Ready or SmokePassed.")
     status: Word = Field(
         description="True, False or Unknown.", json_schema_extra={"enum": ["True", "False", "Unknown"]}
     )
-    reason: Word = Field(description="Why, as one word.")
-    message: Text = Field("", description="Why, as a sentence.")
-    observed_generation: int | None = Field(None, description="Generation of the spec that it speaks of.")
+    reason: Word = Field(description="Reason, one word.")
+    message: Text = Field("", description="Reason, as a sentence.")
+    observed_generation: int | None = Field(None, description="Generation of the spec that it refers to.")
     last_transition_time: Word | None = Field(None, description="When the status last changed.")
 
 
@@ -32,12 +32,12 @@ _CONDITIONS = keyed_list("type")
 
 
 class ReleaseStatus(Model):
-    """Everything needed to go back to a release. References only, never a value of a secret."""
+    """Everything needed to restore a release. References only, never a value of a secret."""
 
     id: Word = Field(description="Release id: names revisions, jobs and release folders.")
     artifact: Word | None = Field(None, description="Id of what was built; the same in all environments.")
-    fingerprint: Word | None = Field(None, description="Hash of the part of the spec that makes the release.")
-    version: Word | None = Field(None, description="Version for people.")
+    fingerprint: Word | None = Field(None, description="Hash of the part of the spec that defines the release.")
+    version: Word | None = Field(None, description="Human-readable version.")
     backend: Word | None = Field(None, description="Image of the backend, by digest.")
     migrations: Word | None = Field(None, description="Image of the migrations, by digest.")
     target: Word | None = Field(None, description="Schema that the migrations were to reach.")
@@ -52,16 +52,16 @@ class ReleaseStatus(Model):
 
 
 class CheckVerdict(Model):
-    """How one check ended."""
+    """Result of one check."""
 
     passed: bool | None = Field(None, description="Absent while it runs.")
-    message: Text | None = Field(None, description="What was found; never the content of an answer.")
+    message: Text | None = Field(None, description="Result; never the content of a response.")
     latency_ms: float | None = Field(None, description="Milliseconds.")
     code: int | None = Field(None, description="HTTP status.")
 
 
 class AnalysisFinding(Model):
-    """What the last look at the metrics said."""
+    """Result of the last analysis of the metrics."""
 
     verdict: Word = Field(description="Passed, Failed or Inconclusive.")
     message: Text | None = Field(None, description="Why.")
@@ -75,28 +75,28 @@ class CauseStatus(Model):
     message: Text | None = Field(None, description="A sentence.")
     phase: Word | None = Field(None, description="Phase in which it happened.")
     at: Word | None = Field(None, description="When.")
-    rejects: bool | None = Field(None, description="True: the same spec is not tried again without a retry.")
+    rejects: bool | None = Field(None, description="True: the same spec is not rolled out again without a retry.")
 
 
 class RolloutStatus(Model):
     """The rollout in flight, or the last one."""
 
-    phase: Word | None = Field(None, description="Where it is.")
-    since: Word | None = Field(None, description="Begin of this phase or step.")
-    started: Word | None = Field(None, description="Begin of the rollout.")
+    phase: Word | None = Field(None, description="Phase of the rollout.")
+    since: Word | None = Field(None, description="Start of this phase or step.")
+    started: Word | None = Field(None, description="Start of the rollout.")
     step: int | None = Field(None, description="Canary steps that are done.")
-    progress: Word | None = Field(None, description="Steps done of steps in all.")
-    weight: int | None = Field(None, description="Percentage of the traffic that the release gets.")
-    deadline: Word | None = Field(None, description="When the phase has taken too long.")
+    progress: Word | None = Field(None, description="Completed steps of all steps.")
+    weight: int | None = Field(None, description="Percentage of the traffic that the release receives.")
+    deadline: Word | None = Field(None, description="When the phase times out.")
     held_by: Word | None = Field(None, description="What a pause waits for.")
     verdicts: dict[str, CheckVerdict] | None = Field(None, max_length=100, description="Checks of this stage, by name.")
-    analysis: AnalysisFinding | None = Field(None, description="Last look at the metrics.")
+    analysis: AnalysisFinding | None = Field(None, description="Result of the last analysis of the metrics.")
     undo_to: ReleaseStatus | None = Field(None, description="Release that an undo goes back to.")
     cause: CauseStatus | None = Field(None, description="Why it is rolled back.")
 
 
 class RejectedStatus(Model):
-    """The release that failed; the same spec is tried again only on request."""
+    """The release that failed; the same spec is rolled out again only on request."""
 
     fingerprint: Word | None = Field(None, description="Hash of the spec that failed.")
     release: Word | None = Field(None, description="Its release id.")
@@ -117,12 +117,12 @@ class HistoryStatus(Model):
 
 
 class RequestStatus(Model):
-    """The last request by annotation and what became of it."""
+    """The last request by annotation, and its result."""
 
-    kind: Word | None = Field(None, description="What was asked: promote, abort, retry, ...")
+    kind: Word | None = Field(None, description="Kind of the request: promote, abort, retry, ...")
     value: Word | None = Field(None, description="Value of the annotation.")
     accepted: bool | None = Field(None, description="False: not possible in that phase.")
-    message: Text | None = Field(None, description="What became of it.")
+    message: Text | None = Field(None, description="Result of the request.")
     at: Word | None = Field(None, description="When.")
 
 
@@ -131,43 +131,45 @@ class WaitingStatus(Model):
 
     what: Text | None = Field(None, description="What has to happen.")
     since: Word | None = Field(None, description="Since when.")
-    until: Word | None = Field(None, description="When the wait ends by itself.")
-    unblock_with: Text | None = Field(None, description="What a person can do to end it.")
+    until: Word | None = Field(None, description="When the wait ends without user action.")
+    unblock_with: Text | None = Field(None, description="What a user can do to end it.")
 
 
 class AgUiDeploymentStatus(Model):
-    """What the operator knows and has done. Nothing in it is meant to be edited."""
+    """Observed state, written by the operator. Do not edit it."""
 
     observed_generation: int | None = Field(None, description="Generation of the spec that this status is about.")
     phase: Word | None = Field(None, description="Phase of the rollout.")
-    message: Text | None = Field(None, description="One sentence about all of it.")
+    message: Text | None = Field(None, description="Summary in one sentence.")
     url: Word | None = Field(None, description="Where users reach the application.")
-    release: ReleaseStatus | None = Field(None, description="The release that the spec asks for.")
-    stable: ReleaseStatus | None = Field(None, description="The release that all users meet.")
+    release: ReleaseStatus | None = Field(None, description="The release that the phase is about.")
+    stable: ReleaseStatus | None = Field(None, description="The release that serves all users.")
     rollout: RolloutStatus | None = Field(None, description="The rollout.")
     rejected: RejectedStatus | None = Field(None, description="The release that failed.")
     waiting_for: WaitingStatus | None = Field(None, description="What it waits for.")
     last_request: RequestStatus | None = Field(None, description="The last request by annotation.")
     history: tuple[HistoryStatus, ...] | None = Field(None, max_length=50, description="Past rollouts, newest first.")
     conditions: tuple[Condition, ...] | None = Field(
-        None, max_length=50, description="What is known, part by part.", json_schema_extra=_CONDITIONS
+        None, max_length=50, description="Conditions of the object.", json_schema_extra=_CONDITIONS
     )
 
 
 class ResourceStatus(Model):
-    """One cloud object that the environment names."""
+    """One cloud resource that the environment names."""
 
-    kind: Word = Field(description="What it is.")
+    kind: Word = Field(description="Kind of the resource.")
     name: Word = Field(description="Full resource name.")
     state: Word | None = Field(None, description="Present or Missing.")
-    message: Text | None = Field(None, description="More about it.")
+    message: Text | None = Field(None, description="Details.")
 
 
 class AgUiEnvironmentStatus(Model):
-    """What was found of the environment's parts."""
+    """Observed resources of the environment."""
 
     observed_generation: int | None = Field(None, description="Generation of the spec that this status is about.")
-    resources: tuple[ResourceStatus, ...] | None = Field(None, max_length=500, description="Every named cloud object.")
+    resources: tuple[ResourceStatus, ...] | None = Field(
+        None, max_length=500, description="Every named cloud resource."
+    )
     conditions: tuple[Condition, ...] | None = Field(
         None, max_length=50, description="What is known.", json_schema_extra=_CONDITIONS
     )

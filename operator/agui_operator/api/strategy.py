@@ -23,7 +23,7 @@ class Inconclusive(StrEnum):
 class Pause(Model):
     """A wait."""
 
-    duration: Duration | None = Field(None, description="How long; absent: until a person promotes.")
+    duration: Duration | None = Field(None, description="How long; absent: until manual promotion.")
 
 
 class AnalysisStep(Model):
@@ -35,7 +35,7 @@ class CanaryStep(Model):
 
     set_weight: int | None = Field(None, ge=0, le=100, description="Percentage of the traffic for the candidate.")
     analysis: AnalysisStep | None = Field(None, description="Waits for a verdict of `canary.analysis`.")
-    pause: Pause | None = Field(None, description="Waits for a time, or for a person.")
+    pause: Pause | None = Field(None, description="Waits for a time, or for manual promotion.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (one_of("set_weight", "analysis", "pause", what="step"),)
 
@@ -81,7 +81,7 @@ class Analysis(Model):
     )
     inconclusive: Inconclusive = Field(
         Inconclusive.HOLD,
-        description="At the deadline without a verdict: wait for a person, roll back, or promote all the same.",
+        description="At the deadline without a verdict: wait for manual promotion, roll back, or promote anyway.",
     )
     synthetic_conversations: SyntheticConversations | None = Field(
         None, description="Fills a quiet canary with conversations."

@@ -57,7 +57,7 @@ class TooLarge(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class CheckRequest:
     """One request. `deadline` in seconds for the whole exchange (None: the guard's own). `audience` is the service's
     origin if an ID token shall be sent; it is refused if the request goes anywhere else."""
 
@@ -128,7 +128,7 @@ class Guard:
         self._resolve = resolve or _ask_dns
         self._tls = tls
 
-    async def request(self, call: Call, *, limit: int | None = None) -> Reply:
+    async def request(self, call: CheckRequest, *, limit: int | None = None) -> Reply:
         """Sends and reads up to `limit` bytes (default: the guard's). Raises Refused or Unreachable."""
         limit = self._body_limit if limit is None else limit
         loop = asyncio.get_running_loop()
@@ -143,7 +143,7 @@ class Guard:
             return Reply(stream.code, stream.headers, bytes(body), truncated, (loop.time() - started) * 1000)
 
     @asynccontextmanager
-    async def stream(self, call: Call, *, limit: int = STREAM_LIMIT) -> AsyncIterator[Stream]:
+    async def stream(self, call: CheckRequest, *, limit: int = STREAM_LIMIT) -> AsyncIterator[Stream]:
         """Sends, and gives the answer to read in pieces. Raises Refused, Unreachable; `chunks` also TooLarge."""
         async with self._session(call) as (session, url, headers):
             data = None if call.body is None else json.dumps(call.body).encode()
@@ -153,7 +153,7 @@ class Guard:
                 yield Stream(response, limit)
 
     @asynccontextmanager
-    async def websocket(self, call: Call) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    async def websocket(self, call: CheckRequest) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """Opens a WebSocket (frames up to the body limit). Raises Refused; Unreachable, which names the HTTP code if
         the server answered without an upgrade."""
         async with self._session(call, middlewares=(_no_redirect,)) as (session, url, headers):
@@ -165,7 +165,7 @@ class Guard:
 
     @asynccontextmanager
     async def _session(
-        self, call: Call, middlewares: Sequence[aiohttp.ClientMiddlewareType] = ()
+        self, call: CheckRequest, middlewares: Sequence[aiohttp.ClientMiddlewareType] = ()
     ) -> AsyncIterator[tuple[aiohttp.ClientSession, URL, dict[str, str]]]:
         origin = parse_origin(call.origin, allow_loopback=self._allow_loopback)
         url = _url(origin, call)
@@ -191,7 +191,7 @@ class Guard:
         except OSError as failed:
             raise Unreachable("the connection failed") from failed
 
-    async def _headers(self, call: Call, origin: Origin) -> dict[str, str]:
+    async def _headers(self, call: CheckRequest, origin: Origin) -> dict[str, str]:
         own = [name for name in call.headers if name.lower() in _OWN_HEADERS]
         if own:
             raise Refused(f"header {own[0]} is not for a check to set")
@@ -282,7 +282,7 @@ async def _no_redirect(request: aiohttp.ClientRequest, send: aiohttp.ClientHandl
     return response
 
 
-def _url(origin: Origin, call: Call) -> URL:
+def _url(origin: Origin, call: CheckRequest) -> URL:
     if call.method not in _METHODS:
         raise Refused("the method must be GET, HEAD or POST")
     url = URL(f"{origin}{checked_path(call.path)}", encoded=True)

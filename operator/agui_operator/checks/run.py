@@ -16,7 +16,7 @@ from agui_operator.api.smoke import SmokeCheck
 from agui_operator.checks.addresses import Refused
 from agui_operator.checks.agent_check import check_agent
 from agui_operator.checks.assets_check import check_assets
-from agui_operator.checks.guard import Call, Guard, TooLarge, Unreachable
+from agui_operator.checks.guard import CheckRequest, Guard, TooLarge, Unreachable
 from agui_operator.checks.http_check import check_http
 from agui_operator.checks.target import CheckTarget, Failed, Passed
 from agui_operator.checks.websocket_check import check_websocket
@@ -76,7 +76,7 @@ async def reported_schema(guard: Guard, origin: str, *, audience: str | None = N
     """The schema head that the release at `origin` says its database has (`/version`, `schema.database`; without one,
     `schema.required`), or None if it does not say. Never raises."""
     try:
-        reply = await guard.request(Call(origin, "/version", audience=audience))
+        reply = await guard.request(CheckRequest(origin, "/version", audience=audience))
         schema = json.loads(reply.body)["schema"] if reply.code == 200 else {}
         head = schema.get("database") or schema.get("required")
     except (Refused, Unreachable, ValueError, RecursionError, LookupError, TypeError, AttributeError):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agui_operator.checks.guard import Call
+from agui_operator.checks.guard import CheckRequest
 from agui_operator.core.names import RELEASE_HEADER
 
 SYNTHETIC = "x-agui-synthetic"  # requests with this header are not users: left out of objectives
@@ -36,11 +36,11 @@ class CheckTarget:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         deadline: float | None = None,
-    ) -> Call:
+    ) -> CheckRequest:
         """A request to this target, marked as synthetic. `deadline` in seconds."""
         named = {RELEASE_HEADER: self.by_name} if self.by_name else {}
         merged = {SYNTHETIC: "smoke", **named, **self.extra_headers, **(headers or {})}
-        return Call(self.origin, path, method, body, merged, deadline, self.audience)
+        return CheckRequest(self.origin, path, method, body, merged, deadline, self.audience)
 
 
 class Failed(Exception):

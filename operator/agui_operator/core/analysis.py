@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agui_operator.core.snapshot import Finding, Verdict
+from agui_operator.core.snapshot import AnalysisResult, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,46 +68,50 @@ def value_of(metric: str, sample: Sample) -> float | None:
     return _READERS[metric](sample)
 
 
-Check = Callable[[Window], Finding | None]
+Check = Callable[[Window], AnalysisResult | None]
 
 
-def too_few_samples(window: Window) -> Finding | None:
+def too_few_samples(window: Window) -> AnalysisResult | None:
     """Quiet traffic proves nothing."""
     got = window.candidate.requests
     if got >= window.min_samples:
         return None
-    return Finding(Verdict.INCONCLUSIVE, f"{got} of at least {window.min_samples} requests seen by the candidate")
+    return AnalysisResult(
+        Verdict.INCONCLUSIVE, f"{got} of at least {window.min_samples} requests seen by the candidate"
+    )
 
 
-def above_limit(window: Window) -> Finding | None:
+def above_limit(window: Window) -> AnalysisResult | None:
     """A metric is over its own limit."""
     if window.candidate.requests < window.min_samples:
         return None
     for limit in window.limits:
         value = _READERS[limit.name](window.candidate)
         if value is not None and limit.max is not None and value > limit.max:
-            return Finding(Verdict.FAILED, f"{limit.name} is {_text(limit, value)}, limit {_text(limit, limit.max)}")
+            return AnalysisResult(
+                Verdict.FAILED, f"{limit.name} is {_text(limit, value)}, limit {_text(limit, limit.max)}"
+            )
     return None
 
 
-def nothing_measured(window: Window) -> Finding | None:
+def nothing_measured(window: Window) -> AnalysisResult | None:
     """A metric that has a limit was not measured: missing data never promotes."""
     for limit in window.limits:
         mine = _READERS[limit.name](window.candidate)
         if mine is None:
-            return Finding(Verdict.INCONCLUSIVE, f"{limit.name} of the candidate has no data")
+            return AnalysisResult(Verdict.INCONCLUSIVE, f"{limit.name} of the candidate has no data")
         if window.stable is None or (limit.max_above_stable is None and limit.max_ratio_to_stable is None):
             continue
         theirs = _READERS[limit.name](window.stable)
         if theirs is None:
-            return Finding(Verdict.INCONCLUSIVE, f"{limit.name} of stable has no data to compare with")
+            return AnalysisResult(Verdict.INCONCLUSIVE, f"{limit.name} of stable has no data to compare with")
         if limit.max_ratio_to_stable is not None and theirs == 0 and mine > 0:
             message = f"{limit.name} is {_text(limit, mine)} and stable's is 0, so that their ratio says nothing"
-            return Finding(Verdict.INCONCLUSIVE, message)
+            return AnalysisResult(Verdict.INCONCLUSIVE, message)
     return None
 
 
-def worse_than_stable(window: Window) -> Finding | None:
+def worse_than_stable(window: Window) -> AnalysisResult | None:
     """A metric is worse than stable's in the same window by more than is allowed."""
     stable = window.stable
     if stable is None or window.candidate.requests < window.min_samples:
@@ -118,10 +122,10 @@ def worse_than_stable(window: Window) -> Finding | None:
             continue
         if limit.max_above_stable is not None and mine > theirs + limit.max_above_stable:
             most = _text(limit, theirs + limit.max_above_stable)
-            return Finding(Verdict.FAILED, f"{limit.name} is {_text(limit, mine)}, stable's limit is {most}")
+            return AnalysisResult(Verdict.FAILED, f"{limit.name} is {_text(limit, mine)}, stable's limit is {most}")
         if limit.max_ratio_to_stable is not None and theirs > 0 and mine > theirs * limit.max_ratio_to_stable:
             ratio = f"{mine / theirs:.2f} times stable's, limit {limit.max_ratio_to_stable:g}"
-            return Finding(Verdict.FAILED, f"{limit.name} is {_text(limit, mine)}, {ratio}")
+            return AnalysisResult(Verdict.FAILED, f"{limit.name} is {_text(limit, mine)}, {ratio}")
     return None
 
 
@@ -134,14 +138,14 @@ PROMOTION_BLOCKERS: tuple[Check, ...] = (
 _SEVERITY = {Verdict.PASSED: 0, Verdict.INCONCLUSIVE: 1, Verdict.FAILED: 2}
 
 
-def verdict(window: Window, checks: Sequence[Check] = PROMOTION_BLOCKERS) -> Finding:
+def verdict(window: Window, checks: Sequence[Check] = PROMOTION_BLOCKERS) -> AnalysisResult:
     """The worst finding; Passed with the measured values if no check objects."""
     findings = [found for check in checks if (found := check(window)) is not None]
     values = {limit.name: v for limit in window.limits if (v := _READERS[limit.name](window.candidate)) is not None}
     values["requests"] = float(window.candidate.requests)
-    passed = Finding(Verdict.PASSED, f"{window.candidate.requests} requests within all limits", values)
+    passed = AnalysisResult(Verdict.PASSED, f"{window.candidate.requests} requests within all limits", values)
     worst = max(findings, key=lambda found: _SEVERITY[found.verdict], default=passed)
-    return Finding(worst.verdict, worst.message, values)
+    return AnalysisResult(worst.verdict, worst.message, values)
 
 
 def _text(limit: Limit, value: float) -> str:

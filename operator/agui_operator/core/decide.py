@@ -1,8 +1,8 @@
 """One decision of the loop: from what is remembered and seen to what to remember next and what to do now.
 
-Level, not edge: a decision would be right as the first one after a crash. Actions are empty when the world already is
-as the phase wants it, so that repeating a decision does nothing. What a phase waits for and does is in `core/phases/`;
-here is what holds for all phases: interruptions, deadlines, requests, and the bookkeeping of a phase change.
+Level, not edge: a decision would be right as the first one after a crash. Actions are empty when the resources already
+match what the phase requires, so that repeating a decision does nothing. `core/phases/` has what each
+phase waits for and does; this module has what holds for all: interruptions, deadlines, requests and bookkeeping.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Every fault is TRANSIENT, USER or BUG, and this table says which.
 
-TRANSIENT: try again with back-off, nobody has to do anything. USER: a person must change something; the message says
-what; looked at again slowly, because a permission can be granted without a change of the spec. BUG: ours; retried with
-back-off, counted and logged with its traceback.
+TRANSIENT: retried with back-off, no user action is required. USER: a user must change what the message names;
+retried slowly, because a permission can be granted without a change of the spec. BUG: an error of the operator; retried
+with back-off, counted and logged with its traceback.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Fault(StrEnum):
 
 
 class UserError(Exception):
-    """Something that the person who wrote the spec, or granted the rights, can change. `reason`: of a condition."""
+    """A fault that the author of the spec or an administrator can correct. `reason` is the reason of the condition."""
 
     def __init__(self, message: str, reason: Reason = Reason.INVALID_CONFIGURATION) -> None:
         super().__init__(message)
@@ -86,7 +86,7 @@ class IllegalTransition(Exception):
 
 _BY_HTTP_STATUS = {
     400: Fault.USER,
-    401: Fault.TRANSIENT,  # an expired token is refreshed and tried again
+    401: Fault.TRANSIENT,  # an expired token is refreshed, and the call is retried
     403: Fault.USER,
     404: Fault.TRANSIENT,  # a neighbour that is not made yet
     408: Fault.TRANSIENT,

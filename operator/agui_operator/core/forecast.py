@@ -29,10 +29,10 @@ from agui_operator.core.phases.case import Case, stage_of
 from agui_operator.core.rollout import RESTING, Phase
 from agui_operator.core.snapshot import (
     AlertView,
+    AnalysisResult,
     BackupView,
     CheckResult,
     ExecutionView,
-    Finding,
     JobView,
     ServiceView,
     Snapshot,
@@ -121,7 +121,7 @@ def _favourable(memory: Memory, seen: Snapshot, plan: Blueprint | None, names: N
         return seen
     wanted = desired_alerts(names, seen.channels, plan.release.alerts, plan.release.id)
     policies = tuple(AlertView(policy.key, policy) for policy in wanted)
-    seen = replace(seen, analysis=Finding(Verdict.PASSED, "assumed"), alerts=policies)
+    seen = replace(seen, analysis=AnalysisResult(Verdict.PASSED, "assumed"), alerts=policies)
     if stage is None:
         return seen
     jobs = {name: template.job for (at, name), template in plan.check_jobs.items() if at == stage}

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from agui_operator.api.conditions import Reason
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
-from agui_operator.core.snapshot import CheckResult, Finding, Verdict
+from agui_operator.core.snapshot import AnalysisResult, CheckResult, Verdict
 
 T = TypeVar("T", bound=StrEnum)
 
@@ -28,7 +28,7 @@ class HeldBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a rollout is rolled back. `rejects`: the same spec is not tried again without a retry."""
+    """Why a rollout is rolled back. `rejects`: the same spec is not rolled out again without a retry."""
 
     reason: Reason
     message: str
@@ -82,7 +82,7 @@ class Memory:
     cause: Cause | None = None
     rejected: Rejected | None = None
     verdicts: Mapping[str, CheckResult] = field(default_factory=dict)
-    analysis: Finding | None = None
+    analysis: AnalysisResult | None = None
     history: tuple[HistoryEntry, ...] = ()
     acknowledged: Acknowledged | None = None
 
@@ -217,19 +217,19 @@ def _parse_check(name: str, raw: Mapping[str, Any]) -> CheckResult:
     )
 
 
-def _finding(finding: Finding | None) -> dict[str, Any] | None:
+def _finding(finding: AnalysisResult | None) -> dict[str, Any] | None:
     if finding is None:
         return None
     values = {name: f"{value:.6g}" for name, value in finding.values.items()}
     return {"verdict": str(finding.verdict), "message": finding.message, "values": values}
 
 
-def _parse_finding(raw: Any) -> Finding | None:
+def _parse_finding(raw: Any) -> AnalysisResult | None:
     verdict = _member(_map(raw).get("verdict"), Verdict)
     if verdict is None:
         return None
     values = {k: value for k, v in _map(raw.get("values")).items() if (value := _number(v)) is not None}
-    return Finding(verdict, str(raw.get("message", "")), values)
+    return AnalysisResult(verdict, str(raw.get("message", "")), values)
 
 
 def _cause(cause: Cause | None) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ _LISTED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Violation:
     """One thing that is refused: which field, its value and what the policy allows instead."""
 
     path: str
@@ -42,13 +42,13 @@ def permitted(
     environment: AgUiEnvironmentSpec,
     namespace: str,
     policies: Sequence[AgUiPolicySpec],
-) -> tuple[Finding, ...]:
+) -> tuple[Violation, ...]:
     """Why this spec may not run in this namespace; empty if it may. Of several policies that all refuse, the one that
     comes closest is told."""
     own = [policy for policy in policies if matches(namespace, policy.namespaces)]
     if not own:
-        return (Finding("metadata.namespace", namespace, "no AgUiPolicy names it"),)
-    return min((tuple(_findings(spec, environment, policy)) for policy in own), key=len)
+        return (Violation("metadata.namespace", namespace, "no AgUiPolicy names it"),)
+    return min((tuple(_violations(spec, environment, policy)) for policy in own), key=len)
 
 
 def frozen(policies: Sequence[AgUiPolicySpec], namespace: str, now: datetime) -> Freeze | None:
@@ -81,25 +81,29 @@ def from_repository(image: str, prefixes: Sequence[str]) -> bool:
     return False
 
 
-def _findings(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec, policy: AgUiPolicySpec) -> Iterator[Finding]:
+def _violations(
+    spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec, policy: AgUiPolicySpec
+) -> Iterator[Violation]:
     reference = f"spec.environmentRef ({spec.environment_ref.name})"
     if not matches(environment.project_id, policy.projects):
-        yield Finding(f"{reference} projectId", environment.project_id, _listed("projects", policy.projects))
+        yield Violation(f"{reference} projectId", environment.project_id, _listed("projects", policy.projects))
     if not matches(environment.region, policy.regions):
-        yield Finding(f"{reference} region", environment.region, _listed("regions", policy.regions))
+        yield Violation(f"{reference} region", environment.region, _listed("regions", policy.regions))
     yield from _identity(spec, environment, policy)
     for path, image in _images(spec):
         if not from_repository(image, policy.image_repositories):
-            yield Finding(path, image, _listed("image repositories", policy.image_repositories))
+            yield Violation(path, image, _listed("image repositories", policy.image_repositories))
     if spec.backend.ingress not in policy.ingress:
-        yield Finding("spec.backend.ingress", str(spec.backend.ingress), _listed("ingress", policy.ingress))
+        yield Violation("spec.backend.ingress", str(spec.backend.ingress), _listed("ingress", policy.ingress))
     for index, name in enumerate(spec.alerts.channels if spec.alerts else ()):
         if not matches(name, policy.channels):
-            yield Finding(f"spec.alerts.channels[{index}]", name, _listed("channels", policy.channels))
+            yield Violation(f"spec.alerts.channels[{index}]", name, _listed("channels", policy.channels))
     yield from _over(spec, policy)
 
 
-def _identity(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec, policy: AgUiPolicySpec) -> Iterator[Finding]:
+def _identity(
+    spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec, policy: AgUiPolicySpec
+) -> Iterator[Violation]:
     """A short name and the e-mail address of the same account are the same. A pattern without `@` speaks of accounts
     of the environment's project only."""
     short, _, host = spec.backend.service_account.partition("@")
@@ -110,7 +114,7 @@ def _identity(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec, policy
         names += [p if p.endswith("*") else f"{p}@{home}" for p in policy.service_accounts if "@" not in p]
     if not matches(email, names):
         allowed = _listed("service accounts", policy.service_accounts)
-        yield Finding("spec.backend.serviceAccount", spec.backend.service_account, allowed)
+        yield Violation("spec.backend.serviceAccount", spec.backend.service_account, allowed)
 
 
 def _images(spec: AgUiDeploymentSpec) -> Iterator[tuple[str, str]]:
@@ -122,7 +126,7 @@ def _images(spec: AgUiDeploymentSpec) -> Iterator[tuple[str, str]]:
             yield f"spec.smoke[{index}].job.image", check.job.image
 
 
-def _over(spec: AgUiDeploymentSpec, policy: AgUiPolicySpec) -> Iterator[Finding]:
+def _over(spec: AgUiDeploymentSpec, policy: AgUiPolicySpec) -> Iterator[Violation]:
     scaling, resources, limits = spec.backend.scaling, spec.backend.resources, policy.limits
     bounds: tuple[tuple[str, str, float, float | None, str], ...] = (
         ("scaling.maxInstances", f"{scaling.max_instances}", scaling.max_instances, limits.max_instances, ""),
@@ -132,7 +136,7 @@ def _over(spec: AgUiDeploymentSpec, policy: AgUiPolicySpec) -> Iterator[Finding]
     )
     for path, shown, value, bound, unit in bounds:
         if bound is not None and value > bound:
-            yield Finding(f"spec.backend.{path}", shown, f"at most {bound:g}{unit} is allowed")
+            yield Violation(f"spec.backend.{path}", shown, f"at most {bound:g}{unit} is allowed")
 
 
 def cpus(text: str) -> float:

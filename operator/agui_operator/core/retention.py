@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from agui_operator.api.conditions import Reason
 from agui_operator.core.memory import Memory
 from agui_operator.core.snapshot import ServiceView
 
@@ -68,16 +69,16 @@ def kept_by(memory: Memory, served: Iterable[str | None] = ()) -> Kept:
 
 
 def forgotten_since(memory: Memory) -> datetime | None:
-    """No release that the history does not name has met users after this moment. None: nothing can be said.
+    """No release that the history does not name received user traffic after this moment. None: not known.
 
-    Whatever served before the stable release was replaced when that began to serve: when it was promoted, or when a
-    person went back to it. What served since, as a canary, left the history before its oldest entry came to its end;
+    Whatever served before the stable release was replaced when that began to serve: when it was promoted, or when an
+    undo restored it. What served since, as a canary, left the history before its oldest entry came to its end;
     the stable release's own entry is kept longer than others and does not count."""
     if memory.stable is None:
         return None
     stable = memory.stable.id
     promoted = [e.at for e in memory.history if e.outcome == "Promoted" and e.release.id == stable]
-    undone = [e.at for e in memory.history if e.reason == "Undone"]
+    undone = [e.at for e in memory.history if e.reason == Reason.UNDONE]
     others = [e.at for e in memory.history if e.release.id != stable]
     if not promoted:
         return None

@@ -78,7 +78,7 @@ TRANSITIONS: Mapping[Phase, Mapping[Event, Phase]] = {
         E.NOTHING_PUBLIC: P.FAILED,  # rejected as well, and there is no stable release
         E.SUSPENDED: P.SUSPENDED,
     },
-    # An unknown tag or secret is a fault that a person can mend at any time: no deadline, no verdict.
+    # An unknown tag or secret can be corrected at any time: no deadline, no verdict.
     P.RESOLVING: {E.SUCCEEDED: P.BACKING_UP, **_STOPPABLE},
     P.BACKING_UP: {E.SUCCEEDED: P.MIGRATING, **_BEFORE_TRAFFIC},
     P.MIGRATING: {E.SUCCEEDED: P.PUBLISHING, **_BEFORE_TRAFFIC},

@@ -85,7 +85,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AnalysisResult:
     """What an analysis says and why."""
 
     verdict: Verdict
@@ -118,7 +118,7 @@ class RequestKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a person asked for by annotation. `value` is the annotation's value (the release of an undo)."""
+    """What a user requested by annotation. `value` is the annotation's value (the release of an undo)."""
 
     kind: RequestKind
     value: str = ""
@@ -142,7 +142,7 @@ class Snapshot:
     candidate_pointer: Pointer | None = None  # the candidate that the URL map shows to requests that name it
     pointer_known: bool = False  # True: the two above were read; None then means that there is none
     checks: Mapping[str, CheckResult] = field(default_factory=dict)
-    analysis: Finding | None = None
+    analysis: AnalysisResult | None = None
     alerts: tuple[AlertView, ...] | None = None  # the policies that carry our owner label; None: not looked at
     channels: tuple[str, ...] = ()  # notification channels of the alert policies, by resource name
     has_edge: bool = False

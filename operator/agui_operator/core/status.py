@@ -22,11 +22,12 @@ __all__ = ["FaultSeen", "Inputs", "summarize"]
 C = ConditionType
 _MESSAGE_MAX = 1024
 
-
-# the condition that each phase of a rollout establishes, in order
-_PARTS = tuple((phase, spec.condition, spec.done_text) for phase, spec in PHASES.items() if spec.condition is not None)
-_RANK = {phase: rank for rank, (phase, _, _) in enumerate(_PARTS)}
+# the place of each phase in the rollout, and the condition that it establishes; a phase may establish none
+_RANK = {phase: rank for rank, phase in enumerate(p for p in PHASES if p in IN_FLIGHT)}
 _RANK |= {phase: _RANK[spec.part_of] for phase, spec in PHASES.items() if spec.part_of is not None}
+_PARTS = tuple(
+    (_RANK[phase], spec.condition, spec.done_text) for phase, spec in PHASES.items() if spec.condition is not None
+)
 
 
 def summarize(inputs: Inputs) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def _parts(inputs: Inputs) -> dict[ConditionType, Fact]:
     facts: dict[ConditionType, Fact] = {}
     at = _RANK.get(memory.phase, -1)
     failed_at = _RANK.get(cause.phase, -1) if cause is not None else -1
-    for rank, (_, condition, text) in enumerate(_PARTS):
+    for rank, condition, text in _PARTS:
         if memory.phase is Phase.HEALTHY:
             facts[condition] = (True, Reason.SUCCEEDED, text)
         elif memory.phase in IN_FLIGHT:

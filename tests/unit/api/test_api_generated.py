@@ -22,7 +22,7 @@ from agui_operator.api.status import AgUiDeploymentStatus
 from agui_operator.core.memory import Acknowledged, Cause, HeldBy, HistoryEntry, Memory, Rejected
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import Phase
-from agui_operator.core.snapshot import CheckResult, Finding, Verdict
+from agui_operator.core.snapshot import AnalysisResult, CheckResult, Verdict
 from agui_operator.core.status import Inputs, summarize
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -126,7 +126,7 @@ FULL = Memory(
     cause=Cause("SmokeFailed", "m", Phase.SMOKING, NOW),
     rejected=Rejected("f", "r", "v", "SmokeFailed", "m", NOW),
     verdicts={"ready": CheckResult("ready", True, "m", 12.5, 200)},
-    analysis=Finding(Verdict.PASSED, "m", {"error-rate": 0.01}),
+    analysis=AnalysisResult(Verdict.PASSED, "m", {"error-rate": 0.01}),
     history=(HistoryEntry(RELEASE, "Promoted", "Succeeded", NOW, 12.0),),
     acknowledged=Acknowledged("promote", "true", True, "m", NOW),
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agui_operator.api.parse import parse_deployment, parse_environment, parse_policy
-from agui_operator.core.permitted import Finding, from_repository, frozen, permitted
+from agui_operator.core.permitted import Violation, from_repository, frozen, permitted
 
 REPOSITORY = "us-docker.pkg.dev/acme/agui"
 ENVIRONMENT = parse_environment({"projectId": "acme-prod", "region": "us-central1"})
@@ -90,7 +90,7 @@ def test_what_is_refused(wanted: Any, allowed: Any, paths: tuple[str, ...]) -> N
 
 
 def test_no_policy_is_one_finding() -> None:
-    want = (Finding("metadata.namespace", "prod", "no AgUiPolicy names it"),)
+    want = (Violation("metadata.namespace", "prod", "no AgUiPolicy names it"),)
     assert permitted(spec(), ENVIRONMENT, "prod", []) == want
     assert permitted(spec(), ENVIRONMENT, "prod", [policy(namespaces=["product", "pro"])]) == want
 

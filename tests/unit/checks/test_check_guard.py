@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 
 import agui_operator
 from agui_operator.checks.addresses import Refused
-from agui_operator.checks.guard import STREAM_LIMIT, Call, Guard, Reply, TooLarge, Unreachable
+from agui_operator.checks.guard import STREAM_LIMIT, CheckRequest, Guard, Reply, TooLarge, Unreachable
 
 Serve = Callable[[web.Application], Awaitable[str]]
 
@@ -36,7 +36,7 @@ async def ask(serve: Serve, guard: Guard, call: dict[str, object]) -> tuple[Repl
         return web.Response(text="hello", headers={"Set-Cookie": "a=b", "X-Mixed": "1"})
 
     origin = await serve(app_of(answer))
-    reply = await guard.request(Call(origin, **call))  # type: ignore[arg-type]
+    reply = await guard.request(CheckRequest(origin, **call))  # type: ignore[arg-type]
     return reply, *seen[0]
 
 
@@ -60,20 +60,20 @@ async def test_no_cookie_is_kept(serve: Serve, guard: Guard) -> None:
 
     origin = await serve(app_of(answer))
     for _ in range(2):
-        await guard.request(Call(origin, "/"))
+        await guard.request(CheckRequest(origin, "/"))
     assert cookies == [None, None]
 
 
 @pytest.mark.parametrize("name", ["Host", "authorization", "Cookie", "Metadata-Flavor", "X-Serverless-Authorization"])
 async def test_some_headers_are_the_guards_own(guard: Guard, name: str) -> None:
     with pytest.raises(Refused, match="not for a check"):
-        await guard.request(Call("http://127.0.0.1:1", "/", headers={name: "x"}))
+        await guard.request(CheckRequest("http://127.0.0.1:1", "/", headers={name: "x"}))
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "CONNECT", "get", "GET /x HTTP/1.1\r\nX:"])
 async def test_other_methods_are_refused(guard: Guard, method: str) -> None:
     with pytest.raises(Refused, match="method"):
-        await guard.request(Call("http://127.0.0.1:1", "/", method))
+        await guard.request(CheckRequest("http://127.0.0.1:1", "/", method))
 
 
 async def test_local_names_need_no_dns(serve: Serve) -> None:
@@ -86,7 +86,7 @@ async def test_local_names_need_no_dns(serve: Serve) -> None:
     origin = await serve(app_of(answer))
     port = origin.rpartition(":")[2]
     reply = await Guard(allow_loopback=True, resolve=no_dns).request(
-        Call(f"http://r1---shop.run.localhost:{port}", "/")
+        CheckRequest(f"http://r1---shop.run.localhost:{port}", "/")
     )
     assert reply.body == f"r1---shop.run.localhost:{port}".encode()
 
@@ -108,9 +108,9 @@ async def test_a_token_goes_to_its_own_service_only(serve: Serve) -> None:
 
     port = (await serve(app_of(answer))).rpartition(":")[2]
     service = f"http://shop.run.localhost:{port}"
-    await guard.request(Call(service, "/", audience=service))
-    await guard.request(Call(f"http://r1---shop.run.localhost:{port}", "/", audience=service))
-    await guard.request(Call(service, "/"))
+    await guard.request(CheckRequest(service, "/", audience=service))
+    await guard.request(CheckRequest(f"http://r1---shop.run.localhost:{port}", "/", audience=service))
+    await guard.request(CheckRequest(service, "/"))
     assert got == ["Bearer secret-token", "Bearer secret-token", None]
     assert asked == [service, service]
     for elsewhere in (
@@ -119,7 +119,7 @@ async def test_a_token_goes_to_its_own_service_only(serve: Serve) -> None:
         "http://x-shop.run.localhost",
     ):
         with pytest.raises(Refused, match="only sent to the service"):
-            await guard.request(Call(f"{elsewhere}:{port}", "/", audience=service))
+            await guard.request(CheckRequest(f"{elsewhere}:{port}", "/", audience=service))
     assert len(got) == 3
     assert asked == [service, service]
 
@@ -130,9 +130,9 @@ async def test_a_body_is_read_up_to_the_limit(serve: Serve) -> None:
 
     origin = await serve(app_of(answer))
     guard = Guard(allow_loopback=True)
-    whole = await guard.request(Call(origin, "/?n=65536"))
+    whole = await guard.request(CheckRequest(origin, "/?n=65536"))
     assert (len(whole.body), whole.truncated) == (65536, False)
-    cut = await guard.request(Call(origin, "/?n=9000000"))
+    cut = await guard.request(CheckRequest(origin, "/?n=9000000"))
     assert len(cut.body) <= 65536
     assert cut.truncated
 
@@ -143,7 +143,7 @@ async def test_a_compressed_bomb_is_not_unpacked(serve: Serve, guard: Guard) -> 
     async def answer(request: web.Request) -> web.Response:
         return web.Response(body=bomb, headers={"Content-Encoding": "gzip"})
 
-    reply = await guard.request(Call(await serve(app_of(answer)), "/"))
+    reply = await guard.request(CheckRequest(await serve(app_of(answer)), "/"))
     assert reply.body == bomb[:65536]
 
 
@@ -162,7 +162,7 @@ async def test_a_stream_is_read_up_to_its_limit(serve: Serve, guard: Guard) -> N
         except ConnectionError:
             return response
 
-    async with guard.stream(Call(await serve(app_of(answer)), "/")) as stream:
+    async with guard.stream(CheckRequest(await serve(app_of(answer)), "/")) as stream:
         with pytest.raises(TooLarge, match="longer than 256 kB"):
             await read_on(stream.chunks())
     assert STREAM_LIMIT < stream.read < 2 * STREAM_LIMIT
@@ -184,7 +184,7 @@ async def test_time_is_bounded_also_for_a_body_that_trickles(serve: Serve) -> No
     loop = asyncio.get_running_loop()
     started = loop.time()
     with pytest.raises(Unreachable, match="no complete answer within"):
-        await Guard(allow_loopback=True, deadline=0.3).request(Call(origin, "/"))
+        await Guard(allow_loopback=True, deadline=0.3).request(CheckRequest(origin, "/"))
     assert loop.time() - started < 2
 
 
@@ -194,7 +194,7 @@ async def test_cancelling_is_not_swallowed(serve: Serve, guard: Guard) -> None:
         return web.Response()
 
     origin = await serve(app_of(answer))
-    task = asyncio.create_task(guard.request(Call(origin, "/")))
+    task = asyncio.create_task(guard.request(CheckRequest(origin, "/")))
     await asyncio.sleep(0.1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -221,7 +221,7 @@ async def test_what_a_bad_server_sends_is_not_repeated(guard: Guard, wire: bytes
     async with server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(Unreachable, match=sentence) as caught:
-            await guard.request(Call(f"http://127.0.0.1:{port}", "/"))
+            await guard.request(CheckRequest(f"http://127.0.0.1:{port}", "/"))
     assert "canary" not in str(caught.value)
     assert str(port) not in str(caught.value)
 
@@ -270,13 +270,13 @@ async def test_tls_is_for_the_name_although_the_socket_goes_to_the_address(tmp_p
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=server_tls).start()
         port = runner.addresses[0][1]
         trusting = Guard(allow_loopback=True, resolve=resolve, tls=client_tls)
-        reply = await trusting.request(Call(f"https://shop.example:{port}", "/"))
+        reply = await trusting.request(CheckRequest(f"https://shop.example:{port}", "/"))
         assert reply.body == f"shop.example:{port}".encode()
         assert names == ["shop.example"]
         with pytest.raises(Unreachable, match="TLS"):
-            await trusting.request(Call(f"https://other.example:{port}", "/"))
+            await trusting.request(CheckRequest(f"https://other.example:{port}", "/"))
         with pytest.raises(Unreachable, match="TLS"):
-            await Guard(allow_loopback=True, resolve=resolve).request(Call(f"https://shop.example:{port}", "/"))
+            await Guard(allow_loopback=True, resolve=resolve).request(CheckRequest(f"https://shop.example:{port}", "/"))
     finally:
         await runner.cleanup()
 

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from agui_operator.checks.addresses import Refused, parse_origin
-from agui_operator.checks.guard import Call, Guard, Unreachable
+from agui_operator.checks.guard import CheckRequest, Guard, Unreachable
 
 # "{p}" is the sinkhole's port.
 HOSTS_IN_DISGUISE = [
@@ -161,7 +161,7 @@ def resolver(*answers: str) -> object:
     return resolve
 
 
-async def refused(guard: Guard, call: Call) -> str:
+async def refused(guard: Guard, call: CheckRequest) -> str:
     with pytest.raises((Refused, Unreachable)) as caught:
         await guard.request(call)
     return str(caught.value)
@@ -174,7 +174,7 @@ def test_there_are_enough_payloads() -> None:
 
 async def test_the_oracles_see_a_connection(sinkhole: Sinkhole) -> None:
     with pytest.raises(Unreachable):
-        await Guard(allow_loopback=True).request(Call(f"http://127.0.0.1:{sinkhole.port}", "/", "POST"))
+        await Guard(allow_loopback=True).request(CheckRequest(f"http://127.0.0.1:{sinkhole.port}", "/", "POST"))
     _, writer = await asyncio.open_connection("127.0.0.2", sinkhole.port)
     writer.close()
     await writer.wait_closed()
@@ -187,16 +187,16 @@ async def test_the_oracles_see_a_connection(sinkhole: Sinkhole) -> None:
 async def test_no_host_leads_inside(sinkhole: Sinkhole, host: str, origin: str) -> None:
     text = origin.format(host=host, p=sinkhole.port)
     # DNS would say yes to everything: only the guard's own judgement of the host can refuse.
-    await refused(Guard(resolve=resolver("127.0.0.1")), Call(text, "/"))
+    await refused(Guard(resolve=resolver("127.0.0.1")), CheckRequest(text, "/"))
     if host not in ("localhost", "x.localhost"):
-        await refused(Guard(allow_loopback=True, resolve=resolver("127.0.0.2")), Call(text, "/"))
+        await refused(Guard(allow_loopback=True, resolve=resolver("127.0.0.2")), CheckRequest(text, "/"))
     assert sinkhole.connections == []
     assert sinkhole.attempts == []
 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_no_path_leaves_the_host(sinkhole: Sinkhole, path: str) -> None:
-    call = Call("http://127.0.0.1:1", path.replace("{p}", str(sinkhole.port)))
+    call = CheckRequest("http://127.0.0.1:1", path.replace("{p}", str(sinkhole.port)))
     guard = Guard(allow_loopback=True)
     with pytest.raises(Refused):
         await guard.request(call)
@@ -211,10 +211,10 @@ async def test_no_path_leaves_the_host(sinkhole: Sinkhole, path: str) -> None:
 async def test_no_dns_answer_leads_inside(sinkhole: Sinkhole, answer: str) -> None:
     for answers in ((answer,), ("127.0.0.1", answer), (answer, "127.0.0.1")):
         guard = Guard(allow_loopback=True, resolve=resolver(*answers))
-        message = await refused(guard, Call(f"http://good.example:{sinkhole.port}", "/"))
+        message = await refused(guard, CheckRequest(f"http://good.example:{sinkhole.port}", "/"))
         assert answer not in message
     public = Guard(resolve=resolver("93.184.216.34", answer))
-    await refused(public, Call("https://good.example", "/"))
+    await refused(public, CheckRequest("https://good.example", "/"))
     assert sinkhole.connections == []
     assert sinkhole.attempts == []
 
@@ -222,13 +222,13 @@ async def test_no_dns_answer_leads_inside(sinkhole: Sinkhole, answer: str) -> No
 @pytest.mark.parametrize("origin", ORIGINS)
 async def test_in_the_cloud_an_origin_is_https_and_a_public_name(sinkhole: Sinkhole, origin: str) -> None:
     with pytest.raises(Refused):
-        await Guard(resolve=resolver("93.184.216.34")).request(Call(origin, "/"))
+        await Guard(resolve=resolver("93.184.216.34")).request(CheckRequest(origin, "/"))
     assert sinkhole.attempts == []
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 async def test_loopback_is_refused_unless_it_is_allowed(sinkhole: Sinkhole, address: str) -> None:
-    await refused(Guard(resolve=resolver(address)), Call("https://good.example", "/"))
+    await refused(Guard(resolve=resolver(address)), CheckRequest("https://good.example", "/"))
     assert sinkhole.attempts == []
 
 
@@ -254,7 +254,9 @@ async def test_a_name_is_resolved_once_and_the_socket_goes_to_that_address(sinkh
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         port = runner.addresses[0][1]
-        reply = await Guard(allow_loopback=True, resolve=rebinding).request(Call(f"http://good.example:{port}", "/"))
+        reply = await Guard(allow_loopback=True, resolve=rebinding).request(
+            CheckRequest(f"http://good.example:{port}", "/")
+        )
     finally:
         await runner.cleanup()
     assert reply.code == 200
@@ -277,7 +279,7 @@ async def test_a_public_address_is_what_the_guard_connects_to(
     monkeypatch.setattr(loop, "sock_connect", no_network)
     for answer in ("93.184.216.34", "2600:1901:0:8f1c::", "216.239.32.53"):
         with pytest.raises(Unreachable, match="refused"):
-            await Guard(resolve=resolver(answer)).request(Call("https://r-1---shop-x-uc.a.run.app", "/"))
+            await Guard(resolve=resolver(answer)).request(CheckRequest("https://r-1---shop-x-uc.a.run.app", "/"))
     assert [address[0] for address in wanted if isinstance(address, tuple)] == [
         "93.184.216.34",
         "2600:1901:0:8f1c::",
@@ -303,9 +305,9 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(sinkhole: Sinkhole, c
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         origin = f"http://127.0.0.1:{runner.addresses[0][1]}"
         guard = Guard(allow_loopback=True)
-        assert (await guard.request(Call(origin, "/a"))).code == code
+        assert (await guard.request(CheckRequest(origin, "/a"))).code == code
         with pytest.raises(Unreachable, match=f"answered {code} instead"):
-            async with guard.websocket(Call(origin, "/b")):
+            async with guard.websocket(CheckRequest(origin, "/b")):
                 raise AssertionError("a connection was opened")
     finally:
         await runner.cleanup()
@@ -316,7 +318,7 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(sinkhole: Sinkhole, c
 async def test_proxy_variables_are_not_read(sinkhole: Sinkhole, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.2:{sinkhole.port}")
-    await refused(Guard(allow_loopback=True), Call("http://127.0.0.1:1", "/"))
+    await refused(Guard(allow_loopback=True), CheckRequest("http://127.0.0.1:1", "/"))
     assert sinkhole.connections == []
     assert sinkhole.attempts == [("127.0.0.1", 1)]
 

@@ -31,7 +31,7 @@ from agui_operator.core.phases.case import Case
 from agui_operator.core.phases.routing import candidate_routing
 from agui_operator.core.requests import undo_target
 from agui_operator.core.rollout import IN_FLIGHT, Event, Look, Phase
-from agui_operator.core.snapshot import CheckResult, Finding, Request, RequestKind, Snapshot, Verdict
+from agui_operator.core.snapshot import AnalysisResult, CheckResult, Request, RequestKind, Snapshot, Verdict
 from agui_operator.core.status import Inputs, summarize
 from agui_operator.core.traffic import Target
 from world_model import FIRST, LATE, NAMES, NOW, SECOND, SUSPEND, Cloud, Luck, World, blueprint, look, start_second
@@ -76,7 +76,7 @@ def test_without_a_blueprint_nothing_happens_and_nothing_is_done(phase: Phase) -
 )
 def test_the_spec_says_what_no_verdict_means(inconclusive: Inconclusive, expected: Event) -> None:
     plan = replace(PLAN, analysis=Analysis(10, 1, 60, inconclusive, ()))
-    seen = replace(SEEN, analysis=Finding(Verdict.INCONCLUSIVE, "quiet"))
+    seen = replace(SEEN, analysis=AnalysisResult(Verdict.INCONCLUSIVE, "quiet"))
     memory = replace(FLYING, step=1)
     assert event(memory, seen, plan) is None, "before the deadline it waits"
     assert event(memory, seen, plan, LATE) is expected
@@ -246,7 +246,7 @@ def test_with_manual_roll_back_a_failed_release_waits_for_a_person_past_every_de
 
 def test_a_canary_that_fails_while_it_is_held_failed_when_that_was_seen() -> None:
     memory = replace(FLYING, phase=Phase.PAUSED, step=1, held_by=HeldBy.ANALYSIS)
-    seen = replace(SEEN, analysis=Finding(Verdict.FAILED, "errors"))
+    seen = replace(SEEN, analysis=AnalysisResult(Verdict.FAILED, "errors"))
     found = read_event(Case(memory, seen, PLAN, NAMES, LATE))
     assert found is not None
     assert found[1] is not None

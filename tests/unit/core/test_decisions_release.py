@@ -35,7 +35,7 @@ from agui_operator.core.names import Names
 from agui_operator.core.release import Release, Resolved, fingerprint_of, make_release
 from agui_operator.core.requests import parse as parse_request
 from agui_operator.core.rollout import IN_FLIGHT, Phase
-from agui_operator.core.snapshot import Blocker, CheckResult, Finding, Request, RequestKind, Snapshot, Verdict
+from agui_operator.core.snapshot import AnalysisResult, Blocker, CheckResult, Request, RequestKind, Snapshot, Verdict
 from agui_operator.core.status import FaultSeen, Inputs, summarize
 from world_model import FIRST, SECOND, start_second
 
@@ -202,7 +202,7 @@ FULL = Memory(
     cause=CAUSE,
     rejected=Rejected("f", "r", "1", "SmokeFailed", "m", NOW),
     verdicts={"a": CheckResult("a", True, "ok", 1.5, 200), "b": CheckResult("b", None)},
-    analysis=Finding(Verdict.PASSED, "fine", {"error-rate": 0.5}),
+    analysis=AnalysisResult(Verdict.PASSED, "fine", {"error-rate": 0.5}),
     history=(HistoryEntry(FIRST, "Promoted", "Promoted", NOW, 2.0),),
     acknowledged=Acknowledged("abort", "true", True, "ok", NOW),
 )

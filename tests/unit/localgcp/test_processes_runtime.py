@@ -130,7 +130,7 @@ async def test_a_full_queue_ends_in_429(plane: DataPlane, monkeypatch: pytest.Mo
     monkeypatch.setattr("localgcp.services.run.runtime.pool._SHORTEST_QUEUE_WAIT", 0.2)
     await plane.runtime.start(revision(concurrency=1, max_instances=1))
     plane.runtime.route(split(("shop-1", 100)))
-    busy = asyncio.ensure_future(plane.get("/sleep/4"))
+    busy = asyncio.ensure_future(plane.get("/sleep/60"))  # the queue waits 3.5 times as long as a start took
     await until(lambda: plane.runtime.describe()[0]["in_flight"] == 1)
     status, body, _ = await plane.get("/")
     assert status == 429

@@ -15,7 +15,7 @@ from localgcp.kit.errors import from_http
 from localgcp.kit.paging import rest_page
 from localgcp.kit.rest import json_body
 from localgcp.kit.schema import checked, without_nulls
-from localgcp.services.sql.operations import PAGE, Json, SqlOperations, api_base, timestamp
+from localgcp.services.sql.operations import PAGE, Change, Json, SqlOperations, api_base, timestamp
 from localgcp.services.sql.parts import POSTGRES
 from localgcp.services.sql.postgres.servers import PostgresError
 from localgcp.services.sql.records import Instances
@@ -51,14 +51,9 @@ class Backups:
             "windowStartTime": now,
             **({"description": body["description"]} if "description" in body else {}),
         }
-        return await self._operations.begin(
-            request,
-            call,
-            "BACKUP_VOLUME",
-            instance["name"],
-            {"backupId": record["id"]},
-            write=lambda: self._records.put_backup(instance["project"], record),
-        )
+        change = Change(lambda: self._records.put_backup(instance["project"], record))
+        context = {"backupId": record["id"]}
+        return await self._operations.begin(request, call, "BACKUP_VOLUME", instance["name"], context, change)
 
     async def list(self, request: web.Request, call: Call) -> Json:
         instance = self._records.of(request)

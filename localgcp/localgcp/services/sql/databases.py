@@ -16,7 +16,7 @@ from localgcp.kit.errors import from_http
 from localgcp.kit.rest import json_body
 from localgcp.kit.schema import checked, without_nulls
 from localgcp.kit.store import etag_of
-from localgcp.services.sql.operations import Json, SqlOperations, api_base
+from localgcp.services.sql.operations import Change, Json, SqlOperations, api_base
 from localgcp.services.sql.parts import POSTGRES
 from localgcp.services.sql.postgres.installation import ADMIN, IAM_GROUPS, SUPERUSER_GROUP
 from localgcp.services.sql.postgres.scram import verifier
@@ -180,7 +180,7 @@ class Users:
         self, request: web.Request, call: Call, kind: str, instance: str, name: str, statements: Sequence[str]
     ) -> Json:
         context = {"user": name}
-        return await self._operations.begin(request, call, kind, instance, context, statements=statements)
+        return await self._operations.begin(request, call, kind, instance, context, Change(statements=statements))
 
     async def _one(self, request: web.Request, name: str) -> Json:
         for user in await self._found(self._records.of(request, runnable=True)):

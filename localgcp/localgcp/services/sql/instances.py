@@ -21,7 +21,7 @@ from localgcp.kit.store import etag_of
 from localgcp.services.sql.backups import Backups
 from localgcp.services.sql.connect import Connect
 from localgcp.services.sql.databases import Databases, Users
-from localgcp.services.sql.operations import PAGE, Json, SqlOperations, api_base, timestamp
+from localgcp.services.sql.operations import PAGE, Change, Json, SqlOperations, api_base, timestamp
 from localgcp.services.sql.parts import POSTGRES, TLS
 from localgcp.services.sql.postgres.scram import verifier
 from localgcp.services.sql.postgres.servers import PostgresError, literal
@@ -114,9 +114,8 @@ class Instances:
         record = self._new_record(project, name, {k: body[k] for k in _CLIENT_FIELDS if k in body})
         password = body.get("rootPassword")
         statements = [f"ALTER ROLE postgres PASSWORD {literal(verifier(password))};"] if password else []
-        return await self._operations.begin(
-            request, call, "CREATE", name, {}, write=lambda: self._records.put(record), statements=statements
-        )
+        change = Change(lambda: self._records.put(record), statements)
+        return await self._operations.begin(request, call, "CREATE", name, {}, change)
 
     async def get(self, request: web.Request, call: Call) -> Json:
         return self._shown(request, self._records.of(request))
@@ -166,15 +165,8 @@ class Instances:
         project, name = source["project"], str(context.get("destinationInstanceName", ""))
         self._check_new(project, name)
         record = self._new_record(project, name, {k: source[k] for k in _CLIENT_FIELDS if k in source})
-        return await self._operations.begin(
-            request,
-            call,
-            "CLONE",
-            name,
-            {"source": source["name"]},
-            also=source["name"],
-            write=lambda: self._records.put(record),
-        )
+        change = Change(lambda: self._records.put(record), also=source["name"])
+        return await self._operations.begin(request, call, "CLONE", name, {"source": source["name"]}, change)
 
     async def _updated(self, request: web.Request, call: Call, body: Json, current: Json, wanted: Json) -> Json:
         version = current["settings"]["settingsVersion"]
@@ -188,9 +180,8 @@ class Instances:
         wanted["settings"].setdefault("activationPolicy", "ALWAYS")
         before = {"flags": flags_of(current), "stopped": is_stopped(current)}
         wanted["etag"] = etag_of(current["name"], current["createTime"], wanted["settings"]["settingsVersion"])
-        answer = await self._operations.begin(
-            request, call, "UPDATE", current["name"], {"before": before}, write=lambda: self._records.put(wanted)
-        )
+        change = Change(lambda: self._records.put(wanted))
+        answer = await self._operations.begin(request, call, "UPDATE", current["name"], {"before": before}, change)
         call.effect("update", f"projects/{current['project']}/instances/{current['name']}")
         return answer
 

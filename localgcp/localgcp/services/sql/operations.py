@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,16 @@ def timestamp(seconds: float | None = None) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is stored together with an operation: `write` stores the record that it is about, `statements` are SQL for
+    its work, without passwords in clear. `also` names a second instance that the operation keeps busy."""
+
+    write: Callable[[], None] | None = None
+    statements: Sequence[str] = ()
+    also: str = ""
+
+
 class SqlOperations:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
@@ -58,21 +69,18 @@ class SqlOperations:
         kind: str,
         instance: str,
         context: Json,
-        *,
-        also: str = "",
-        write: Callable[[], None] | None = None,
-        statements: Sequence[str] = (),
+        change: Change | None = None,
     ) -> Json:
-        """Starts an operation on an instance. `also` names a second instance that it keeps busy. `write` stores what
-        the operation is about, together with it. `statements` are SQL for its work, without passwords in clear. Raises
-        ApiError 409 while another operation runs on either instance."""
+        """Starts an operation on an instance. Raises ApiError 409 while another operation runs on it, or on the second
+        instance of the change."""
+        change = change or Change()
         project = self._cloud.settings.project_id(request.match_info["project"])
-        for name in filter(None, (instance, also)):
+        for name in filter(None, (instance, change.also)):
             self.check_free(project, name)
         metadata = {
             "project": project,
             "instance": instance,
-            "also": also,
+            "also": change.also,
             "type": kind,
             "context": context,
             "method": call.method,
@@ -82,10 +90,10 @@ class SqlOperations:
         work = self._works[kind]
         name = f"projects/{project}/sqlOperations/{uuid.uuid4()}"
         with self._cloud.store.transaction():
-            if write is not None:
-                write()
-            if statements:
-                self._statements.put(name, {"statements": list(statements)})
+            if change.write is not None:
+                change.write()
+            if change.statements:
+                self._statements.put(name, {"statements": list(change.statements)})
             operation = self._cloud.operations.begin(
                 f"sql.{kind}", "", f"{project}/{instance}", lambda one: self._run(one, work), metadata, name=name
             )

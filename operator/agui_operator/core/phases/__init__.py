@@ -54,6 +54,6 @@ def event_of(case: Case) -> Happened | None:
 
 
 def actions_of(case: Case) -> Actions:
-    """What to do now, in order; empty when the world already is as this phase wants it."""
+    """What to do now, in order; empty when the resources already match what this phase requires."""
     logic = logic_of(case.memory.phase)
     return () if logic.planned and case.blueprint is None else logic.actions(case)

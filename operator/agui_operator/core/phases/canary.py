@@ -8,7 +8,7 @@ from agui_operator.core.actions import TrafficSplit
 from agui_operator.core.memory import HeldBy
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic, no_actions
 from agui_operator.core.rollout import Event
-from agui_operator.core.snapshot import Finding, Verdict
+from agui_operator.core.snapshot import AnalysisResult, Verdict
 
 _PASSED: Happened = (Event.STEP_PASSED, None)
 _HELD: Happened = (Event.HELD, None)
@@ -54,7 +54,7 @@ def _analysed(case: Case) -> Happened | None:
     return _PASSED if analysis.inconclusive is Inconclusive.PROMOTE_AFTER else _HELD
 
 
-def _failed(case: Case, finding: Finding) -> Happened:
+def _failed(case: Case, finding: AnalysisResult) -> Happened:
     return case.fail(Reason.ANALYSIS_FAILED, f"Canary analysis failed: {finding.message}")
 
 

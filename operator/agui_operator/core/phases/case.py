@@ -87,8 +87,8 @@ class Case:
 @dataclass(frozen=True, slots=True)
 class Logic:
     """One phase: what has happened (its own end), and what is to be done while it has not. `actions` is empty when the
-    world already is as the phase wants it, so that it is safe to repeat after a crash. `planned`: without a blueprint
-    there is nothing to decide and nothing to do."""
+    resources already match what the phase requires, so that it is safe to repeat after a crash. `planned`: without a
+    blueprint there is nothing to decide and nothing to do."""
 
     event: Callable[[Case], Happened | None]
     actions: Callable[[Case], Actions]

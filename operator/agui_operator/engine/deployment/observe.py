@@ -14,7 +14,7 @@ from agui_operator.core.names import Names
 from agui_operator.core.phases.case import stage_of
 from agui_operator.core.release import make_release
 from agui_operator.core.rollout import RESTING, Look
-from agui_operator.core.snapshot import AlertView, CheckResult, Finding, JobView, ServiceView, Snapshot
+from agui_operator.core.snapshot import AlertView, AnalysisResult, CheckResult, JobView, ServiceView, Snapshot
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.scope import Scope
@@ -148,7 +148,7 @@ class Observer:
                 results[check.name] = result
         return replace(seen, checks=results, check_jobs=jobs)
 
-    async def _analysis(self, scope: Scope, cache: ObjectCache) -> Finding | None:
+    async def _analysis(self, scope: Scope, cache: ObjectCache) -> AnalysisResult | None:
         """Reads the time series once per interval, from the moment the step began."""
         memory, blueprint = scope.memory, scope.blueprint
         if blueprint is None or blueprint.analysis is None or memory.since is None:
