@@ -27,6 +27,12 @@ def uid_of(system: System, place: str) -> str:
     return str(system.api.get(place, NAME)["metadata"]["uid"])
 
 
+def remove_environment(system: System, place: str) -> None:
+    """Deletes it and waits until the operator knows, because two watches have no order."""
+    system.api.delete(place, ENVIRONMENT, "aguienvironments")
+    system.api.until(place, NAME, lambda d: condition(d, "EnvironmentReady").get("status") == "False", "its absence")
+
+
 def test_by_default_data_stays_and_the_rest_goes(system: System, place: str) -> None:
     system.api.apply(full_release(place, "v1", "v1"))
     system.settle(place, "Healthy", version="v1")
@@ -128,7 +134,7 @@ def test_with_its_environment_gone_it_says_so_and_may_be_abandoned(system: Syste
     system.api.apply(release(place, "v1"))
     system.settle(place, "Healthy", version="v1")
     uid = uid_of(system, place)
-    system.api.delete(place, ENVIRONMENT, "aguienvironments")
+    remove_environment(system, place)
     system.api.delete(place, NAME)
     found = system.api.until(
         place, NAME, lambda d: condition(d, "Ready").get("reason") == "DeletionBlocked", "the reason"
@@ -195,7 +201,7 @@ def test_deletion_goes_on_when_its_environment_comes_back(system: System, place:
     system.settle(place, "Healthy", version="v1")
     uid = uid_of(system, place)
     kept = system.api.get(place, ENVIRONMENT, "aguienvironments")
-    system.api.delete(place, ENVIRONMENT, "aguienvironments")
+    remove_environment(system, place)
     system.api.delete(place, NAME)
     system.api.until(place, NAME, lambda d: condition(d, "Ready").get("reason") == "DeletionBlocked", "the reason")
     meta = {"name": ENVIRONMENT, "namespace": place}
