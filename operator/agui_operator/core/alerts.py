@@ -6,7 +6,7 @@ To add an alert: a limit in `api/deployment.py` and a row in `_SERIES` and `_thr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from agui_operator.core import metric_filters
@@ -77,7 +77,8 @@ def actions(seen: Snapshot, names: Names, release: Release | None) -> tuple[Acti
     if seen.alerts is None:
         return None
     limits = release.alerts if release is not None else {}
-    return plan(desired(names, seen.channels, limits, release.id if release else ""), seen.alerts)
+    want = desired(names, seen.channels or (), limits, release.id if release else "")
+    return plan(want if seen.channels is not None else _with_known_channels(want, seen.alerts), seen.alerts)
 
 
 def desired(
@@ -90,6 +91,13 @@ def desired(
         for key in _SERIES
         if (threshold := _threshold(key, limits)) is not None
     )
+
+
+def _with_known_channels(want: Sequence[AlertPolicy], have: Sequence[AlertView]) -> tuple[AlertPolicy, ...]:
+    """While the spec can't be read, each policy keeps its channels, and a new one gets those of another."""
+    known = {view.policy.key: view.policy.channels for view in have}
+    others = next(iter(known.values()), ())
+    return tuple(replace(policy, channels=known.get(policy.key, others)) for policy in want)
 
 
 def plan(want: Sequence[AlertPolicy], have: Sequence[AlertView]) -> tuple[Action, ...]:

@@ -77,12 +77,14 @@ def _missing(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec) -> list
 
 
 def place_of(environment: AgUiEnvironmentSpec, spec: AgUiDeploymentSpec | None) -> Place:
-    """The environment, reduced to what the kinds need, with this spec's notification channels looked up."""
+    """The environment, reduced to what the kinds need, with this spec's notification channels looked up. Without a
+    spec the channels are not known."""
     edge = environment.edge
     channels: Mapping[str, str] = (
         {c.name: c.resource for c in environment.observability.channels} if environment.observability else {}
     )
     asked = spec.alerts.channels if spec is not None and spec.alerts else ()
+    named = tuple(channels[name] for name in asked if name in channels)
     return Place(
         project=environment.project_id,
         region=environment.region,
@@ -92,5 +94,5 @@ def place_of(environment: AgUiEnvironmentSpec, spec: AgUiDeploymentSpec | None) 
         edge=Edge(edge.domain, edge.url_map, edge.backend_bucket, edge.backend_service, tuple(edge.api_paths))
         if edge
         else None,
-        channels=tuple(channels[name] for name in asked if name in channels),
+        channels=named if spec is not None else None,
     )

@@ -31,4 +31,5 @@ class Place:
     artifacts_bucket: str
     sql_instance: str | None
     edge: Edge | None
-    channels: tuple[str, ...] = ()  # full resource names of the notification channels that the spec names
+    # full resource names of the notification channels that the spec names; None: the spec can't be read
+    channels: tuple[str, ...] | None = ()

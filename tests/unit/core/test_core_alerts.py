@@ -11,10 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agui_operator.api.parse import parse_environment
+from agui_operator.core import alerts
 from agui_operator.core.actions import Action, AlertCreated, AlertDeleted, AlertPolicy, AlertUpdated
 from agui_operator.core.alerts import desired, plan
+from agui_operator.core.blockers import place_of
 from agui_operator.core.names import Names
-from agui_operator.core.snapshot import AlertView
+from agui_operator.core.release import Release
+from agui_operator.core.snapshot import AlertView, Snapshot
 from agui_operator.gcp.kinds.monitoring.alert_messages import from_message, to_message
 from agui_operator.gcp.kinds.monitoring.metric_types import described_by_us
 
@@ -108,6 +112,22 @@ def test_dying_after_any_action_leaves_the_rest(
     done = data.draw(st.integers(0, len(actions)))
     after = applied(actions[:done], have)
     assert len(plan(want, after)) == len(actions) - done
+
+
+def test_channels_are_kept_while_the_spec_can_not_be_read() -> None:
+    """An invalid spec names no channels; the alert policies of the stable release must still notify somebody."""
+    channels = place_of(parse_environment({"projectId": "demo-project", "region": "us-central1"}), None).channels
+    stable = Release("r-1", "a", "fp", "1", "img@sha256:1", alerts={"error_rate": 0.05})
+    have = tuple(view(p, f"p/{p.key}") for p in desired(NAMES, CHANNELS, stable.alerts, stable.id))
+    seen = Snapshot(alerts=have, channels=channels)
+    assert alerts.actions(seen, NAMES, stable) == ()
+    slow = replace(stable, alerts={"error_rate": 0.05, "latency_p95_ms": 100})
+    (created,) = alerts.actions(seen, NAMES, slow) or ()
+    assert isinstance(created, AlertCreated)
+    assert created.policy.channels == CHANNELS
+    (update,) = alerts.actions(replace(seen, channels=()), NAMES, stable) or ()
+    assert isinstance(update, AlertUpdated)
+    assert update.changed == ("channels",)
 
 
 def test_nothing_is_watched_without_limits() -> None:
