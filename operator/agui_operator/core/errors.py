@@ -113,7 +113,7 @@ _CLUSTER_REFUSALS = frozenset({401, 403, 413, 422})
 
 
 def classify(exc: BaseException) -> Fault:
-    """Sorts an exception. Unlisted ones are bugs: whatever nobody thought of is ours to fix."""
+    """Sorts an exception. Unlisted ones are bugs of the operator."""
     if isinstance(exc, UserError):
         return Fault.USER
     if isinstance(exc, (Waiting, LeaseLost, TimeoutError, ConnectionError)):

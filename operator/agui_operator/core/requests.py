@@ -1,4 +1,4 @@
-"""What people request by annotation: obeyed only where the table allows it, and always answered."""
+"""What users request by annotation: accepted only where the transition table allows it, and always answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AgUiDeployment: any change wakes its loop, one daemon per object runs it, deletion takes down what it owns."""
+"""AgUiDeployment: any change wakes its loop, one daemon per object runs it, deletion deletes what it owns."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ async def woke(uid: str, body: kopf.Body, memo: kopf.Memo, type: str, **_: Any) 
         runtime.references.put(uid, str(body["metadata"]["namespace"]), body.get("spec") or {})
         metrics.PHASES.first_seen(uid, body)
         runtime.feed.seen(body)
-        runtime.wakeups.ring(uid, wake_key(body))
+        runtime.wakeups.wake(uid, wake_key(body))
 
 
 def wake_key(body: Mapping[str, Any]) -> object:
-    """What people can want of an object. The operator's own writes of the status change nothing of it, so they do not
-    wake the loop that wrote them."""
+    """What users can request of an object. The operator's own status writes do not change it, so they do not wake the
+    loop that wrote them."""
     meta = body["metadata"]
     annotations = meta.get("annotations") or {}
     asked = tuple(sorted((k, v) for k, v in annotations.items() if k.startswith(PREFIX)))

@@ -28,10 +28,10 @@ async def plan(settings: Settings, documents: Sequence[Mapping[str, Any]], *, cl
     try:
         for document in sort(given).deployments:
             meta = document["metadata"]
-            told = await preview(cloud, document, known)
-            lines.append(f"{meta.get('namespace', 'default')}/{meta['name']}: {len(told.actions)} actions")
-            lines += [f"  {n:3}. {f.phase:12} {describe(f.action)}" for n, f in enumerate(told.actions, 1)]
-            lines.append(f"  ends in {told.ends_in}" + (f"; waits: {told.waits_for}" if told.waits_for else ""))
+            found = await preview(cloud, document, known)
+            lines.append(f"{meta.get('namespace', 'default')}/{meta['name']}: {len(found.actions)} actions")
+            lines += [f"  {n:3}. {f.phase:12} {describe(f.action)}" for n, f in enumerate(found.actions, 1)]
+            lines.append(f"  ends in {found.ends_in}" + (f"; waits: {found.waits_for}" if found.waits_for else ""))
     finally:
         await cloud.close()
     return lines

@@ -1,4 +1,4 @@
-"""Runs the operator until it is told to stop."""
+"""Runs the operator until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 

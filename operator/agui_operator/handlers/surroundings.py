@@ -18,14 +18,14 @@ async def environments(namespace: str | None, name: str, spec: kopf.Spec, memo: 
     """An index, because kopf fills indices before it starts any daemon."""
     runtime: Runtime = memo.runtime
     if runtime.directory.put_environment(str(namespace), name, dict(spec)):
-        runtime.wakeups.ring_each(runtime.references.of_environment(str(namespace), name))
+        runtime.wakeups.wake_each(runtime.references.of_environment(str(namespace), name))
     return {f"{namespace}/{name}": 1}
 
 
 @kopf.index(*AGPOL)
 async def policies(name: str, spec: kopf.Spec, memo: kopf.Memo, **_: Any) -> dict[str, int]:
     runtime: Runtime = memo.runtime
-    runtime.wakeups.ring_each(runtime.references.in_namespaces(runtime.directory.put_policy(name, dict(spec))))
+    runtime.wakeups.wake_each(runtime.references.in_namespaces(runtime.directory.put_policy(name, dict(spec))))
     return {name: 1}
 
 
@@ -42,7 +42,7 @@ async def environment_seen(
     if type == "DELETED":
         runtime.environments.forget(str(body["metadata"]["uid"]))
         if runtime.directory.drop_environment(str(namespace), name):
-            runtime.wakeups.ring_each(runtime.references.of_environment(str(namespace), name))
+            runtime.wakeups.wake_each(runtime.references.of_environment(str(namespace), name))
     else:
         runtime.environments.seen(body)
 
@@ -51,4 +51,4 @@ async def environment_seen(
 async def policy_seen(name: str, memo: kopf.Memo, type: str, **_: Any) -> None:  # noqa: A002
     runtime: Runtime = memo.runtime
     if type == "DELETED":
-        runtime.wakeups.ring_each(runtime.references.in_namespaces(runtime.directory.drop_policy(name)))
+        runtime.wakeups.wake_each(runtime.references.in_namespaces(runtime.directory.drop_policy(name)))

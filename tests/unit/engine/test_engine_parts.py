@@ -25,8 +25,8 @@ from agui_operator.engine.tasks import Tasks
 
 async def test_a_ring_before_anybody_waits_is_not_lost_and_counts_once() -> None:
     wakeups = Wakeups()
-    wakeups.ring("a")
-    wakeups.ring("a")
+    wakeups.wake("a")
+    wakeups.wake("a")
     assert await wakeups.wait("a", 1) is True
     assert await wakeups.wait("a", 0.01) is False
 
@@ -35,7 +35,7 @@ async def test_a_ring_wakes_its_own_object_and_no_other() -> None:
     wakeups = Wakeups()
     one, other = asyncio.create_task(wakeups.wait("a", 5)), asyncio.create_task(wakeups.wait("b", 0.05))
     await asyncio.sleep(0)
-    wakeups.ring("a")
+    wakeups.wake("a")
     assert await one is True
     assert await other is False
 
@@ -44,7 +44,7 @@ async def test_those_that_depend_on_a_change_are_rung_and_no_others() -> None:
     wakeups = Wakeups()
     waits = [asyncio.create_task(wakeups.wait(uid, 0.1)) for uid in "abc"]
     await asyncio.sleep(0)
-    wakeups.ring_each(["a", "c"])
+    wakeups.wake_each(["a", "c"])
     assert await asyncio.gather(*waits) == [True, False, True]
 
 
@@ -52,11 +52,11 @@ async def test_the_same_wish_rings_once_until_it_changes_or_the_object_is_made_a
     wakeups = Wakeups()
     heard = []
     for wish in [(1, ()), (1, ()), (2, ()), (1, ())]:
-        wakeups.ring("a", wish)
+        wakeups.wake("a", wish)
         heard.append(await wakeups.wait("a", 0.01))
     assert heard == [True, False, True, True]
     wakeups.forget("a")
-    wakeups.ring("a", (1, ()))
+    wakeups.wake("a", (1, ()))
     assert await wakeups.wait("a", 0.01) is True
 
 
@@ -65,7 +65,7 @@ async def test_without_a_timeout_it_waits_for_as_long_as_it_takes() -> None:
     waiting = asyncio.create_task(wakeups.wait("a", None))
     await asyncio.sleep(0.02)
     assert not waiting.done()
-    wakeups.ring("a")
+    wakeups.wake("a")
     assert await waiting is True
 
 

@@ -25,9 +25,9 @@ class Fleet:
     """Deployments `<namespace>/<environment>`, whose uid is that text, and the handlers with one memo."""
 
     def __init__(self, *uids: str) -> None:
-        self.rung: list[str] = []
+        self.woken: list[str] = []
         wakeups = Wakeups()
-        wakeups.ring = lambda uid, wish=None: self.rung.append(uid)  # type: ignore[method-assign]
+        wakeups.wake = lambda uid, key=None: self.woken.append(uid)  # type: ignore[method-assign]
         self.surveyed: list[Any] = []
 
         def seen(body: Any) -> None:
@@ -47,21 +47,21 @@ class Fleet:
             self.runtime.references.put(uid, namespace, {"environmentRef": {"name": environment}})
 
     async def environment(self, namespace: str, name: str, spec: Any, kind: str = "MODIFIED") -> list[str]:
-        """An event as kopf delivers it: to the index, then to the handler. Returns who was rung."""
-        self.rung.clear()
+        """An event as kopf delivers it: to the index, then to the handler. Returns who was woken."""
+        self.woken.clear()
         given: dict[str, Any] = {"namespace": namespace, "name": name, "spec": spec, "memo": self.memo}
         given["body"] = {"metadata": {"uid": f"{namespace}/{name}"}}
         if kind != "DELETED":
             await cast(Any, surroundings.environments)(**given)
         await cast(Any, surroundings.environment_seen)(**given, type=kind)
-        return sorted(self.rung)
+        return sorted(self.woken)
 
     async def policy(self, name: str, spec: Any, kind: str = "MODIFIED") -> list[str]:
-        self.rung.clear()
+        self.woken.clear()
         if kind != "DELETED":
             await cast(Any, surroundings.policies)(name=name, spec=spec, memo=self.memo)
         await cast(Any, surroundings.policy_seen)(name=name, memo=self.memo, type=kind)
-        return sorted(self.rung)
+        return sorted(self.woken)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""Whoever wants to know at once what the loops learned: the dashboard, without a call to the API server of its own.
+"""What the loops learn, reported to listeners at once: the dashboard needs no call to the API server of its own.
 
-A listener keeps what it is told and returns; it must neither wait nor raise, because the loop tells it in passing.
+A listener stores what it gets and returns; it must neither wait nor raise, because the loop calls it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from agui_operator.core.analysis import Window
 
 
 class Feed(Protocol):
-    """What is told, in the order in which it happened for one object."""
+    """What is reported, in the order in which it happened for one object."""
 
     def seen(self, body: Mapping[str, Any]) -> None:
         """The watch delivered an AgUiDeployment: when the process started, and at each change."""

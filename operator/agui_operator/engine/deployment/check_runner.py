@@ -131,7 +131,7 @@ class CheckRunner:
             checks.failed_at = time.monotonic()
         checks.results[key] = result
         checks.tasks.leave(key)
-        self._wakeups.ring(uid)
+        self._wakeups.wake(uid)
 
     def _ask_schema(self, scope: Scope, checks: _Checks, service: ServiceView) -> None:
         blueprint = scope.blueprint

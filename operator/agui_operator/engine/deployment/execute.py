@@ -1,6 +1,6 @@
 """Carries out actions: each goes to the kind that it belongs to, in order, and stops at the first fault.
 
-A long operation is started, not awaited: a waiter rings the object when it ends. A roll-back's actions go out together,
+A long operation is started, not awaited: the object is woken when it ends. A roll-back's actions go out together,
 because traffic and pointer belong to one unit.
 """
 
@@ -120,7 +120,7 @@ class Executor:
             await asyncio.sleep(1)
         finally:
             cache.operations.leave(view)
-            self._wakeups.ring(cache.uid)
+            self._wakeups.wake(cache.uid)
 
     def _take(self, views: Views, action: Action, seen: object) -> None:
         """Keeps a view that an answer brought."""

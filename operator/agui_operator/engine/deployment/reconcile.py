@@ -221,7 +221,7 @@ class Engine:
         return max(0.1, cache.drift_due - time.monotonic()) if scope.memory.phase in RESTING else None
 
     def _deadline_delay(self, scope: Scope, decision: Decision) -> float:
-        """A waiter will ring; look by oneself only when the deadline is over."""
+        """The end of the operation or check wakes the object; otherwise it looks again when the deadline is over."""
         since, blueprint = scope.memory.since, scope.blueprint
         if blueprint is None or since is None:
             return 30.0

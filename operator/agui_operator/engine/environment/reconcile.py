@@ -71,7 +71,7 @@ class EnvironmentEngine:
             self._objects[uid] = _Environment(body, dict(body.get("status") or {}))
         else:
             known.body = body
-        self._wakeups.ring(uid, body["metadata"].get("generation"))
+        self._wakeups.wake(uid, body["metadata"].get("generation"))
         self._loops.start(uid, self._keep(uid))
 
     def forget(self, uid: str) -> None:
