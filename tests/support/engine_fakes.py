@@ -252,7 +252,7 @@ def _converged(scope: Scope, basic: Snapshot) -> tuple[AlertView, ...]:
     release = memory.candidate if memory.phase is Phase.BAKING else memory.serving
     if release is None:
         return ()
-    wanted = desired(scope.names, basic.channels or (), release.alerts, release.id)
+    wanted = desired(scope.names, basic.channels, release.alerts, release.id)
     return tuple(AlertView(policy.key, policy) for policy in wanted)
 
 

@@ -6,7 +6,7 @@ To add an alert: a limit in `api/deployment.py` and a row in `_SERIES` and `_thr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from agui_operator.core import metric_filters
@@ -77,27 +77,21 @@ def actions(seen: Snapshot, names: Names, release: Release | None) -> tuple[Acti
     if seen.alerts is None:
         return None
     limits = release.alerts if release is not None else {}
-    want = desired(names, seen.channels or (), limits, release.id if release else "")
-    return plan(want if seen.channels is not None else _with_known_channels(want, seen.alerts), seen.alerts)
+    return plan(desired(names, seen.channels, limits, release.id if release else ""), seen.alerts)
 
 
 def desired(
-    names: Names, channels: tuple[str, ...], limits: Mapping[str, Any], release: str
+    names: Names, channels: Mapping[str, str], alerts: Mapping[str, Any], release: str
 ) -> tuple[AlertPolicy, ...]:
-    """The policies of a release. `limits` is `spec.alerts` by attribute name; what is absent is not watched. The
-    release is written as a label and never compared: a release with the same limits changes no policy."""
+    """The policies of a release. `alerts` is the release's own `spec.alerts` by attribute name; what is absent is not
+    watched. `channels` are those of the environment, resource by name. The release is written as a label and never
+    compared: a release with the same limits changes no policy."""
+    named = tuple(channels[name] for name in alerts.get("channels", ()) if name in channels)
     return tuple(
-        _policy(key, threshold, names, channels, release)
+        _policy(key, threshold, names, named, release)
         for key in _SERIES
-        if (threshold := _threshold(key, limits)) is not None
+        if (threshold := _threshold(key, alerts)) is not None
     )
-
-
-def _with_known_channels(want: Sequence[AlertPolicy], have: Sequence[AlertView]) -> tuple[AlertPolicy, ...]:
-    """While the spec can't be read, each policy keeps its channels, and a new one gets those of another."""
-    known = {view.policy.key: view.policy.channels for view in have}
-    others = next(iter(known.values()), ())
-    return tuple(replace(policy, channels=known.get(policy.key, others)) for policy in want)
 
 
 def plan(want: Sequence[AlertPolicy], have: Sequence[AlertView]) -> tuple[Action, ...]:

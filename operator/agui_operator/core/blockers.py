@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from agui_operator.api.conditions import ConditionType, Reason
@@ -76,15 +76,9 @@ def _missing(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec) -> list
     return [Blocker(ConditionType.ENVIRONMENT_READY, Reason.ENVIRONMENT_INCOMPLETE, "; ".join(lacks), fix)]
 
 
-def place_of(environment: AgUiEnvironmentSpec, spec: AgUiDeploymentSpec | None) -> Place:
-    """The environment, reduced to what the kinds need, with this spec's notification channels looked up. Without a
-    spec the channels are not known."""
-    edge = environment.edge
-    channels: Mapping[str, str] = (
-        {c.name: c.resource for c in environment.observability.channels} if environment.observability else {}
-    )
-    asked = spec.alerts.channels if spec is not None and spec.alerts else ()
-    named = tuple(channels[name] for name in asked if name in channels)
+def place_of(environment: AgUiEnvironmentSpec) -> Place:
+    """The environment, reduced to what the kinds need."""
+    edge, observability = environment.edge, environment.observability
     return Place(
         project=environment.project_id,
         region=environment.region,
@@ -94,5 +88,5 @@ def place_of(environment: AgUiEnvironmentSpec, spec: AgUiDeploymentSpec | None) 
         edge=Edge(edge.domain, edge.url_map, edge.backend_bucket, edge.backend_service, tuple(edge.api_paths))
         if edge
         else None,
-        channels=named if spec is not None else None,
+        channels={c.name: c.resource for c in observability.channels} if observability else {},
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,5 +32,4 @@ class Place:
     artifacts_bucket: str
     sql_instance: str | None
     edge: Edge | None
-    # full resource names of the notification channels that the spec names; None: the spec can't be read
-    channels: tuple[str, ...] | None = ()
+    channels: Mapping[str, str] = field(default_factory=dict)  # notification channels: full resource name by name

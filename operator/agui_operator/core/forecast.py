@@ -119,7 +119,7 @@ def _favourable(memory: Memory, seen: Snapshot, plan: Blueprint | None, names: N
     stage = stage_of(memory.phase)
     if plan is None:
         return seen
-    wanted = desired_alerts(names, seen.channels or (), plan.release.alerts, plan.release.id)
+    wanted = desired_alerts(names, seen.channels, plan.release.alerts, plan.release.id)
     policies = tuple(AlertView(policy.key, policy) for policy in wanted)
     seen = replace(seen, analysis=AnalysisResult(Verdict.PASSED, "assumed"), alerts=policies)
     if stage is None:

@@ -144,6 +144,6 @@ class Snapshot:
     checks: Mapping[str, CheckResult] = field(default_factory=dict)
     analysis: AnalysisResult | None = None
     alerts: tuple[AlertView, ...] | None = None  # the policies that carry our owner label; None: not looked at
-    channels: tuple[str, ...] | None = ()  # notification channels that the spec names; None: the spec can't be read
+    channels: Mapping[str, str] = field(default_factory=dict)  # of the environment: resource by name
     has_edge: bool = False
     schema: str | None = None  # schema head that the staged revision reported

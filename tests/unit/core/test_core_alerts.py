@@ -11,11 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agui_operator.api.parse import parse_environment
 from agui_operator.core import alerts
 from agui_operator.core.actions import Action, AlertCreated, AlertDeleted, AlertPolicy, AlertUpdated
 from agui_operator.core.alerts import desired, plan
-from agui_operator.core.blockers import place_of
 from agui_operator.core.names import Names
 from agui_operator.core.release import Release
 from agui_operator.core.snapshot import AlertView, Snapshot
@@ -23,7 +21,7 @@ from agui_operator.gcp.kinds.monitoring.alert_messages import from_message, to_m
 from agui_operator.gcp.kinds.monitoring.metric_types import described_by_us
 
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
-CHANNELS = ("projects/demo/notificationChannels/1",)
+CHANNELS = {"oncall": "projects/demo/notificationChannels/1", "pager": "projects/demo/notificationChannels/2"}
 ALL: dict[str, Any] = {
     "latency_p95_ms": 2000,
     "error_rate": 0.01,
@@ -114,20 +112,17 @@ def test_dying_after_any_action_leaves_the_rest(
     assert len(plan(want, after)) == len(actions) - done
 
 
-def test_channels_are_kept_while_the_spec_can_not_be_read() -> None:
-    """An invalid spec names no channels; the alert policies of the stable release must still notify somebody."""
-    channels = place_of(parse_environment({"projectId": "demo-project", "region": "us-central1"}), None).channels
-    stable = Release("r-1", "a", "fp", "1", "img@sha256:1", alerts={"error_rate": 0.05})
-    have = tuple(view(p, f"p/{p.key}") for p in desired(NAMES, CHANNELS, stable.alerts, stable.id))
-    seen = Snapshot(alerts=have, channels=channels)
-    assert alerts.actions(seen, NAMES, stable) == ()
-    slow = replace(stable, alerts={"error_rate": 0.05, "latency_p95_ms": 100})
-    (created,) = alerts.actions(seen, NAMES, slow) or ()
+def test_the_alert_policies_of_a_release_notify_the_channels_of_that_release() -> None:
+    """Not those of the current spec, which may be invalid, or of a release that was rolled back."""
+    stable = Release("r-1", "a", "fp", "1", "img@sha256:1", alerts={"error_rate": 0.05, "channels": ["pager", "gone"]})
+    seen = Snapshot(alerts=(), channels=CHANNELS)
+    (created,) = alerts.actions(seen, NAMES, stable) or ()
     assert isinstance(created, AlertCreated)
-    assert created.policy.channels == CHANNELS
-    (update,) = alerts.actions(replace(seen, channels=()), NAMES, stable) or ()
+    assert created.policy.channels == (CHANNELS["pager"],)
+    assert alerts.actions(replace(seen, alerts=(view(created.policy),)), NAMES, stable) == ()
+    (update,) = alerts.actions(Snapshot(alerts=(view(created.policy),)), NAMES, stable) or ()
     assert isinstance(update, AlertUpdated)
-    assert update.changed == ("channels",)
+    assert update.changed == ("channels",), "an environment that has the channel no more"
 
 
 def test_nothing_is_watched_without_limits() -> None:
@@ -155,7 +150,7 @@ def test_every_limit_has_a_policy_on_a_documented_series() -> None:
         assert 'metric.type="' in each.filter
         assert 'resource.type="' in each.filter
         assert NAMES.service in each.filter
-        assert each.channels == CHANNELS
+        assert each.channels == (CHANNELS["oncall"],)
         assert each.duration % 60 == each.alignment % 60 == 0
     assert described_by_us(errors) == ()
     assert len(described_by_us(made["guardrail-failure-rate"])) == 2

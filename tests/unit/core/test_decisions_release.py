@@ -52,7 +52,7 @@ def sample(name: str) -> dict[str, Any]:
 SPEC = parse_deployment(sample("release-v2.yaml"))
 ENVIRONMENT = parse_environment(sample("environment.yaml"))
 POLICY = parse_policy(sample("policy.yaml"))
-PLACE = place_of(ENVIRONMENT, SPEC)
+PLACE = place_of(ENVIRONMENT)
 RESOLVED = Resolved("img@sha256:1", "img@sha256:1", {"DB_PASSWORD": "3"}, "ab" * 32)
 RELEASE = make_release(SPEC, RESOLVED)
 PLAN = build_blueprint(SPEC, NAMES, PLACE, RELEASE)
@@ -175,10 +175,9 @@ def test_channels_are_looked_up_and_an_edge_is_optional() -> None:
     }
     raw.pop("edge")
     environment = parse_environment(raw)
-    spec = edited(alerts={"errorRate": 0.1, "channels": ["oncall"]})
-    place = place_of(environment, spec)
-    assert (place.channels, place.edge) == (("projects/demo/notificationChannels/1",), None)
-    assert place_of(parse_environment({"projectId": "demo", "region": "us-central1"}), None).assets_bucket == ""
+    place = place_of(environment)
+    assert (place.channels, place.edge) == ({"oncall": "projects/demo/notificationChannels/1"}, None)
+    assert place_of(parse_environment({"projectId": "demo", "region": "us-central1"})).assets_bucket == ""
 
 
 def test_of_several_requests_the_most_urgent_is_read_first() -> None:

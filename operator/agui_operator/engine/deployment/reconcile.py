@@ -1,7 +1,7 @@
 """One turn of one object: look, decide, write the intent, act.
 
     scope    = scopes.build(...)                         what the object says, and where it stands
-    snapshot = await observer.look(...)                  may look, changes nothing
+    snapshot = await observer.look(...)                  reads the cloud, writes nothing there
     decision = decide(memory, snapshot, ..., now)        pure
     status   = summarize(...)                            pure; written before the first effect of the phase
                await executor.execute(actions)           idempotent, stops at the first fault

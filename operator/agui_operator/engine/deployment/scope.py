@@ -127,7 +127,7 @@ class Scopes:
         location = last
         if environment is not None:
             names = Names(namespace, name, uid, environment.project_id, environment.region)
-            location = Location(names, place_of(environment, parsed.spec))
+            location = Location(names, place_of(environment))
         return Scope(
             namespace=namespace,
             name=name,
