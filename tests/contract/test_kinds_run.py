@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import pytest
 
 from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.kube_api import PATIENCE
 from agui_dev.testbed.local_cloud import LocalCloud
 from agui_operator.core.actions import (
     ContainerTemplate,
@@ -31,6 +33,8 @@ from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.outcome import Outcome
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.contract
 
@@ -270,6 +274,18 @@ async def test_an_unavailable_service_is_read_again_and_never_written_twice(fres
         await cloud.close()
 
 
+async def once_connected(look: Callable[[], Awaitable[T]]) -> T:
+    """A gRPC channel whose server was away refuses calls until its own back-off is over."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await look()
+            except CloudError as error:
+                if error.code != 503:
+                    raise
+                await asyncio.sleep(0.1)
+
+
 @pytest.mark.parametrize("kill", [False, True], ids=["terminated", "killed"])
 async def test_a_wait_survives_the_end_of_the_server_as_an_error(fresh_cloud: LocalCloud, kill: bool) -> None:
     cloud = await connect(CloudSettings(endpoint=fresh_cloud.endpoint))
@@ -287,7 +303,7 @@ async def test_a_wait_survives_the_end_of_the_server_as_an_error(fresh_cloud: Lo
             assert ended.code in (499, 503)
         else:  # asked again after the restart, which the execution did not survive
             assert getattr(ended.view, "succeeded", None) is False
-        have = await run_job.observe(cloud, NAMES, template.job)
+        have = await once_connected(lambda: run_job.observe(cloud, NAMES, template.job))
         assert have is not None
         assert have.execution is not None
         assert have.execution.count == 1
