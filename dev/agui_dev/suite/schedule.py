@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 # Jobs that mostly wait may together be planned for this much more than the cores.
-OVERCOMMIT = 1.15
+OVERCOMMIT = 1.3
 
 
 def no_reason() -> str:
