@@ -37,7 +37,7 @@ def say(text: str) -> None:
 def combine(layout: jobs.Layout) -> None:
     """One `.coverage` of the data of all jobs."""
     folders = sorted(str(folder) for folder in layout.coverage.glob("*/"))
-    argv = jobs.tool("coverage", "combine", "--quiet", *folders)
+    argv = jobs.tool("coverage", "combine", "--quiet", f"--data-file={layout.root / '.coverage'}", *folders)
     subprocess.run(argv, cwd=layout.root, check=False)
 
 
@@ -45,7 +45,8 @@ def is_covered(name: str, layout: jobs.Layout) -> bool:
     """Print a package's coverage by lines and branches; True when it reaches its gate."""
     pattern, least = GATES[name]
     say(f"--- coverage of {name}: at least {least} %")
-    argv = jobs.tool("coverage", "report", f"--include={pattern}", f"--fail-under={least}")
+    data = layout.root / ".coverage"
+    argv = jobs.tool("coverage", "report", f"--data-file={data}", f"--include={pattern}", f"--fail-under={least}")
     return subprocess.run(argv, cwd=layout.root, check=False).returncode == 0
 
 
