@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import urllib.request
+
+import pytest
+
+from agui_dev.children import ChildFailed
 from agui_dev.testbed.images import SMALL_IMAGES
 from agui_dev.testbed.local_cloud import LocalCloud
 from agui_dev.testbed.releases import URL_MAP
@@ -23,3 +28,16 @@ def test_belongings_are_read_from_every_page(fresh_cloud: LocalCloud) -> None:
     assert "nextPageToken" in fresh_cloud.call(jobs), "one page holds them all, so nothing would be proven"
     assert sorted(Belongings.of(fresh_cloud, "t-1", "u1").jobs) == names
     assert Belongings.of(fresh_cloud, "t-1", "u2").is_empty()
+
+
+def test_a_local_cloud_that_does_not_answer_tells_what_it_is_doing(
+    fresh_cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*_: object, **__: object) -> None:
+        raise TimeoutError("timed out")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(urllib.request, "urlopen", late)
+        with pytest.raises(ChildFailed, match=r"(?s)GET /_localgcp/status: no answer.*localgcp/__main__\.py"):
+            fresh_cloud.admin("status")
+    assert fresh_cloud.admin("status")["project"] == "demo", "and goes on"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -100,6 +102,18 @@ class LocalCloud:
         except urllib.error.HTTPError as error:
             with error:
                 raise CloudRefused(error.code, f"{method} {path}: {error.read().decode()}") from None
+        except OSError as error:
+            if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
+                raise ChildFailed(f"{method} {path}: no answer\n{self._stacks()}") from error
+            raise
+
+    def _stacks(self) -> str:
+        """What the process is doing, asked with SIGUSR1; the end of its log."""
+        if self._running is None:
+            return "the local cloud is not running"
+        self._running.send(signal.SIGUSR1)
+        time.sleep(1)
+        return self._running.output()[-8000:]
 
     def items(self, path: str, field: str) -> list[dict[str, Any]]:
         """All items of a list method, page by page; `field` is the name of the list in an answer."""

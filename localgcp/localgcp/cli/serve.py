@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import json
 import logging
@@ -21,6 +22,7 @@ def run(*, ready_file: Path | None, state_dir: Path, **options: Any) -> int:
     """Serves until SIGTERM or SIGINT. Returns the exit status: 0, or 1 when the cloud cannot start."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    faulthandler.register(signal.SIGUSR1)  # a process that does not answer tells where it is
     try:
         asyncio.run(_serve(Path(state_dir).resolve(), ready_file, options))
     except CatalogueError as error:
