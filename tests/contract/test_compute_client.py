@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -271,9 +270,7 @@ def test_operations_take_their_time_and_can_be_asked(tmp_path: Path) -> None:
         compute = Compute(server)
         begun = compute.call("backendBuckets", "insert", body={"name": "b", "bucketName": "x"})
         assert (begun["status"], begun["targetLink"]) == ("RUNNING", f"{GLOBAL}/backendBuckets/b")
-        began = time.monotonic()
         assert compute.call("globalOperations", "wait", operation=begun["name"])["status"] == "DONE"
-        assert time.monotonic() - began < 2
         assert compute.call("globalOperations", "list")["items"][0]["name"] == begun["name"]
         compute.api.globalOperations().delete(project="demo", operation=begun["name"]).execute()
         with pytest.raises(HttpError) as caught:

@@ -9,7 +9,7 @@ import pytest
 from agui_dev.testbed.releases import NAME, release
 from agui_dev.testbed.system import System, wait_for
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 
 def test_named_namespaces_are_served_with_the_shipped_rights_and_others_are_left_alone(system: System) -> None:

@@ -20,7 +20,7 @@ from agui_operator.api.parse import SpecInvalid, parse_deployment, parse_environ
 
 SPECS = int(os.environ.get("AGUI_FUZZ_SPECS", "100000"))
 SEED = int(os.environ.get("AGUI_FUZZ_SEED", "20261123"))
-SECONDS = 300  # for all; measured about 30
+SECONDS = 300  # of CPU, for all; measured about 60
 SLOWEST = 2.0  # seconds for one spec, on a loaded machine
 SHA = "ab" * 32
 
@@ -229,17 +229,17 @@ def _expect_sentences(refusal: SpecInvalid) -> None:
     assert all(e.path.startswith("spec") and e.message and e.fix for e in refusal.errors)
 
 
-@pytest.mark.timeout(SECONDS * 2)
+@pytest.mark.timeout(3600)
 def test_no_spec_raises_anything_else() -> None:
     rng = random.Random(SEED)
     originals = [(parse, json.dumps(base)) for parse, base in KINDS]
     accepted = refused = 0
     slowest = 0.0
-    began = time.monotonic()
+    began = time.process_time()
     for number in range(SPECS):
         parse, text = originals[rng.choice((0, 0, 0, 1, 2))]
         spec = mutate(json.loads(text), rng)
-        at = time.perf_counter()
+        at = time.process_time()
         try:
             model = parse(spec)
         except SpecInvalid as exc:
@@ -250,9 +250,9 @@ def test_no_spec_raises_anything_else() -> None:
         else:
             accepted += 1
             assert len(model.model_dump_json(by_alias=True)) < 200_000
-        slowest = max(slowest, time.perf_counter() - at)
+        slowest = max(slowest, time.process_time() - at)
         if number % 1000 == 0:
-            assert time.monotonic() - began < SECONDS, f"only {number} specs in {SECONDS} s"
+            assert time.process_time() - began < SECONDS, f"only {number} specs in {SECONDS} s of CPU"
     assert slowest < SLOWEST
     assert accepted > SPECS / 100, "nearly nothing is accepted: the mutator is too wild to prove anything"
     assert refused > SPECS / 4, "nearly nothing is refused: the mutator is too tame to prove anything"

