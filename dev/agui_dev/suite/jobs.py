@@ -140,7 +140,8 @@ def _pytest(name: str, target: str, layout: Layout, coverage: bool, options: Seq
         return Command(tuple(argv), layout.root, report)
     data = layout.coverage / name / f".coverage.{name}"
     argv += ["--cov", "--cov-report="]
-    return Command(tuple(argv), layout.root, report, environment=lambda: {"COVERAGE_FILE": str(data)})
+    more = {"COVERAGE_FILE": str(data)} | ({"COVERAGE_CONCURRENCY": "greenlet"} if name == "app" else {})
+    return Command(tuple(argv), layout.root, report, environment=lambda: more)
 
 
 def _frontend(layout: Layout) -> list[Job]:
