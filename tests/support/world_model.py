@@ -68,6 +68,7 @@ class Cloud:
     running: frozenset[str] = frozenset()
     migrated: frozenset[str] = frozenset()
     published: frozenset[str] = frozenset()
+    revisions: frozenset[str] = frozenset()  # those that exist
     template: str = ""
     traffic: tuple[Target, ...] = ()
     pointer: Pointer | None = None
@@ -80,6 +81,7 @@ class World:
     cloud: Cloud
     verified: frozenset[str] = frozenset()  # revisions whose checks passed at 0 %
     fingerprint: str | None = "fp-b"
+    by_hand: bool = False  # somebody moved traffic or the page, and nobody has corrected it yet
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ def prune(world: World) -> World:
     candidate = {memory.candidate.id} if memory.candidate else set()
     cloud = replace(
         cloud,
+        revisions=cloud.revisions & ({NAMES.revision(r) for r in live} | {cloud.template}),
         backed_up=cloud.backed_up & candidate,
         jobs=cloud.jobs & jobs,
         running=cloud.running & jobs,
@@ -213,13 +216,21 @@ def after(cloud: Cloud, action: Action) -> Cloud:
         case AssetsPublished():
             return replace(cloud, published=cloud.published | {action.frontend})
         case RevisionStaged():
-            return replace(cloud, template=action.template.revision, traffic=action.traffic)
+            revisions = cloud.revisions | {action.template.revision}
+            if not _exist(action.traffic, revisions):
+                return cloud  # the operation ends with an error
+            return replace(cloud, revisions=revisions, template=action.template.revision, traffic=action.traffic)
         case TrafficSplit():
-            return replace(cloud, traffic=action.traffic)
+            return replace(cloud, traffic=action.traffic) if _exist(action.traffic, cloud.revisions) else cloud
         case PointerSet():
             return replace(cloud, pointer=action.pointer, candidate_pointer=action.candidate)
         case _:
             raise AssertionError(f"the model has no {type(action).__name__}")
+
+
+def _exist(traffic: tuple[Target, ...], revisions: frozenset[str]) -> bool:
+    """Cloud Run sends no traffic to a revision that does not exist."""
+    return all(target.revision in revisions for target in traffic)
 
 
 def settle(world: World, luck: Luck) -> World:
@@ -327,6 +338,7 @@ def start_second() -> World:
     first = NAMES.revision("aaaa")
     cloud = Cloud(
         published=frozenset({"fa"}),
+        revisions=frozenset({first}),
         template=first,
         traffic=(Target(first, 100, NAMES.tag("aaaa")),),
         pointer=Pointer("fa", "aaaa"),
