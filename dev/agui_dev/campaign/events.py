@@ -24,8 +24,8 @@ _APIS = {
     "run": "Services.*",
     "jobs": "Jobs.*",
     "compute": "compute.*",
-    "monitoring": "*Alert*",
-    "time series": "*TimeSeries*",
+    "monitoring": "AlertPolicyService.*",
+    "time series": "MetricService.*",
     "sql": "sql*",
     "storage": "storage.*",
 }
