@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
 
 from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.api.smoke import HttpCheck, SmokeCheck
 from agui_operator.api.strategy import AnalysisStep, CanaryStep, Inconclusive, Pause
 from agui_operator.core.actions import (
     Action,
+    AlertCreated,
+    AlertDeleted,
+    AlertUpdated,
     AssetsPublished,
     BackupTaken,
     Bundle,
@@ -30,7 +35,7 @@ from agui_operator.core.memory import Cause, HistoryEntry, Memory
 from agui_operator.core.names import Names
 from agui_operator.core.phases.case import Case, stage_of
 from agui_operator.core.release import Release
-from agui_operator.core.rollout import IN_FLIGHT, Event, Phase
+from agui_operator.core.rollout import IN_FLIGHT, Event, Look, Phase
 from agui_operator.core.snapshot import (
     AnalysisResult,
     BackupView,
@@ -38,6 +43,7 @@ from agui_operator.core.snapshot import (
     CheckResult,
     ExecutionView,
     JobView,
+    LookFault,
     Request,
     RequestKind,
     ServiceView,
@@ -81,7 +87,34 @@ class World:
     cloud: Cloud
     verified: frozenset[str] = frozenset()  # revisions whose checks passed at 0 %
     fingerprint: str | None = "fp-b"
+    had_stable: bool = False  # a release was stable once, whatever became of the status since
     by_hand: bool = False  # somebody moved traffic or the page, and nobody has corrected it yet
+
+
+class Api(StrEnum):
+    """The APIs that may be down one by one."""
+
+    RUN = "run"
+    EDGE = "compute"
+    MONITORING = "monitoring"
+    SQL = "sql"
+    STORAGE = "storage"
+
+
+_LOOKS = {
+    Api.RUN: (Look.SERVICE, Look.MIGRATION, Look.CHECKS),
+    Api.EDGE: (Look.ROUTING,),
+    Api.MONITORING: (Look.ANALYSIS, Look.ALERTS),
+    Api.SQL: (Look.BACKUP,),
+    Api.STORAGE: (Look.ASSETS,),
+}
+_NOTHING: Mapping[Api, dict[str, Any]] = {
+    Api.RUN: {"service": None, "service_known": False, "migration": None, "check_jobs": {}},
+    Api.EDGE: {"pointer": None, "candidate_pointer": None, "pointer_known": False},
+    Api.MONITORING: {"analysis": None, "alerts": None},
+    Api.SQL: {"backup": None},
+    Api.STORAGE: {"assets_complete": None},
+}
 
 
 @dataclass(frozen=True)
@@ -96,6 +129,7 @@ class Luck:
     analysis: Verdict | None = Verdict.PASSED
     request: Request | None = None
     resolves: bool = True
+    down: Api | None = None  # one API of Google Cloud that answers nothing but errors
     blockers: tuple[Blocker, ...] = ()
 
 
@@ -127,7 +161,7 @@ def look(world: World, luck: Luck) -> Snapshot:
     backup = BackupView("b", luck.backup) if release and release.id in cloud.backed_up else None
     stage = stage_of(memory.phase)
     finding = AnalysisResult(luck.analysis, "seen") if luck.analysis is not None else None
-    return Snapshot(
+    seen = Snapshot(
         fingerprint=world.fingerprint,
         blockers=luck.blockers,
         request=luck.request,
@@ -145,6 +179,10 @@ def look(world: World, luck: Luck) -> Snapshot:
         alerts=() if memory.phase is Phase.BAKING else None,
         has_edge=True,
     )
+    if luck.down is None:
+        return seen
+    fault = LookFault(Reason.CLOUD_UNAVAILABLE, "answered 503")
+    return replace(seen, failed=dict.fromkeys(_LOOKS[luck.down], fault), **_NOTHING[luck.down])
 
 
 def _tried_twice(memory: Memory) -> bool:
@@ -228,6 +266,21 @@ def after(cloud: Cloud, action: Action) -> Cloud:
             raise AssertionError(f"the model has no {type(action).__name__}")
 
 
+def api_of(action: Action) -> Api:
+    """The API that an action changes."""
+    match action:
+        case BackupTaken():
+            return Api.SQL
+        case AssetsPublished():
+            return Api.STORAGE
+        case PointerSet():
+            return Api.EDGE
+        case AlertCreated() | AlertUpdated() | AlertDeleted():
+            return Api.MONITORING
+        case _:
+            return Api.RUN
+
+
 def _exist(traffic: tuple[Target, ...], revisions: frozenset[str]) -> bool:
     """Cloud Run sends no traffic to a revision that does not exist."""
     return all(target.revision in revisions for target in traffic)
@@ -242,7 +295,8 @@ def settle(world: World, luck: Luck) -> World:
             cloud = replace(cloud, migrated=cloud.migrated | {job})
         if memory.phase is Phase.SMOKING and luck.checks:
             verified = verified | {revision}
-    return replace(world, cloud=cloud, verified=verified)
+    had_stable = world.had_stable or memory.stable is not None
+    return replace(world, cloud=cloud, verified=verified, had_stable=had_stable)
 
 
 def normal(memory: Memory) -> Memory:
@@ -284,6 +338,8 @@ def lucks(world: World) -> Iterator[Luck]:
     yield Luck(blockers=(SUSPEND,))
     for kind in RequestKind:
         yield Luck(request=Request(kind))
+    for api in Api:
+        yield Luck(down=api)
     match world.memory.phase:
         case Phase.RESOLVING:
             yield Luck(resolves=False)
@@ -320,6 +376,8 @@ def _next(world: World) -> Iterator[tuple[World, Event | None]]:
         yield replace(settled, memory=memory), turn.event
         cloud = settled.cloud
         for action in turn.actions:
+            if api_of(action) is luck.down:
+                continue
             # the operator may die before, between and after actions, and before the status is written
             cloud = after(cloud, action)
             yield replace(settled, cloud=cloud), None
@@ -343,7 +401,7 @@ def start_second() -> World:
         traffic=(Target(first, 100, NAMES.tag("aaaa")),),
         pointer=Pointer("fa", "aaaa"),
     )
-    return World(memory, cloud, frozenset({first}))
+    return World(memory, cloud, frozenset({first}), had_stable=True)
 
 
 STAGES = (CANDIDATE, PROMOTED)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.core.actions import AlertPolicy, Pointer
 from agui_operator.core.release import Release
+from agui_operator.core.rollout import Look
 from agui_operator.core.traffic import Target
 
 
@@ -78,6 +79,14 @@ class CheckResult:
     code: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LookFault:
+    """Why a look failed. What it would have told is not known; everything else of the snapshot holds."""
+
+    reason: Reason
+    message: str
+
+
 class Verdict(StrEnum):
     PASSED = "Passed"
     FAILED = "Failed"
@@ -131,6 +140,7 @@ class Snapshot:
     fingerprint: str | None = None  # of the newest spec; None: the spec is invalid
     blockers: tuple[Blocker, ...] = ()
     request: Request | None = None
+    failed: Mapping[Look, LookFault] = field(default_factory=dict)  # looks without an answer, until one succeeds
     resolved: Release | None = None
     service: ServiceView | None = None
     service_known: bool = False  # True: `service is None` means that it does not exist

@@ -12,12 +12,13 @@ from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Blueprint
 from agui_operator.core.memory import Cause, Memory
 from agui_operator.core.names import Names
 from agui_operator.core.release import Release
-from agui_operator.core.rollout import Event, Phase
+from agui_operator.core.rollout import Event, Look, Phase
 from agui_operator.core.snapshot import Blocker, Snapshot
 from agui_operator.core.traffic import Target, same_split, share, split
 
 Happened = tuple[Event, Cause | None]  # the event, and why, when it rolls the rollout back
 Actions = tuple[Action, ...]
+_ALERTS_SECONDS = 5.0  # for the alert policies to follow, counted from the begin of the phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,12 @@ class Case:
     def elapsed(self) -> float:
         """Seconds in this phase or step."""
         return (self.now - self.memory.since).total_seconds() if self.memory.since else 0.0
+
+    @property
+    def alerts_can_wait(self) -> bool:
+        """True when nobody waits for the alert policies any more: Cloud Monitoring refuses or does not answer. They are
+        corrected at rest. A roll-back or a promotion needs the APIs that it changes and no other."""
+        return Look.ALERTS in self.seen.failed or self.elapsed >= _ALERTS_SECONDS
 
     @property
     def steps_left(self) -> bool:

@@ -1,13 +1,15 @@
-"""Back to the stable release: traffic, release pointer and alert policies, as one unit."""
+"""Back to the stable release: traffic, release pointer and alert policies, as one unit. Each part goes back as soon as
+its own API works; none waits for another's."""
 
 from __future__ import annotations
 
 from agui_operator.core import alerts
 from agui_operator.core.actions import Action, Pointer, PointerSet, TrafficSplit
+from agui_operator.core.looks import looks
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic
 from agui_operator.core.phases.routing import hide, is_routed, serves_only
 from agui_operator.core.release import Release
-from agui_operator.core.rollout import Event
+from agui_operator.core.rollout import Event, Look
 from agui_operator.core.traffic import Target, same_split, share, split
 
 
@@ -20,7 +22,14 @@ def _restored(case: Case) -> Happened | None:
         return None
     served = _only(case, target) is None and share(seen.service.serving, case.names.revision(target.id)) == 100
     pointed = not seen.has_edge or (seen.pointer_known and serves_only(seen, target.frontend))
-    return (Event.RESTORED, None) if served and pointed and not alerts_due(case) else None
+    return (Event.RESTORED, None) if served and pointed and (_watched(case) or case.alerts_can_wait) else None
+
+
+def _watched(case: Case) -> bool:
+    """True if the alert policies are those of the release that serves, or were never changed."""
+    if Look.ALERTS not in looks(case.memory, drift=False):
+        return True
+    return alerts.actions(case.seen, case.names, case.memory.serving) == ()
 
 
 def restore(case: Case) -> Actions:
