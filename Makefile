@@ -74,6 +74,10 @@ test-frontend: $(READY) $(NPM) ## the browser application: components, and flows
 test-e2e: $(READY) $(NPM) controlplane ## the whole system, real processes
 	@$(PY) -m agui_dev.suite e2e
 
+.PHONY: campaign
+campaign: $(READY) controlplane ## rollouts under random deaths, outages and hands (RUNS=200 SEED=1); 1 if one deviates
+	@$(PY) -m agui_dev.campaign --runs $(or $(RUNS),200) --seed $(or $(SEED),1)
+
 .PHONY: check
 check: $(READY) $(NPM) ## ruff, mypy, import-linter, Biome, tsc, and that generated files are up to date
 	@$(PY) -m agui_dev.suite check

@@ -31,6 +31,7 @@ def _operator(samples: int, failures: int) -> Iterator[Figure]:
         worker.stop()
         worker = stage.operator()  # through the proxy that notes when the API server is asked
         yield from measures.failures(stage, failures)
+        yield measures.failures_without_monitoring(stage, failures)
         worker.stop()
     with measures.system() as stage:  # operations take their usual time
         worker = stage.operator()  # no comparison with the cloud falls into a rollout

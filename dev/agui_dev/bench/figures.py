@@ -15,6 +15,7 @@ BUDGETS = {
     "operator.apply_to_first_write_ms_p99": 500.0,
     "operator.failure_to_stable_own_ms_p99": 100.0,
     "operator.failure_to_stable_ms_p99": 1000.0,
+    "operator.failure_to_stable_without_monitoring_ms_p99": 150.0,
     "operator.calls_per_rollout": 25.0,
     "operator.idle_kubernetes_writes": 0.0,
     "operator.start_s": 3.0,

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,6 +28,7 @@ from agui_dev.testbed.releases import AT_ONCE, NAME, full_release, release
 from agui_dev.testbed.system import System, load, running_system, wait_for
 
 IDLE_SECONDS = 60
+_MONITORING = ("AlertPolicyService.*", "MetricService.*")
 THREE_STEPS = {
     "canary": {
         "steps": [{"setWeight": 10}, {"analysis": {}}, {"setWeight": 50}],
@@ -66,12 +68,40 @@ def first_writes(stage: System, n: int) -> list[Figure]:
 def failures(stage: System, n: int) -> list[Figure]:
     """The application answers a check wrongly when it has all of the traffic -> traffic and pointer are on stable
     again. The begin is noted by the application, the end by the ledger."""
+    place, stable = _healthy(stage)
+    whole, own = _times(stage, place, stable, n)
+    note = "failed check answered by the application -> traffic and pointer back on stable"
+    mine = f"{note}, less the time in which Google Cloud or the API server was being asked"
+    return [
+        Figure("operator.failure_to_stable_own_ms_p99", round(percentile(own, 0.99), 1), n, mine),
+        Figure("operator.failure_to_stable_ms_p99", round(percentile(whole, 0.99), 1), n, f"{note}; LRO time 0"),
+    ]
+
+
+def failures_without_monitoring(stage: System, n: int) -> Figure:
+    """The same while Cloud Monitoring answers nothing at all."""
+    place, stable = _healthy(stage)
+    for method in _MONITORING:
+        stage.fault(method=method, hang=True, count=1_000_000)
+    try:
+        _, own = _times(stage, place, stable, n)
+    finally:
+        stage.clear_faults()
+    note = "failed check -> traffic and pointer back on stable, own part, while Cloud Monitoring answers nothing"
+    return Figure("operator.failure_to_stable_without_monitoring_ms_p99", round(percentile(own, 0.99), 1), n, note)
+
+
+def _healthy(stage: System) -> tuple[str, str]:
+    """A namespace in which v1 is healthy, and the id of that release."""
     place = stage.case()
     stage.api.apply(full_release(place, "v1", "v1", migrations=None, strategy=AT_ONCE))
-    stage.settle(place, "Healthy", version="v1")
-    stable = stage.api.get(place, NAME)["status"]["stable"]["id"]
-    whole: list[float] = []
-    own: list[float] = []
+    found = stage.settle(place, "Healthy", version="v1")
+    return place, found["status"]["stable"]["id"]
+
+
+def _times(stage: System, place: str, stable: str, n: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of `n` roll-backs, whole and own part; two more come before them to warm up."""
+    whole, own = list[float](), list[float]()
     with tempfile.TemporaryDirectory() as folder:
         for number in range(n + 2):
             witness = Path(folder, f"answered-{number}")
@@ -79,12 +109,7 @@ def failures(stage: System, n: int) -> list[Figure]:
             if number >= 2:
                 whole.append((ended - began) * 1000)
                 own.append(uncovered(began, ended, calls) * 1000)
-    note = "failed check answered by the application -> traffic and pointer back on stable"
-    mine = f"{note}, less the time in which Google Cloud or the API server was being asked"
-    return [
-        Figure("operator.failure_to_stable_own_ms_p99", round(percentile(own, 0.99), 1), n, mine),
-        Figure("operator.failure_to_stable_ms_p99", round(percentile(whole, 0.99), 1), n, f"{note}; LRO time 0"),
-    ]
+    return whole, own
 
 
 def _failure(
@@ -107,7 +132,8 @@ def _failure(
     entries = [e for e in stage.gcp.ledger(before) if float(e["ts"]) >= began]
     back = [float(e["ts"]) for e in entries if _takes_back(e, place, stable)]
     assert len(back) == 2, f"expected traffic and pointer to go back, saw {back}"
-    calls = [(float(e["ts"]), float(e["ts"]) + float(e["ms"]) / 1000) for e in entries if e["kind"] == "call"]
+    asked = [e for e in entries if e["kind"] == "call" and not any(fnmatch(e["method"], m) for m in _MONITORING)]
+    calls = [(float(e["ts"]), float(e["ts"]) + float(e["ms"]) / 1000) for e in asked]
     calls += [(w.began, w.at) for w in stage.proxy.writes[written:] if w.is_status]
     return began, max(back), calls
 
