@@ -33,6 +33,7 @@ from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Analysis, Blueprin
 from agui_operator.core.decide import Decision, decide
 from agui_operator.core.memory import Cause, HistoryEntry, Memory
 from agui_operator.core.names import Names
+from agui_operator.core.past import Promotion
 from agui_operator.core.phases.case import Case, stage_of
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Event, Look, Phase
@@ -186,7 +187,7 @@ def look(world: World, luck: Luck) -> Snapshot:
 
 
 def _tried_twice(memory: Memory) -> bool:
-    return any(e.release.id == f"{SECOND.id}-2" for e in memory.history)
+    return memory.attempts.get(SECOND.id, 0) >= 2
 
 
 def prune(world: World) -> World:
@@ -194,7 +195,7 @@ def prune(world: World) -> World:
     memory, cloud = world.memory, world.cloud
     live = {r.id for r in (memory.candidate, memory.stable, memory.undo_to) if r is not None}
     live |= {t.revision.removeprefix(f"{NAMES.service}-") for t in cloud.traffic}
-    live |= {e.release.id for e in memory.history if e.outcome == "Promoted"}
+    live |= {p.release.id for p in memory.promoted}
     jobs = {NAMES.migration_job(r) for r in live}
     candidate = {memory.candidate.id} if memory.candidate else set()
     cloud = replace(
@@ -314,6 +315,7 @@ def normal(memory: Memory) -> Memory:
         since=NOW,
         started=NOW,
         history=history,
+        promoted=tuple(replace(p, at=NOW) for p in memory.promoted),
         cause=cause,
         rejected=rejected,
         acknowledged=None,
@@ -392,7 +394,15 @@ def start_first() -> World:
 def start_second() -> World:
     """FIRST is healthy, the spec asks for SECOND."""
     entry = HistoryEntry(FIRST, "Promoted", "Promoted", NOW, 0)
-    memory = Memory(phase=Phase.HEALTHY, since=NOW, started=NOW, stable=FIRST, history=(entry,))
+    memory = Memory(
+        phase=Phase.HEALTHY,
+        since=NOW,
+        started=NOW,
+        stable=FIRST,
+        history=(entry,),
+        promoted=(Promotion(FIRST, NOW),),
+        attempts={FIRST.id: 1},
+    )
     first = NAMES.revision("aaaa")
     cloud = Cloud(
         published=frozenset({"fa"}),

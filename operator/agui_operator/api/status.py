@@ -116,6 +116,22 @@ class HistoryStatus(Model):
     seconds: float | None = Field(None, description="How long it took.")
 
 
+class PromotedStatus(Model):
+    """A promoted release that an undo can go back to."""
+
+    release: ReleaseStatus = Field(description="Which release.")
+    at: Word | None = Field(None, description="When it was promoted.")
+    before: Word | None = Field(None, description="Release that was stable until then.")
+    recorded: bool | None = Field(None, description="True: the artifact bucket has its release record.")
+
+
+class AttemptStatus(Model):
+    """How often a release was attempted; no number is used again."""
+
+    release: Word = Field(description="Release id without the number of the attempt.")
+    number: int | None = Field(None, description="Highest number.")
+
+
 class RequestStatus(Model):
     """The last request by annotation, and its result."""
 
@@ -149,6 +165,12 @@ class AgUiDeploymentStatus(Model):
     waiting_for: WaitingStatus | None = Field(None, description="What it waits for.")
     last_request: RequestStatus | None = Field(None, description="The last request by annotation.")
     history: tuple[HistoryStatus, ...] | None = Field(None, max_length=50, description="Past rollouts, newest first.")
+    promoted: tuple[PromotedStatus, ...] | None = Field(
+        None, max_length=50, description="Promoted releases that an undo can go back to, newest first."
+    )
+    attempts: tuple[AttemptStatus, ...] | None = Field(
+        None, max_length=200, description="Attempts by release, newest last."
+    )
     conditions: tuple[Condition, ...] | None = Field(
         None, max_length=50, description="Conditions of the object.", json_schema_extra=_CONDITIONS
     )

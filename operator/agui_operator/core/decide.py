@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from agui_operator.api.conditions import Reason
-from agui_operator.core import requests
+from agui_operator.core import past, requests
 from agui_operator.core.actions import Action
-from agui_operator.core.memory import Cause, HeldBy, HistoryEntry, Memory, Rejected, attempt_id
+from agui_operator.core.memory import Cause, HeldBy, HistoryEntry, Memory, Rejected, begin_attempt
 from agui_operator.core.phases import actions_of, event_of
 from agui_operator.core.phases.case import Case, Happened
 from agui_operator.core.release import Release
@@ -136,7 +136,7 @@ def _moved(case: Case, event: Event, cause: Cause | None) -> Memory:
     if event is Event.RETRIED:
         return replace(moved, rejected=None, cause=None, candidate=None)
     if phase is Phase.BACKING_UP and memory.phase is Phase.RESOLVING and seen.resolved is not None:
-        return replace(moved, candidate=attempt_id(seen.resolved, memory.history))
+        return begin_attempt(moved, seen.resolved)
     if phase in (Phase.SMOKING, Phase.BAKING):
         return replace(moved, verdicts={})
     if phase is Phase.ROLLING_BACK and cause is not None:
@@ -168,9 +168,12 @@ def _settled(case: Case, memory: Memory, event: Event, limit: int | None) -> Mem
         return memory if not ended else replace(memory, candidate=None)
     memory = replace(memory, history=_history(case, memory, release, limit), candidate=None)
     if memory.phase is Phase.HEALTHY:
-        return replace(memory, stable=release, rejected=None, cause=None, undo_to=None)
+        ring = past.promoted(memory.promoted, release, memory.stable, now)
+        return replace(memory, stable=release, promoted=ring, rejected=None, cause=None, undo_to=None)
     if memory.phase is Phase.PENDING:
         return memory
+    if memory.undo_to is not None:
+        memory = replace(memory, promoted=past.without(memory.promoted, release.id))
     memory, cause = replace(memory, stable=memory.serving, undo_to=None), memory.cause
     if cause is not None and cause.rejects:
         rejected = Rejected(release.fingerprint, release.id, release.version, cause.reason, cause.message, now)
@@ -184,18 +187,7 @@ def _history(case: Case, memory: Memory, release: Release, limit: int | None) ->
     outcome = {Phase.HEALTHY: "Promoted", Phase.PENDING: "Superseded"}.get(memory.phase, str(memory.phase))
     reason = str(memory.cause.reason) if memory.cause and memory.phase is not Phase.HEALTHY else outcome
     seconds = (case.now - started).total_seconds() if started else 0.0
-    history = (HistoryEntry(release, outcome, reason, case.now, seconds), *memory.history)[:limit]
-    return _with_serving(history, memory.serving, memory.history)
-
-
-def _with_serving(
-    history: tuple[HistoryEntry, ...], serving: Release | None, older: tuple[HistoryEntry, ...]
-) -> tuple[HistoryEntry, ...]:
-    """The stable release's own entry never falls off the end of the history, or its id could be given twice."""
-    if serving is None or any(e.release.id == serving.id for e in history):
-        return history
-    kept = next((e for e in older if e.release.id == serving.id), None)
-    return (*history[: max(1, len(history) - 1)], kept) if kept else history
+    return (HistoryEntry(release, outcome, reason, case.now, seconds), *memory.history)[:limit]
 
 
 def _requeue(case: Case) -> timedelta | None:

@@ -176,7 +176,7 @@ class Engine:
             cache.views.begin_rollout()
             self._checks.begin_rollout(scope.uid)
         if before.phase is Phase.RESOLVING and memory.candidate is not None:
-            earlier = {e.release.frontend for e in memory.history}
+            earlier = {release.frontend for release in memory.past}
             cache.views.begin_release(memory.candidate.id, published=memory.candidate.frontend in earlier)
         if memory.phase in (Phase.BAKING, Phase.ROLLING_BACK):
             cache.views.mark_stale(ALERTS)
