@@ -67,7 +67,10 @@ memories = st.builds(
         st.builds(HistoryEntry, releases, words, words, times, st.sampled_from([0.0, 0.5, 12.3])), max_size=3
     ).map(tuple),
     promoted=st.lists(
-        st.builds(Promotion, releases, times, st.none() | words.filter(bool), st.booleans()), max_size=3
+        st.builds(
+            Promotion, releases, times, st.none() | words.filter(bool), st.dictionaries(words, words, max_size=2)
+        ),
+        max_size=3,
     ).map(tuple),
     attempts=st.dictionaries(ids, st.integers(1, 99), max_size=3),
     acknowledged=st.none() | st.builds(Acknowledged, words, words, st.booleans(), words, times),
@@ -76,7 +79,7 @@ memories = st.builds(
 
 @given(memories, releases)
 def test_a_memory_is_read_back_as_it_was(memory: Memory, candidate: Release) -> None:
-    if memory.phase in IN_FLIGHT | {Phase.ROLLING_BACK}:
+    if memory.phase in IN_FLIGHT | {Phase.UNDOING, Phase.ROLLING_BACK}:
         memory = replace(memory, candidate=candidate)
     read = from_status(json.loads(json.dumps(to_status(memory))))
     assert read == memory
@@ -105,7 +108,7 @@ FULL = to_status(
         verdicts={"a": CheckResult("a", True, "ok", 1.5, 200)},
         analysis=AnalysisResult(Verdict.PASSED, "fine", {"error-rate": 0.5}),
         history=(HistoryEntry(FIRST, "Promoted", "Promoted", NOW, 2.0),),
-        promoted=(Promotion(FIRST, NOW, "0000", True),),
+        promoted=(Promotion(FIRST, NOW, "0000", {"ready": {"http": {"path": "/readyz"}}}),),
         attempts={"bbbb": 2, "aaaa": 1},
         acknowledged=Acknowledged("abort", "true", True, "ok", NOW),
     )

@@ -218,7 +218,7 @@ def test_no_forgotten_release_met_users_after_the_moment_that_is_told(
             served[stable.id] = clock
         earlier = past.undo_target(ring, stable.id, "previous") if stable is not None else None
         if kind == "promote" or stable is None:
-            ring = past.promoted(ring, release, stable, clock)
+            ring = past.promoted(ring, past.Promotion(release, clock, stable.id if stable else None))
             stable, outcome = release, "Promoted"
         elif kind == "undo" and earlier is not None:
             ring = past.without(ring, stable.id)

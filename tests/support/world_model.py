@@ -49,9 +49,11 @@ from agui_operator.core.snapshot import (
     RequestKind,
     ServiceView,
     Snapshot,
+    TargetView,
     Verdict,
 )
 from agui_operator.core.traffic import Target
+from agui_operator.core.undo import checks_of, recorded
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATE = NOW + timedelta(days=2)
@@ -103,14 +105,14 @@ class Api(StrEnum):
 
 
 _LOOKS = {
-    Api.RUN: (Look.SERVICE, Look.MIGRATION, Look.CHECKS),
+    Api.RUN: (Look.SERVICE, Look.MIGRATION, Look.CHECKS, Look.TARGET),
     Api.EDGE: (Look.ROUTING,),
     Api.MONITORING: (Look.ANALYSIS, Look.ALERTS),
     Api.SQL: (Look.BACKUP,),
     Api.STORAGE: (Look.ASSETS,),
 }
 _NOTHING: Mapping[Api, dict[str, Any]] = {
-    Api.RUN: {"service": None, "service_known": False, "migration": None, "check_jobs": {}},
+    Api.RUN: {"service": None, "service_known": False, "migration": None, "check_jobs": {}, "target": None},
     Api.EDGE: {"pointer": None, "candidate_pointer": None, "pointer_known": False},
     Api.MONITORING: {"analysis": None, "alerts": None},
     Api.SQL: {"backup": None},
@@ -175,15 +177,27 @@ def look(world: World, luck: Luck) -> Snapshot:
         pointer=cloud.pointer,
         candidate_pointer=cloud.candidate_pointer,
         pointer_known=True,
-        checks={"smoke": CheckResult("smoke", luck.checks)} if stage else {},
+        checks={"smoke": CheckResult("smoke", luck.checks)} if stage or _asks_target(memory) else {},
         analysis=finding if memory.phase in (Phase.PROGRESSING, Phase.PAUSED) else None,
         alerts=() if memory.phase is Phase.BAKING else None,
+        target=_target(world),
         has_edge=True,
     )
     if luck.down is None:
         return seen
     fault = LookFault(Reason.CLOUD_UNAVAILABLE, "answered 503")
     return replace(seen, failed=dict.fromkeys(_LOOKS[luck.down], fault), **_NOTHING[luck.down])
+
+
+def _asks_target(memory: Memory) -> bool:
+    return memory.phase is Phase.UNDOING and bool(checks_of(memory))
+
+
+def _target(world: World) -> TargetView | None:
+    release, cloud = world.memory.undo_to, world.cloud
+    if world.memory.phase is not Phase.UNDOING or release is None:
+        return None
+    return TargetView(release.id, NAMES.revision(release.id) in cloud.revisions, release.frontend in cloud.published)
 
 
 def _tried_twice(memory: Memory) -> bool:
@@ -320,7 +334,7 @@ def normal(memory: Memory) -> Memory:
         rejected=rejected,
         acknowledged=None,
         analysis=None,
-        verdicts=memory.verdicts if stage_of(memory.phase) else {},
+        verdicts=memory.verdicts if stage_of(memory.phase) or memory.phase is Phase.UNDOING else {},
         step=memory.step if memory.phase in (Phase.PROGRESSING, Phase.PAUSED) else 0,
     )
 
@@ -351,7 +365,7 @@ def lucks(world: World) -> Iterator[Luck]:
             yield from (Luck(migration=m) for m in (False, None))
         case Phase.STAGING | Phase.PROMOTING:
             yield from (Luck(ready=r) for r in (False, None))
-        case Phase.SMOKING | Phase.BAKING:
+        case Phase.SMOKING | Phase.BAKING | Phase.UNDOING:
             yield from (Luck(checks=c) for c in (False, None))
             yield Luck(checks=None, now=LATE)
         case Phase.PROGRESSING | Phase.PAUSED:
@@ -400,7 +414,7 @@ def start_second() -> World:
         started=NOW,
         stable=FIRST,
         history=(entry,),
-        promoted=(Promotion(FIRST, NOW),),
+        promoted=(Promotion(FIRST, NOW, checks=recorded((CHECK,))),),
         attempts={FIRST.id: 1},
     )
     first = NAMES.revision("aaaa")

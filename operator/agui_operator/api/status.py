@@ -122,7 +122,11 @@ class PromotedStatus(Model):
     release: ReleaseStatus = Field(description="Which release.")
     at: Word | None = Field(None, description="When it was promoted.")
     before: Word | None = Field(None, description="Release that was stable until then.")
-    recorded: bool | None = Field(None, description="True: the artifact bucket has its release record.")
+    checks: dict[str, Any] | None = Field(
+        None,
+        description="Checks that an undo runs against its revision at 0 %, by name.",
+        json_schema_extra={PRESERVE: True},
+    )
 
 
 class AttemptStatus(Model):

@@ -16,6 +16,8 @@ from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import AnalysisResult, CheckResult, Verdict
 
+_WITH_CANDIDATE = IN_FLIGHT | {Phase.UNDOING, Phase.ROLLING_BACK}
+
 
 class HeldBy(StrEnum):
     """What a paused rollout waits for."""
@@ -152,7 +154,7 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
         started=time_of(rollout.get("started")),
         step=max(0, step) if isinstance(step, int) else 0,
         held_by=member(rollout.get("heldBy"), HeldBy),
-        candidate=Release.from_status(status.get("release")) if phase in IN_FLIGHT | {Phase.ROLLING_BACK} else None,
+        candidate=Release.from_status(status.get("release")) if phase in _WITH_CANDIDATE else None,
         stable=stable,
         undo_to=Release.from_status(rollout.get("undoTo")),
         cause=_parse_cause(rollout.get("cause")),

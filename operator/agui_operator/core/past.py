@@ -5,11 +5,11 @@ releases that an undo can go back to (`promoted`), and the numbers of attempts t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from agui_operator.core.parsing import items, time_of, time_text
+from agui_operator.core.parsing import items, mapping, time_of, time_text
 from agui_operator.core.release import Release
 
 PROMOTED_KEPT = 6  # the stable release and those before it
@@ -19,22 +19,21 @@ PREVIOUS = ("", "true", "previous")  # values of agui.dev/undo that name no rele
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """A release that was promoted and not undone since. `before`: the release that was stable until then. `recorded`:
-    the artifact bucket has its record."""
+    """A release that was promoted and not undone since. `before`: the release that was stable until then. `checks`:
+    those that an undo runs against its revision at 0 %, by name, as in `spec.smoke`."""
 
     release: Release
     at: datetime
     before: str | None = None
-    recorded: bool = False
+    checks: Mapping[str, Any] = field(default_factory=dict)
 
 
 Ring = tuple[Promotion, ...]  # newest first
 
 
-def promoted(ring: Ring, release: Release, stable: Release | None, now: datetime) -> Ring:
+def promoted(ring: Ring, newest: Promotion) -> Ring:
     """The ring after a promotion."""
-    newest = Promotion(release, now, stable.id if stable is not None else None)
-    return (newest, *without(ring, release.id))[:PROMOTED_KEPT]
+    return (newest, *without(ring, newest.release.id))[:PROMOTED_KEPT]
 
 
 def without(ring: Ring, release: str) -> Ring:
@@ -99,7 +98,7 @@ def promoted_to_status(ring: Ring) -> list[dict[str, Any]]:
             "release": one.release.to_status(),
             "at": time_text(one.at),
             **({"before": one.before} if one.before else {}),
-            **({"recorded": True} if one.recorded else {}),
+            **({"checks": dict(one.checks)} if one.checks else {}),
         }
         for one in ring
     ]
@@ -111,7 +110,7 @@ def promoted_from_status(raw: Any) -> Ring:
         release, at, before = Release.from_status(item.get("release")), time_of(item.get("at")), item.get("before")
         if release is not None and at is not None:
             known = before if isinstance(before, str) and before else None
-            found.append(Promotion(release, at, known, item.get("recorded") is True))
+            found.append(Promotion(release, at, known, dict(mapping(item.get("checks")))))
     return tuple(found)
 
 

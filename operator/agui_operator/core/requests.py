@@ -102,4 +102,7 @@ def answer(memory: Memory, request: Request, outcome: Event | Refusal, now: date
     """What `status.lastRequest` says about it."""
     accepted = not isinstance(outcome, Refusal)
     message = f"accepted in phase {memory.phase}" if not isinstance(outcome, Refusal) else f"refused: {outcome.message}"
+    target = undo_target(memory, request.value) if accepted and request.kind is RequestKind.UNDO else None
+    if target is not None:
+        message += f": release {target.version} ({target.id}) is checked at 0 % before users meet it"
     return Acknowledged(str(request.kind), request.value[:64], accepted, f"{request.kind} {message}", now)

@@ -205,7 +205,7 @@ FULL = Memory(
     verdicts={"a": CheckResult("a", True, "ok", 1.5, 200), "b": CheckResult("b", None)},
     analysis=AnalysisResult(Verdict.PASSED, "fine", {"error-rate": 0.5}),
     history=(HistoryEntry(FIRST, "Promoted", "Promoted", NOW, 2.0),),
-    promoted=(Promotion(FIRST, NOW, "0000", True),),
+    promoted=(Promotion(FIRST, NOW, "0000", {"ready": {"http": {"path": "/readyz"}}}),),
     attempts={"bbbb": 2, "aaaa": 1},
     acknowledged=Acknowledged("abort", "true", True, "ok", NOW),
 )

@@ -29,7 +29,7 @@ class Story:
         self.stable: Release | None = None
 
     def promote(self, release: Release) -> Story:
-        self.ring = past.promoted(self.ring, release, self.stable, NOW)
+        self.ring = past.promoted(self.ring, Promotion(release, NOW, self.stable.id if self.stable else None))
         self.stable = release
         return self
 
@@ -111,9 +111,9 @@ def test_the_stable_release_is_kept_when_the_ring_is_made_from_a_long_log() -> N
 
 
 def test_damaged_records_are_left_out() -> None:
-    good = past.promoted_to_status((Promotion(A, NOW, "B", True),))
+    good = past.promoted_to_status((Promotion(A, NOW, "B", {"ready": {"http": {"path": "/"}}}),))
     assert past.promoted_from_status([*good, 5, {}, {"release": A.to_status(), "at": "never"}]) == (
-        Promotion(A, NOW, "B", True),
+        Promotion(A, NOW, "B", {"ready": {"http": {"path": "/"}}}),
     )
     raw = [{"release": "a", "number": 3}, {"release": "a", "number": 2}, {"release": "", "number": 1}, {"number": 1}]
     assert past.attempts_from_status([*raw, {"release": "b", "number": "x"}, {"release": "c", "number": 0}]) == {"a": 3}
