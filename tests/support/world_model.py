@@ -35,6 +35,7 @@ from agui_operator.core.memory import Cause, HistoryEntry, Memory
 from agui_operator.core.names import Names
 from agui_operator.core.past import Promotion
 from agui_operator.core.phases.case import Case, stage_of
+from agui_operator.core.recovery import unknown_revision
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Event, Look, Phase
 from agui_operator.core.snapshot import (
@@ -43,6 +44,7 @@ from agui_operator.core.snapshot import (
     Blocker,
     CheckResult,
     ExecutionView,
+    Found,
     JobView,
     LookFault,
     Request,
@@ -52,13 +54,29 @@ from agui_operator.core.snapshot import (
     TargetView,
     Verdict,
 )
+from agui_operator.core.templates import to_json
 from agui_operator.core.traffic import Target
 from agui_operator.core.undo import checks_of, recorded
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATE = NOW + timedelta(days=2)
 NAMES = Names("demo", "concierge", "uid-1", "p", "r")
-FIRST = Release("aaaa", "art-a", "fp-a", "1", "img@sha256:a", frontend="fa")
+
+
+def revision_of(release: str, image: str) -> RevisionTemplate:
+    """The template of a release's revision."""
+    return RevisionTemplate(NAMES.revision(release), release, ContainerTemplate(image, "sa"))
+
+
+FIRST = Release(
+    "aaaa",
+    "art-a",
+    "fp-a",
+    "1",
+    "img@sha256:a",
+    frontend="fa",
+    template=to_json(revision_of("aaaa", "img@sha256:a")),
+)
 SECOND = Release("bbbb", "art-b", "fp-b", "2", "img@sha256:b", "img@sha256:b", "head", "fb")
 THIRD = "fp-c"  # a newer spec that is never resolved here
 STEPS = (CanaryStep(set_weight=10), CanaryStep(analysis=AnalysisStep()), CanaryStep(pause=Pause()))
@@ -79,7 +97,8 @@ class Cloud:
     published: frozenset[str] = frozenset()
     revisions: frozenset[str] = frozenset()  # those that exist
     template: str = ""
-    traffic: tuple[Target, ...] = ()
+    traffic: tuple[Target, ...] = ()  # as it was asked for
+    serving: tuple[Target, ...] = ()  # what users get
     pointer: Pointer | None = None
     candidate_pointer: Pointer | None = None  # the candidate that is met by its name
 
@@ -132,6 +151,7 @@ class Luck:
     analysis: Verdict | None = Verdict.PASSED
     request: Request | None = None
     resolves: bool = True
+    routes: bool = True  # False: the service can't get the routes that were asked for
     down: Api | None = None  # one API of Google Cloud that answers nothing but errors
     blockers: tuple[Blocker, ...] = ()
 
@@ -140,10 +160,11 @@ def blueprint(memory: Memory, fingerprint: str | None) -> Blueprint | None:
     release = memory.candidate if memory.phase in IN_FLIGHT else memory.stable
     if release is None or release.fingerprint != fingerprint:
         return None
-    container = ContainerTemplate(release.image, "sa")
+    revision = revision_of(release.id, release.image)
+    container = revision.container
     return Blueprint(
-        release=release,
-        revision=RevisionTemplate(NAMES.revision(release.id), release.id, container),
+        release=replace(release, template=to_json(revision)),
+        revision=revision,
         migration=JobTemplate(NAMES.migration_job(release.id), release.id, container),
         backup_instance="main",
         bundle=Bundle("b", "o", "s"),
@@ -171,6 +192,7 @@ def look(world: World, luck: Luck) -> Snapshot:
         resolved=SECOND if luck.resolves and world.fingerprint == "fp-b" and not _tried_twice(memory) else None,
         service=_service(world, luck),
         service_known=True,
+        missing=frozenset(t.revision for t in cloud.traffic if t.revision not in cloud.revisions),
         backup=backup,
         migration=_job(cloud, job, luck),
         assets_complete=bool(release and release.frontend in cloud.published),
@@ -184,7 +206,8 @@ def look(world: World, luck: Luck) -> Snapshot:
         has_edge=True,
     )
     if luck.down is None:
-        return seen
+        revision = unknown_revision(memory, seen, NAMES)
+        return replace(seen, found=_record(world, revision)) if revision is not None else seen
     fault = LookFault(Reason.CLOUD_UNAVAILABLE, "answered 503")
     return replace(seen, failed=dict.fromkeys(_LOOKS[luck.down], fault), **_NOTHING[luck.down])
 
@@ -200,6 +223,16 @@ def _target(world: World) -> TargetView | None:
     return TargetView(release.id, NAMES.revision(release.id) in cloud.revisions, release.frontend in cloud.published)
 
 
+def _record(world: World, revision: str) -> Found:
+    """The record that a revision keeps."""
+    if revision not in world.cloud.revisions:
+        return Found(None, revision)
+    release = revision.removeprefix(f"{NAMES.service}-")
+    template = to_json(revision_of(release, SECOND.image))
+    known = FIRST if release == FIRST.id else replace(SECOND, id=release, template=template)
+    return Found(known, revision)
+
+
 def _tried_twice(memory: Memory) -> bool:
     return memory.attempts.get(SECOND.id, 0) >= 2
 
@@ -208,7 +241,7 @@ def prune(world: World) -> World:
     """Forgets what can't matter any more: backups, jobs and verdicts of releases that nothing refers to."""
     memory, cloud = world.memory, world.cloud
     live = {r.id for r in (memory.candidate, memory.stable, memory.undo_to) if r is not None}
-    live |= {t.revision.removeprefix(f"{NAMES.service}-") for t in cloud.traffic}
+    live |= {t.revision.removeprefix(f"{NAMES.service}-") for t in (*cloud.traffic, *cloud.serving)}
     live |= {p.release.id for p in memory.promoted}
     jobs = {NAMES.migration_job(r) for r in live}
     candidate = {memory.candidate.id} if memory.candidate else set()
@@ -228,7 +261,9 @@ def _service(world: World, luck: Luck) -> ServiceView | None:
     if not cloud.traffic:
         return None
     lost = world.memory.phase is Phase.PROMOTING and luck.ready is False
-    ready = luck.ready or (cloud.template in world.verified and not lost)
+    ready = (luck.ready or (cloud.template in world.verified and not lost)) and cloud.traffic == cloud.serving
+    if not luck.routes:
+        ready = False
     before = next((t.revision for t in cloud.traffic if t.revision != cloud.template), "")
     return ServiceView(
         name=NAMES.service,
@@ -236,13 +271,13 @@ def _service(world: World, luck: Luck) -> ServiceView | None:
         owner=NAMES.uid,
         uri="http://x",
         traffic=cloud.traffic,
-        serving=cloud.traffic,
+        serving=cloud.serving if luck.routes else (),
         tag_uris={t.tag: f"http://{t.tag}" for t in cloud.traffic if t.tag},
         template_revision=cloud.template,
         latest_created=cloud.template,
         latest_ready=cloud.template if ready else before,
-        reconciling=luck.ready is None and not ready,
-        ready=ready,
+        reconciling=luck.ready is None and not ready and cloud.traffic == cloud.serving and luck.routes,
+        ready=ready if cloud.traffic == cloud.serving else False,
     )
 
 
@@ -270,11 +305,9 @@ def after(cloud: Cloud, action: Action) -> Cloud:
             return replace(cloud, published=cloud.published | {action.frontend})
         case RevisionStaged():
             revisions = cloud.revisions | {action.template.revision}
-            if not _exist(action.traffic, revisions):
-                return cloud  # the operation ends with an error
-            return replace(cloud, revisions=revisions, template=action.template.revision, traffic=action.traffic)
+            return _routed(replace(cloud, revisions=revisions, template=action.template.revision), action.traffic)
         case TrafficSplit():
-            return replace(cloud, traffic=action.traffic) if _exist(action.traffic, cloud.revisions) else cloud
+            return _routed(cloud, action.traffic)
         case PointerSet():
             return replace(cloud, pointer=action.pointer, candidate_pointer=action.candidate)
         case _:
@@ -296,9 +329,10 @@ def api_of(action: Action) -> Api:
             return Api.RUN
 
 
-def _exist(traffic: tuple[Target, ...], revisions: frozenset[str]) -> bool:
-    """Cloud Run sends no traffic to a revision that does not exist."""
-    return all(target.revision in revisions for target in traffic)
+def _routed(cloud: Cloud, traffic: tuple[Target, ...]) -> Cloud:
+    """Cloud Run keeps the old routes when a revision of the new ones does not exist."""
+    works = all(target.revision in cloud.revisions for target in traffic)
+    return replace(cloud, traffic=traffic, serving=traffic if works else cloud.serving)
 
 
 def settle(world: World, luck: Luck) -> World:
@@ -371,6 +405,8 @@ def lucks(world: World) -> Iterator[Luck]:
         case Phase.PROGRESSING | Phase.PAUSED:
             yield from (Luck(analysis=a) for a in (Verdict.FAILED, Verdict.INCONCLUSIVE, None))
             yield Luck(analysis=Verdict.INCONCLUSIVE, now=LATE)
+        case Phase.ROLLING_BACK:
+            yield Luck(routes=False)
         case _:
             pass
 
@@ -423,6 +459,7 @@ def start_second() -> World:
         revisions=frozenset({first}),
         template=first,
         traffic=(Target(first, 100, NAMES.tag("aaaa")),),
+        serving=(Target(first, 100, NAMES.tag("aaaa")),),
         pointer=Pointer("fa", "aaaa"),
     )
     return World(memory, cloud, frozenset({first}), had_stable=True)

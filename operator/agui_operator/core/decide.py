@@ -17,6 +17,9 @@ from agui_operator.core.blueprint import CANDIDATE
 from agui_operator.core.memory import Cause, HeldBy, HistoryEntry, Memory, Rejected, begin_attempt
 from agui_operator.core.phases import actions_of, event_of
 from agui_operator.core.phases.case import Case, Happened
+from agui_operator.core.phases.restoring import with_fallback
+from agui_operator.core.phases.vanished import vanished
+from agui_operator.core.recovery import recovered
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, RESTING, Event, Phase, advance, allowed
 from agui_operator.core.snapshot import RequestKind
@@ -53,8 +56,9 @@ def decide(case: Case, history_limit: int | None) -> Decision:
 
 
 def read_event(case: Case) -> Happened | None:
-    """By order of urgency: a newer spec or a withdrawn permission, the phase's own end, its deadline."""
-    return _interruption(case) or event_of(case) or _deadline(case)
+    """By order of urgency: a newer spec or a withdrawn permission, a deleted revision, the phase's own end, its
+    deadline."""
+    return _interruption(case) or vanished(case) or event_of(case) or _deadline(case)
 
 
 def _interruption(case: Case) -> Happened | None:
@@ -97,14 +101,17 @@ def _deadline(case: Case) -> Happened | None:
 def _learn(case: Case) -> Memory:
     """The newest verdicts; the schema head that the candidate reported; the alert limits of a spec edit that makes no
     new release."""
-    memory, seen, plan = case.memory, case.seen, case.blueprint
+    memory, seen, plan = recovered(case.memory, case.seen), case.seen, case.blueprint
     memory = replace(memory, verdicts={**memory.verdicts, **seen.checks}, analysis=seen.analysis or memory.analysis)
     if seen.schema is not None and memory.candidate is not None and memory.candidate.schema != seen.schema:
         memory = replace(memory, candidate=replace(memory.candidate, schema=seen.schema))
     stable = memory.stable
     if memory.phase is Phase.HEALTHY and plan is not None and stable is not None and plan.release.id == stable.id:
-        memory = replace(memory, stable=replace(stable, alerts=plan.release.alerts))
-    return memory
+        kept = replace(stable, alerts=plan.release.alerts, template=plan.release.template)
+        memory = replace(memory, stable=kept)
+    if plan is not None and memory.candidate is not None and plan.release.id == memory.candidate.id:
+        memory = replace(memory, candidate=replace(memory.candidate, template=plan.release.template))
+    return with_fallback(replace(case, memory=memory))
 
 
 def _obey(case: Case) -> tuple[Memory, Happened | None]:
@@ -164,7 +171,8 @@ def _settled(case: Case, memory: Memory, event: Event, limit: int | None) -> Mem
     before, now = case.memory, case.now
     release = before.candidate if before.phase is not Phase.HEALTHY else before.stable
     ended = memory.phase in (Phase.HEALTHY, Phase.ROLLED_BACK, Phase.FAILED)
-    superseded = event is Event.SPEC_CHANGED and memory.phase is Phase.PENDING and before.phase in IN_FLIGHT
+    under_way = before.phase in IN_FLIGHT or before.phase is Phase.ROLLING_BACK
+    superseded = event is Event.SPEC_CHANGED and memory.phase is Phase.PENDING and under_way
     if before.phase is Phase.PENDING and ended:
         cleared = None if event is Event.ALREADY_STABLE else memory.rejected
         return replace(memory, candidate=None, cause=None, rejected=cleared)

@@ -112,7 +112,8 @@ TRANSITIONS: Mapping[Phase, Mapping[Event, Phase]] = {
         E.ABORTED: P.PENDING,
         E.SPEC_CHANGED: P.PENDING,
     },
-    P.ROLLING_BACK: {E.RESTORED: P.ROLLED_BACK, E.NOTHING_PUBLIC: P.FAILED},
+    # a newer spec does not wait for ever for a stable release that can't be restored
+    P.ROLLING_BACK: {E.RESTORED: P.ROLLED_BACK, E.NOTHING_PUBLIC: P.FAILED, E.SPEC_CHANGED: P.PENDING},
     P.ROLLED_BACK: {E.SPEC_CHANGED: P.PENDING, E.RETRIED: P.PENDING, E.UNDONE: P.UNDOING},
     P.FAILED: {E.SPEC_CHANGED: P.PENDING, E.RETRIED: P.PENDING},
     P.SUSPENDED: {E.RESUMED: P.PENDING},
@@ -165,6 +166,7 @@ PHASES: Mapping[Phase, PhaseSpec] = {
     P.PENDING: PhaseSpec(
         kind=_K.WAITING,
         meaning="waits for a valid, permitted spec, a ready environment and the end of a freeze",
+        looks_at=frozenset({_L.SERVICE, _L.ROUTING}),  # what serves is found again when the status was lost
     ),
     P.RESOLVING: PhaseSpec(
         kind=_K.IN_FLIGHT,

@@ -156,6 +156,15 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """What serves according to the cloud, where the status does not know it: the release of the record that its
+    revision keeps, or why there is none."""
+
+    release: Release | None
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One look. A field that the phase does not need stays None."""
 
@@ -165,6 +174,8 @@ class Snapshot:
     failed: Mapping[Look, LookFault] = field(default_factory=dict)  # looks without an answer, until one succeeds
     resolved: Release | None = None
     service: ServiceView | None = None
+    missing: frozenset[str] = frozenset()  # revisions that traffic was asked for and that do not exist
+    found: Found | None = None  # looked for while no stable release is known
     service_known: bool = False  # True: `service is None` means that it does not exist
     backup: BackupView | None = None
     migration: JobView | None = None

@@ -33,7 +33,12 @@ def _progress(case: Case) -> Actions:
     if case.seen.service is None or not case.steps_left:
         return ()
     weight = case.plan.steps[case.memory.step].set_weight
-    traffic = case.split_to(weight) if weight is not None else None
+    if weight is None:
+        return ()
+    stable = case.memory.stable
+    if stable is not None and case.is_missing(stable) and (remade := case.remade(stable, weight)) is not None:
+        return (remade,)
+    traffic = case.split_to(weight)
     return (TrafficSplit(traffic),) if traffic is not None else ()
 
 

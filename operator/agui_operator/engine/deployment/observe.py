@@ -10,16 +10,18 @@ from typing import Any, assert_never
 
 from agui_operator.core.actions import Action
 from agui_operator.core.analysis import Window, verdict
-from agui_operator.core.errors import Fault, LeaseLost, classify, reason_of
+from agui_operator.core.errors import CloudError, Fault, LeaseLost, classify, reason_of
 from agui_operator.core.looks import looks
 from agui_operator.core.names import Names
 from agui_operator.core.phases.case import stage_of
+from agui_operator.core.recovery import unknown_revision
 from agui_operator.core.release import Release, make_release
-from agui_operator.core.rollout import RESTING, Look
+from agui_operator.core.rollout import RESTING, Look, Phase
 from agui_operator.core.snapshot import (
     AlertView,
     AnalysisResult,
     CheckResult,
+    Found,
     JobView,
     LookFault,
     ServiceView,
@@ -37,6 +39,7 @@ from agui_operator.engine.deployment.views import ALERTS, ASSETS, BACKUP, POINTE
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.monitoring import alert_policy, timeseries
 from agui_operator.gcp.kinds.run import job as run_job
+from agui_operator.gcp.kinds.run import revision as run_revision
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.sql import backup as sql_backup
 from agui_operator.gcp.kinds.storage import release_assets
@@ -89,6 +92,8 @@ class Observer:
         stands alone: what one could not tell is not known, and the others count."""
         again = scope.memory.phase in RESTING
         wanted = looks(scope.memory, drift=drift)
+        if scope.memory.phase is Phase.PENDING and (scope.blockers or scope.spec is None):
+            wanted = frozenset()  # nothing is begun, and perhaps nobody permits to look there
         seen, fault, pending = basic, None, False
         for look in (kind for kind in _ORDER if kind in wanted):
             try:
@@ -107,7 +112,23 @@ class Observer:
             if told is not seen:  # it told something
                 cache.look_succeeded(look)
             seen = told
+        if fault is None:
+            seen, fault = await self._lost(scope, cache, seen)
         return Sight(replace(seen, failed=dict(cache.failed_looks)), fault, pending)
+
+    async def _lost(self, scope: Scope, cache: ObjectCache, seen: Snapshot) -> tuple[Snapshot, Exception | None]:
+        """What serves users although the status does not know it."""
+        revision = unknown_revision(scope.memory, seen, scope.names)
+        if revision is None or cache.views.found == Found(None, revision):
+            return seen, None
+        try:
+            release = await run_revision.release_of(self._cloud, scope.names, revision)
+        except CloudError as exc:
+            return replace(seen, service=None, service_known=False), exc
+        if release is not None and release.frontend is None and seen.pointer is not None:
+            release = replace(release, frontend=seen.pointer.frontend)
+        cache.views.put_found(Found(release, revision))
+        return replace(seen, found=cache.views.found), None
 
     async def _one(self, look: Look, scope: Scope, cache: ObjectCache, seen: Snapshot, *, again: bool) -> Any:
         """`seen` with what one look tells, or PENDING."""
@@ -117,7 +138,9 @@ class Observer:
             case Look.BACKUP | Look.MIGRATION | Look.ASSETS:
                 return await self._preparation(scope, cache, seen, look)
             case Look.SERVICE:
-                return replace(seen, service=await self._service(scope, cache, again=again), service_known=True)
+                service = await self._service(scope, cache, again=again)
+                missing = await self._missing(scope, cache, service)
+                return replace(seen, service=service, service_known=True, missing=missing)
             case Look.CHECKS:
                 stage = stage_of(scope.memory.phase)
                 return await self._check_jobs(scope, cache, seen, stage) if stage is not None else seen
@@ -209,6 +232,16 @@ class Observer:
         elif SERVICE in cache.operations and views.service is not None:
             return replace(views.service, reconciling=True)
         return views.service
+
+    async def _missing(self, scope: Scope, cache: ObjectCache, service: ServiceView | None) -> frozenset[str]:
+        """Revisions that traffic was asked for and that do not exist; asked once for each state of the service."""
+        doubt = run_revision.doubtful(service)
+        if not doubt or service is None:
+            return frozenset()
+        if cache.views.missing_at != service.etag:
+            gone = {r for r in doubt if not await run_revision.exists(self._cloud, scope.names, r)}
+            cache.views.put_missing(frozenset(gone), service.etag)
+        return cache.views.missing
 
     async def _pointer(self, scope: Scope, cache: ObjectCache, *, again: bool) -> bool:
         """Reads the URL map into the views; True if they say what it says now."""

@@ -13,7 +13,7 @@ from agui_operator.gcp.transport.clients import Cloud
 
 async def look(cloud: Cloud, scope: Scope, release: Release) -> TargetView:
     """One call for each part, one for each secret. Raises CloudError."""
-    versions = await run_revision.observe(cloud, scope.names, release.id)
+    versions = await run_revision.secrets(cloud, scope.names, scope.names.revision(release.id))
     complete = True
     if release.frontend is not None and scope.place.edge is not None:
         complete = await release_assets.observe(cloud, scope.place.assets_bucket, release.frontend)
