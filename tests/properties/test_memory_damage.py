@@ -19,10 +19,11 @@ from agui_operator.core.memory import (
     HistoryEntry,
     Memory,
     Rejected,
-    attempt_id,
+    begin_attempt,
     from_status,
     to_status,
 )
+from agui_operator.core.past import Promotion
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import AnalysisResult, CheckResult, Verdict
@@ -65,13 +66,20 @@ memories = st.builds(
     history=st.lists(
         st.builds(HistoryEntry, releases, words, words, times, st.sampled_from([0.0, 0.5, 12.3])), max_size=3
     ).map(tuple),
+    promoted=st.lists(
+        st.builds(
+            Promotion, releases, times, st.none() | words.filter(bool), st.dictionaries(words, words, max_size=2)
+        ),
+        max_size=3,
+    ).map(tuple),
+    attempts=st.dictionaries(ids, st.integers(1, 99), max_size=3),
     acknowledged=st.none() | st.builds(Acknowledged, words, words, st.booleans(), words, times),
 )
 
 
 @given(memories, releases)
 def test_a_memory_is_read_back_as_it_was(memory: Memory, candidate: Release) -> None:
-    if memory.phase in IN_FLIGHT | {Phase.ROLLING_BACK}:
+    if memory.phase in IN_FLIGHT | {Phase.UNDOING, Phase.ROLLING_BACK}:
         memory = replace(memory, candidate=candidate)
     read = from_status(json.loads(json.dumps(to_status(memory))))
     assert read == memory
@@ -100,6 +108,8 @@ FULL = to_status(
         verdicts={"a": CheckResult("a", True, "ok", 1.5, 200)},
         analysis=AnalysisResult(Verdict.PASSED, "fine", {"error-rate": 0.5}),
         history=(HistoryEntry(FIRST, "Promoted", "Promoted", NOW, 2.0),),
+        promoted=(Promotion(FIRST, NOW, "0000", {"ready": {"http": {"path": "/readyz"}}}),),
+        attempts={"bbbb": 2, "aaaa": 1},
         acknowledged=Acknowledged("abort", "true", True, "ok", NOW),
     )
 )
@@ -177,14 +187,34 @@ def tried(*releases: str) -> tuple[HistoryEntry, ...]:
     ],
 )
 def test_a_try_is_numbered_after_the_last_one(history: tuple[str, ...], expected: str) -> None:
-    assert attempt_id(SECOND, tried(*history)).id == expected
+    candidate = begin_attempt(Memory(history=tried(*history)), SECOND).candidate
+    assert candidate is not None
+    assert candidate.id == expected
 
 
-@given(st.integers(1, 4), st.integers(2, 30))
-def test_no_id_is_given_twice_however_short_the_history(limit: int, tries: int) -> None:
-    given_, history = [], ()
-    for _ in range(tries):
-        release = attempt_id(SECOND, history)
-        given_.append(release.id)
-        history = (*tried(release.id), *history)[:limit]
-    assert len(set(given_)) == tries
+@pytest.mark.parametrize(
+    "memory",
+    [
+        Memory(stable=SECOND),
+        Memory(promoted=(Promotion(SECOND, NOW),)),
+        Memory(rejected=Rejected("f", "bbbb", "1", Reason.ABORTED, "m", NOW)),
+        Memory(attempts={"bbbb": 1}),
+    ],
+    ids=["stable", "promoted", "rejected", "attempts"],
+)
+def test_a_release_that_the_status_names_anywhere_was_attempted(memory: Memory) -> None:
+    candidate = begin_attempt(memory, SECOND).candidate
+    assert candidate is not None
+    assert candidate.id == "bbbb-2"
+
+
+@given(st.lists(st.sampled_from(["aaaa", "bbbb", "cccc"]), min_size=2, max_size=40))
+def test_no_id_is_given_twice_whatever_the_history_forgets(story: list[str]) -> None:
+    given_, memory = [], Memory()
+    for tried_now in story:
+        memory = begin_attempt(memory, replace(SECOND, id=tried_now))
+        memory = from_status(json.loads(json.dumps(to_status(replace(memory, phase=Phase.SMOKING)))))
+        assert memory.candidate is not None
+        given_.append(memory.candidate.id)
+        memory = replace(memory, history=())
+    assert len(set(given_)) == len(story)

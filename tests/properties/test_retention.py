@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agui_operator.core import past
 from agui_operator.core.memory import HistoryEntry, Memory
 from agui_operator.core.release import Release
 from agui_operator.core.retention import (
@@ -183,10 +184,17 @@ def entry(release: Release, outcome: str, hours: float) -> HistoryEntry:
 
 def test_everything_that_the_status_names_is_kept() -> None:
     third = replace(FIRST, id="cccc", frontend="fc")
-    memory = Memory(phase=Phase.HEALTHY, stable=FIRST, undo_to=third, history=(entry(SECOND, "RolledBack", 1),))
+    fourth = replace(FIRST, id="dddd", frontend="fd")
+    memory = Memory(
+        phase=Phase.HEALTHY,
+        stable=FIRST,
+        undo_to=third,
+        history=(entry(SECOND, "RolledBack", 1),),
+        promoted=(past.Promotion(FIRST, NOW), past.Promotion(fourth, NOW)),
+    )
     kept = kept_by(memory, ["fx", None])
-    assert kept.releases == {"aaaa", "bbbb", "cccc"}
-    assert kept.frontends == {"fa", "fb", "fc", "fx"}
+    assert kept.releases == {"aaaa", "bbbb", "cccc", "dddd"}
+    assert kept.frontends == {"fa", "fb", "fc", "fd", "fx"}
 
 
 @given(
@@ -200,6 +208,7 @@ def test_no_forgotten_release_met_users_after_the_moment_that_is_told(
     """Plays rollouts, notes until when each release served, and forgets the oldest as a turn does."""
     served: dict[str, datetime] = {}
     history: tuple[HistoryEntry, ...] = ()
+    ring: past.Ring = ()
     stable: Release | None = None
     clock = NOW
     for number, kind in enumerate(story):
@@ -207,18 +216,19 @@ def test_no_forgotten_release_met_users_after_the_moment_that_is_told(
         release = replace(FIRST, id=f"r{number}")
         if stable is not None:
             served[stable.id] = clock
-        earlier = next((e.release for e in history if e.outcome == "Promoted" and e.release != stable), None)
+        earlier = past.undo_target(ring, stable.id, "previous") if stable is not None else None
         if kind == "promote" or stable is None:
+            ring = past.promoted(ring, past.Promotion(release, clock, stable.id if stable else None))
             stable, outcome = release, "Promoted"
         elif kind == "undo" and earlier is not None:
+            ring = past.without(ring, stable.id)
             release, stable, outcome = stable, earlier, "Undone"
         else:
+            served[release.id] = clock  # as a canary
             outcome = "RolledBack"
         entry_ = HistoryEntry(release, "Promoted" if outcome == "Promoted" else "RolledBack", outcome, clock, 1.0)
-        history = (entry_, *history)
-        own = next(e for e in history if e.release == stable)
-        history = history[:limit] if own in history[:limit] else (*history[: limit - 1], own)
-    memory = Memory(phase=Phase.HEALTHY, stable=stable, history=history)
+        history = (entry_, *history)[:limit]
+    memory = Memory(phase=Phase.HEALTHY, stable=stable, history=history, promoted=ring)
     named = kept_by(memory).releases
     bound = forgotten_since(memory)
     for release_id, until in served.items():
@@ -226,7 +236,7 @@ def test_no_forgotten_release_met_users_after_the_moment_that_is_told(
             assert until <= bound, f"{release_id} served until {until}, told was {bound}"
 
 
-def test_a_history_without_a_promotion_proves_nothing() -> None:
+def test_a_stable_release_of_unknown_promotion_proves_nothing() -> None:
     assert forgotten_since(Memory(phase=Phase.HEALTHY, stable=FIRST, history=(entry(SECOND, "Failed", 90),))) is None
 
 
@@ -238,7 +248,8 @@ def test_what_is_dropped_is_remembered_until_it_is_needed_again() -> None:
     memory = Memory(phase=Phase.HEALTHY, stable=FIRST)
     earlier = NOW - timedelta(hours=3)
     assert unneeded_since({"a", "b"}, {"a": earlier, "c": earlier}, memory, NOW) == {"a": earlier, "b": NOW}
-    long_ago = replace(memory, history=(entry(FIRST, "Promoted", 48), entry(SECOND, "RolledBack", 72)))
+    ring = (past.Promotion(FIRST, NOW - timedelta(hours=48)),)
+    long_ago = replace(memory, history=(entry(SECOND, "RolledBack", 72),), promoted=ring)
     assert unneeded_since({"a"}, {}, long_ago, NOW) == {"a": NOW - timedelta(hours=48)}
 
 

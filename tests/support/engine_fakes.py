@@ -22,7 +22,16 @@ from agui_operator.core.names import Names
 from agui_operator.core.phases.case import stage_of
 from agui_operator.core.release import Resolved, make_release
 from agui_operator.core.rollout import Phase
-from agui_operator.core.snapshot import AlertView, AnalysisResult, CheckResult, ServiceView, Snapshot, Verdict
+from agui_operator.core.snapshot import (
+    AlertView,
+    AnalysisResult,
+    CheckResult,
+    ServiceView,
+    Snapshot,
+    TargetView,
+    Verdict,
+)
+from agui_operator.core.undo import checks_of
 from agui_operator.engine.cluster.kube import Kube, KubeError
 from agui_operator.engine.cluster.records import Recorder
 from agui_operator.engine.deployment.belongings import Belongings
@@ -170,6 +179,7 @@ class FakeCloud:
         self.down: Exception | None = None
         self.act_faults: list[Exception | None] = []
         self.failing: set[str] = set()
+        self.target = TargetView("")  # of an undo
         self.looks = 0
         self.drift_looks = 0
         self.actions: list[Action] = []
@@ -195,6 +205,8 @@ class FakeCloud:
             alerts=_converged(scope, basic),
             analysis=AnalysisResult(Verdict.PASSED, "fine") if _analysed(scope) else None,
         )
+        if memory.phase is Phase.UNDOING and memory.undo_to is not None:
+            seen = replace(seen, target=replace(self.target, release=memory.undo_to.id))
         if memory.phase is Phase.RESOLVING:
             return self._resolved(scope, seen) if scope.spec is not None else seen
         if memory.phase not in (Phase.HEALTHY, Phase.ROLLED_BACK, Phase.FAILED) or drift:
@@ -211,10 +223,15 @@ class FakeCloud:
         return seen
 
     async def run(self, scope: Scope, service: ServiceView | None) -> CheckReport:
-        stage = stage_of(scope.memory.phase)
-        if stage is None or scope.blueprint is None:
+        stage, undoing = stage_of(scope.memory.phase), scope.memory.phase is Phase.UNDOING
+        if not undoing and (stage is None or scope.blueprint is None):
             return CheckReport()
-        checks = scope.blueprint.checks(stage)
+        if undoing:
+            checks = checks_of(scope.memory)
+        else:
+            assert stage is not None
+            assert scope.blueprint is not None
+            checks = scope.blueprint.checks(stage)
         return CheckReport({c.name: CheckResult(c.name, c.name not in self.failing, "seen") for c in checks})
 
     def is_running(self, uid: str) -> bool:

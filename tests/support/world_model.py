@@ -33,6 +33,7 @@ from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Analysis, Blueprin
 from agui_operator.core.decide import Decision, decide
 from agui_operator.core.memory import Cause, HistoryEntry, Memory
 from agui_operator.core.names import Names
+from agui_operator.core.past import Promotion
 from agui_operator.core.phases.case import Case, stage_of
 from agui_operator.core.recovery import unknown_revision
 from agui_operator.core.release import Release
@@ -50,10 +51,12 @@ from agui_operator.core.snapshot import (
     RequestKind,
     ServiceView,
     Snapshot,
+    TargetView,
     Verdict,
 )
 from agui_operator.core.templates import to_json
 from agui_operator.core.traffic import Target
+from agui_operator.core.undo import checks_of, recorded
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATE = NOW + timedelta(days=2)
@@ -121,14 +124,14 @@ class Api(StrEnum):
 
 
 _LOOKS = {
-    Api.RUN: (Look.SERVICE, Look.MIGRATION, Look.CHECKS),
+    Api.RUN: (Look.SERVICE, Look.MIGRATION, Look.CHECKS, Look.TARGET),
     Api.EDGE: (Look.ROUTING,),
     Api.MONITORING: (Look.ANALYSIS, Look.ALERTS),
     Api.SQL: (Look.BACKUP,),
     Api.STORAGE: (Look.ASSETS,),
 }
 _NOTHING: Mapping[Api, dict[str, Any]] = {
-    Api.RUN: {"service": None, "service_known": False, "migration": None, "check_jobs": {}},
+    Api.RUN: {"service": None, "service_known": False, "migration": None, "check_jobs": {}, "target": None},
     Api.EDGE: {"pointer": None, "candidate_pointer": None, "pointer_known": False},
     Api.MONITORING: {"analysis": None, "alerts": None},
     Api.SQL: {"backup": None},
@@ -196,9 +199,10 @@ def look(world: World, luck: Luck) -> Snapshot:
         pointer=cloud.pointer,
         candidate_pointer=cloud.candidate_pointer,
         pointer_known=True,
-        checks={"smoke": CheckResult("smoke", luck.checks)} if stage else {},
+        checks={"smoke": CheckResult("smoke", luck.checks)} if stage or _asks_target(memory) else {},
         analysis=finding if memory.phase in (Phase.PROGRESSING, Phase.PAUSED) else None,
         alerts=() if memory.phase is Phase.BAKING else None,
+        target=_target(world),
         has_edge=True,
     )
     if luck.down is None:
@@ -206,6 +210,17 @@ def look(world: World, luck: Luck) -> Snapshot:
         return replace(seen, found=_record(world, revision)) if revision is not None else seen
     fault = LookFault(Reason.CLOUD_UNAVAILABLE, "answered 503")
     return replace(seen, failed=dict.fromkeys(_LOOKS[luck.down], fault), **_NOTHING[luck.down])
+
+
+def _asks_target(memory: Memory) -> bool:
+    return memory.phase is Phase.UNDOING and bool(checks_of(memory))
+
+
+def _target(world: World) -> TargetView | None:
+    release, cloud = world.memory.undo_to, world.cloud
+    if world.memory.phase is not Phase.UNDOING or release is None:
+        return None
+    return TargetView(release.id, NAMES.revision(release.id) in cloud.revisions, release.frontend in cloud.published)
 
 
 def _record(world: World, revision: str) -> Found:
@@ -219,7 +234,7 @@ def _record(world: World, revision: str) -> Found:
 
 
 def _tried_twice(memory: Memory) -> bool:
-    return any(e.release.id == f"{SECOND.id}-2" for e in memory.history)
+    return memory.attempts.get(SECOND.id, 0) >= 2
 
 
 def prune(world: World) -> World:
@@ -227,7 +242,7 @@ def prune(world: World) -> World:
     memory, cloud = world.memory, world.cloud
     live = {r.id for r in (memory.candidate, memory.stable, memory.undo_to) if r is not None}
     live |= {t.revision.removeprefix(f"{NAMES.service}-") for t in (*cloud.traffic, *cloud.serving)}
-    live |= {e.release.id for e in memory.history if e.outcome == "Promoted"}
+    live |= {p.release.id for p in memory.promoted}
     jobs = {NAMES.migration_job(r) for r in live}
     candidate = {memory.candidate.id} if memory.candidate else set()
     cloud = replace(
@@ -348,11 +363,12 @@ def normal(memory: Memory) -> Memory:
         since=NOW,
         started=NOW,
         history=history,
+        promoted=tuple(replace(p, at=NOW) for p in memory.promoted),
         cause=cause,
         rejected=rejected,
         acknowledged=None,
         analysis=None,
-        verdicts=memory.verdicts if stage_of(memory.phase) else {},
+        verdicts=memory.verdicts if stage_of(memory.phase) or memory.phase is Phase.UNDOING else {},
         step=memory.step if memory.phase in (Phase.PROGRESSING, Phase.PAUSED) else 0,
     )
 
@@ -383,7 +399,7 @@ def lucks(world: World) -> Iterator[Luck]:
             yield from (Luck(migration=m) for m in (False, None))
         case Phase.STAGING | Phase.PROMOTING:
             yield from (Luck(ready=r) for r in (False, None))
-        case Phase.SMOKING | Phase.BAKING:
+        case Phase.SMOKING | Phase.BAKING | Phase.UNDOING:
             yield from (Luck(checks=c) for c in (False, None))
             yield Luck(checks=None, now=LATE)
         case Phase.PROGRESSING | Phase.PAUSED:
@@ -428,7 +444,15 @@ def start_first() -> World:
 def start_second() -> World:
     """FIRST is healthy, the spec asks for SECOND."""
     entry = HistoryEntry(FIRST, "Promoted", "Promoted", NOW, 0)
-    memory = Memory(phase=Phase.HEALTHY, since=NOW, started=NOW, stable=FIRST, history=(entry,))
+    memory = Memory(
+        phase=Phase.HEALTHY,
+        since=NOW,
+        started=NOW,
+        stable=FIRST,
+        history=(entry,),
+        promoted=(Promotion(FIRST, NOW, checks=recorded((CHECK,))),),
+        attempts={FIRST.id: 1},
+    )
     first = NAMES.revision("aaaa")
     cloud = Cloud(
         published=frozenset({"fa"}),

@@ -117,6 +117,26 @@ class HistoryStatus(Model):
     seconds: float | None = Field(None, description="How long it took.")
 
 
+class PromotedStatus(Model):
+    """A promoted release that an undo can go back to."""
+
+    release: ReleaseStatus = Field(description="Which release.")
+    at: Word | None = Field(None, description="When it was promoted.")
+    before: Word | None = Field(None, description="Release that was stable until then.")
+    checks: dict[str, Any] | None = Field(
+        None,
+        description="Checks that an undo runs against its revision at 0 %, by name.",
+        json_schema_extra={PRESERVE: True},
+    )
+
+
+class AttemptStatus(Model):
+    """How often a release was attempted; no number is used again."""
+
+    release: Word = Field(description="Release id without the number of the attempt.")
+    number: int | None = Field(None, description="Highest number.")
+
+
 class RequestStatus(Model):
     """The last request by annotation, and its result."""
 
@@ -150,6 +170,12 @@ class AgUiDeploymentStatus(Model):
     waiting_for: WaitingStatus | None = Field(None, description="What it waits for.")
     last_request: RequestStatus | None = Field(None, description="The last request by annotation.")
     history: tuple[HistoryStatus, ...] | None = Field(None, max_length=50, description="Past rollouts, newest first.")
+    promoted: tuple[PromotedStatus, ...] | None = Field(
+        None, max_length=50, description="Promoted releases that an undo can go back to, newest first."
+    )
+    attempts: tuple[AttemptStatus, ...] | None = Field(
+        None, max_length=200, description="Attempts by release, newest last."
+    )
     conditions: tuple[Condition, ...] | None = Field(
         None, max_length=50, description="Conditions of the object.", json_schema_extra=_CONDITIONS
     )

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from agui_operator.api.conditions import Reason
-from agui_operator.core import requests
+from agui_operator.core import past, requests, undo
 from agui_operator.core.actions import Action
-from agui_operator.core.memory import Cause, HeldBy, HistoryEntry, Memory, Rejected, attempt_id
+from agui_operator.core.blueprint import CANDIDATE
+from agui_operator.core.memory import Cause, HeldBy, HistoryEntry, Memory, Rejected, begin_attempt
 from agui_operator.core.phases import actions_of, event_of
 from agui_operator.core.phases.case import Case, Happened
 from agui_operator.core.phases.restoring import with_fallback
@@ -48,7 +49,10 @@ def decide(case: Case, history_limit: int | None) -> Decision:
         return Decision(case.memory, None, actions_of(case), _requeue(case))
     event, cause = found
     moved = _moved(case, event, cause)
-    return Decision(_settled(case, moved, event, history_limit), event, (), timedelta(0))
+    settled = _settled(case, moved, event, history_limit)
+    if case.memory.phase is Phase.UNDOING and settled.phase is Phase.PENDING and cause is not None:
+        settled = _not_undone(case, settled, cause, history_limit)
+    return Decision(settled, event, (), timedelta(0))
 
 
 def read_event(case: Case) -> Happened | None:
@@ -123,7 +127,7 @@ def _obey(case: Case) -> tuple[Memory, Happened | None]:
         reason = Reason.ABORTED if request.kind is RequestKind.ABORT else Reason.UNDONE
         cause = Cause(reason, f"{request.kind} was requested by annotation", memory.phase, case.now)
     if request.kind is RequestKind.UNDO:
-        answered = replace(answered, undo_to=requests.undo_target(memory, request.value))
+        answered = replace(answered, undo_to=requests.undo_target(memory, request.value), cause=None)
     return answered, (outcome, cause)
 
 
@@ -143,9 +147,11 @@ def _moved(case: Case, event: Event, cause: Cause | None) -> Memory:
     if event is Event.RETRIED:
         return replace(moved, rejected=None, cause=None, candidate=None)
     if phase is Phase.BACKING_UP and memory.phase is Phase.RESOLVING and seen.resolved is not None:
-        return replace(moved, candidate=attempt_id(seen.resolved, memory.history))
-    if phase in (Phase.SMOKING, Phase.BAKING):
+        return begin_attempt(moved, seen.resolved)
+    if phase in (Phase.SMOKING, Phase.BAKING, Phase.UNDOING):
         return replace(moved, verdicts={})
+    if memory.phase is Phase.UNDOING:
+        moved = replace(moved, verdicts={})
     if phase is Phase.ROLLING_BACK and cause is not None:
         return replace(moved, cause=cause)
     return moved
@@ -176,14 +182,36 @@ def _settled(case: Case, memory: Memory, event: Event, limit: int | None) -> Mem
         return memory if not ended else replace(memory, candidate=None)
     memory = replace(memory, history=_history(case, memory, release, limit), candidate=None)
     if memory.phase is Phase.HEALTHY:
-        return replace(memory, stable=release, rejected=None, cause=None, undo_to=None)
+        ring = past.promoted(memory.promoted, _promotion(case, release))
+        return replace(memory, stable=release, promoted=ring, rejected=None, cause=None, undo_to=None)
     if memory.phase is Phase.PENDING:
         return memory
+    if memory.undo_to is not None:
+        memory = replace(memory, promoted=past.without(memory.promoted, release.id))
     memory, cause = replace(memory, stable=memory.serving, undo_to=None), memory.cause
-    if cause is not None and cause.rejects:
+    if cause is not None and cause.rejects and not (cause.reason is Reason.UNDONE and memory.rejected is not None):
         rejected = Rejected(release.fingerprint, release.id, release.version, cause.reason, cause.message, now)
         return replace(memory, rejected=rejected)
     return memory
+
+
+def _promotion(case: Case, release: Release) -> past.Promotion:
+    checks = undo.recorded(case.plan.checks(CANDIDATE))
+    return past.Promotion(release, case.now, case.memory.stable.id if case.memory.stable else None, checks)
+
+
+def _not_undone(case: Case, memory: Memory, cause: Cause, limit: int | None) -> Memory:
+    """Users stay where they are, and the answer to the request says why."""
+    target, stable, request = case.memory.undo_to, case.memory.stable, memory.acknowledged
+    if target is not None:
+        seconds = (case.now - case.memory.started).total_seconds() if case.memory.started else 0.0
+        entry = HistoryEntry(target, "NotRestored", str(cause.reason), case.now, seconds)
+        memory = replace(memory, history=(entry, *memory.history)[:limit])
+    if request is not None and request.kind == RequestKind.UNDO and target is not None and stable is not None:
+        stays = f"release {stable.version} ({stable.id}) keeps all traffic"
+        text = f"undo to release {target.version} ({target.id}) was not possible: {cause.message}; {stays}"
+        memory = replace(memory, acknowledged=replace(request, message=text))
+    return replace(memory, candidate=None, undo_to=None, cause=cause)
 
 
 def _history(case: Case, memory: Memory, release: Release, limit: int | None) -> tuple[HistoryEntry, ...]:
@@ -192,18 +220,7 @@ def _history(case: Case, memory: Memory, release: Release, limit: int | None) ->
     outcome = {Phase.HEALTHY: "Promoted", Phase.PENDING: "Superseded"}.get(memory.phase, str(memory.phase))
     reason = str(memory.cause.reason) if memory.cause and memory.phase is not Phase.HEALTHY else outcome
     seconds = (case.now - started).total_seconds() if started else 0.0
-    history = (HistoryEntry(release, outcome, reason, case.now, seconds), *memory.history)[:limit]
-    return _with_serving(history, memory.serving, memory.history)
-
-
-def _with_serving(
-    history: tuple[HistoryEntry, ...], serving: Release | None, older: tuple[HistoryEntry, ...]
-) -> tuple[HistoryEntry, ...]:
-    """The stable release's own entry never falls off the end of the history, or its id could be given twice."""
-    if serving is None or any(e.release.id == serving.id for e in history):
-        return history
-    kept = next((e for e in older if e.release.id == serving.id), None)
-    return (*history[: max(1, len(history) - 1)], kept) if kept else history
+    return (HistoryEntry(release, outcome, reason, case.now, seconds), *memory.history)[:limit]
 
 
 def _requeue(case: Case) -> timedelta | None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from agui_operator.api.conditions import Reason
+from agui_operator.core import past
+from agui_operator.core.parsing import items, mapping, member, number, time_of, time_text
+from agui_operator.core.past import Ring
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import AnalysisResult, CheckResult, Verdict
 
-T = TypeVar("T", bound=StrEnum)
+_WITH_CANDIDATE = IN_FLIGHT | {Phase.UNDOING, Phase.ROLLING_BACK}
 
 
 class HeldBy(StrEnum):
@@ -49,7 +51,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One finished rollout, newest first in the list. `release` is whole, so that an undo can name it again."""
+    """One finished rollout: an entry of the audit log, on which no decision depends."""
 
     release: Release
     outcome: str
@@ -83,7 +85,9 @@ class Memory:
     rejected: Rejected | None = None
     verdicts: Mapping[str, CheckResult] = field(default_factory=dict)
     analysis: AnalysisResult | None = None
-    history: tuple[HistoryEntry, ...] = ()
+    history: tuple[HistoryEntry, ...] = ()  # newest first
+    promoted: Ring = ()
+    attempts: Mapping[str, int] = field(default_factory=dict)  # highest number by release id
     acknowledged: Acknowledged | None = None
 
     @property
@@ -91,29 +95,31 @@ class Memory:
         """The release that users should meet at the end of a roll-back: an undo's target, else stable."""
         return self.undo_to or self.stable
 
+    @property
+    def past(self) -> tuple[Release, ...]:
+        """Every release of the audit log and of the promoted ones."""
+        return (*(e.release for e in self.history), *(p.release for p in self.promoted))
 
-def attempt_id(release: Release, history: tuple[HistoryEntry, ...]) -> Release:
+
+def begin_attempt(memory: Memory, release: Release) -> Memory:
     """A release that was attempted before gets an id of its own (`3f9c..-2`), so that every attempt has its own names
-    and a revision or job that failed once is never mistaken for the new one."""
-    tries = [_number_of_try(entry.release.id, release.id) for entry in history]
-    last = max(tries, default=0)  # not the first free number: the history forgets its oldest tries
-    return replace(release, id=f"{release.id}-{last + 1}") if last else release
-
-
-def _number_of_try(tried: str, release: str) -> int:
-    """1 for the release id itself, 2 for `<id>-2`, 0 for another release."""
-    suffix = tried.removeprefix(f"{release}-")
-    if tried == release:
-        return 1
-    return int(suffix) if suffix != tried and suffix.isdecimal() else 0
+    and a revision or job that failed once is never mistaken for the new one. No number is used again."""
+    named = [earlier.id for earlier in memory.past]
+    named += [memory.stable.id] if memory.stable else []
+    named += [memory.rejected.release] if memory.rejected else []
+    tried = [past.number_of_attempt(name, release.id) for name in named]
+    number_now = 1 + max([*tried, memory.attempts.get(release.id, 0)])
+    candidate = replace(release, id=f"{release.id}-{number_now}") if number_now > 1 else release
+    attempts = past.attempted(memory.attempts, release.id, number_now)
+    return replace(memory, candidate=candidate, attempts=attempts)
 
 
 def to_status(memory: Memory) -> dict[str, Any]:
     """The part of `.status` from which `from_status` gets the same memory back."""
     rollout = {
         "phase": str(memory.phase),
-        "since": _time(memory.since),
-        "started": _time(memory.started),
+        "since": time_text(memory.since),
+        "started": time_text(memory.started),
         "step": memory.step,
         "heldBy": str(memory.held_by) if memory.held_by else None,
         "verdicts": {name: _check(c) for name, c in memory.verdicts.items()} or None,
@@ -128,35 +134,45 @@ def to_status(memory: Memory) -> dict[str, Any]:
         "rollout": {k: v for k, v in rollout.items() if v is not None},
         "rejected": _rejected(memory.rejected),
         "history": [_entry(e) for e in memory.history],
+        "promoted": past.promoted_to_status(memory.promoted),
+        "attempts": past.attempts_to_status(memory.attempts),
         "lastRequest": _acknowledged(memory.acknowledged),
     }
 
 
 def from_status(status: Mapping[str, Any] | None) -> Memory:
     """The memory in a status; what is missing or was damaged by hand becomes its default."""
-    status = _map(status)
-    rollout = _map(status.get("rollout"))
-    phase = _member(rollout.get("phase") or status.get("phase"), Phase) or Phase.PENDING
-    history = status.get("history")
+    status = mapping(status)
+    rollout = mapping(status.get("rollout"))
+    phase = member(rollout.get("phase") or status.get("phase"), Phase) or Phase.PENDING
+    history = tuple(e for raw in items(status.get("history")) if (e := _parse_entry(raw)) is not None)
+    stable = Release.from_status(status.get("stable"))
     step = rollout.get("step")
     return Memory(
         phase=phase,
-        since=_when(rollout.get("since")),
-        started=_when(rollout.get("started")),
+        since=time_of(rollout.get("since")),
+        started=time_of(rollout.get("started")),
         step=max(0, step) if isinstance(step, int) else 0,
-        held_by=_member(rollout.get("heldBy"), HeldBy),
-        candidate=Release.from_status(status.get("release")) if phase in IN_FLIGHT | {Phase.ROLLING_BACK} else None,
-        stable=Release.from_status(status.get("stable")),
+        held_by=member(rollout.get("heldBy"), HeldBy),
+        candidate=Release.from_status(status.get("release")) if phase in _WITH_CANDIDATE else None,
+        stable=stable,
         undo_to=Release.from_status(rollout.get("undoTo")),
         cause=_parse_cause(rollout.get("cause")),
         rejected=_parse_rejected(status.get("rejected")),
-        verdicts={n: _parse_check(n, c) for n, c in _map(rollout.get("verdicts")).items() if isinstance(c, Mapping)},
+        verdicts={n: _parse_check(n, c) for n, c in mapping(rollout.get("verdicts")).items() if isinstance(c, Mapping)},
         analysis=_parse_finding(rollout.get("analysis")),
-        history=tuple(e for raw in history if (e := _parse_entry(raw)) is not None)
-        if isinstance(history, list | tuple)
-        else (),
+        history=history,
+        promoted=_parse_promoted(status.get("promoted"), history, stable),
+        attempts=past.attempts_from_status(status.get("attempts")),
         acknowledged=_parse_acknowledged(status.get("lastRequest")),
     )
+
+
+def _parse_promoted(raw: Any, history: tuple[HistoryEntry, ...], stable: Release | None) -> Ring:
+    """The promoted releases; from the audit log where an operator that knew no others wrote the status."""
+    if isinstance(raw, list | tuple):
+        return past.promoted_from_status(raw)
+    return past.restored(((e.release, e.outcome, e.at) for e in history), stable)
 
 
 def _about(memory: Memory) -> dict[str, Any] | None:
@@ -169,36 +185,8 @@ def _about(memory: Memory) -> dict[str, Any] | None:
     return release.to_status() if release else None
 
 
-def _time(at: datetime | None) -> str | None:
-    return at.isoformat(timespec="microseconds").replace("+00:00", "Z") if at else None
-
-
-def _when(raw: Any) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(raw) if isinstance(raw, str) else None
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC) if at else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def _map(raw: Any) -> Mapping[str, Any]:
-    return raw if isinstance(raw, Mapping) else {}
-
-
-def _number(raw: Any) -> float | None:
-    try:
-        value = float(raw) if isinstance(raw, int | float | str) and not isinstance(raw, bool) else math.nan
-    except (ValueError, OverflowError):
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _member(raw: Any, known: type[T]) -> T | None:
-    return known(raw) if isinstance(raw, str) and raw in set(known) else None
-
-
 def _reason(raw: Mapping[str, Any]) -> Reason:
-    return _member(raw.get("reason"), Reason) or Reason.UNKNOWN
+    return member(raw.get("reason"), Reason) or Reason.UNKNOWN
 
 
 def _check(result: CheckResult) -> dict[str, Any]:
@@ -212,7 +200,7 @@ def _parse_check(name: str, raw: Mapping[str, Any]) -> CheckResult:
         name,
         passed if isinstance(passed, bool) else None,
         str(raw.get("message", "")),
-        _number(raw.get("latencyMs")),
+        number(raw.get("latencyMs")),
         code if isinstance(code, int) else None,
     )
 
@@ -225,10 +213,10 @@ def _finding(finding: AnalysisResult | None) -> dict[str, Any] | None:
 
 
 def _parse_finding(raw: Any) -> AnalysisResult | None:
-    verdict = _member(_map(raw).get("verdict"), Verdict)
+    verdict = member(mapping(raw).get("verdict"), Verdict)
     if verdict is None:
         return None
-    values = {k: value for k, v in _map(raw.get("values")).items() if (value := _number(v)) is not None}
+    values = {k: value for k, v in mapping(raw.get("values")).items() if (value := number(v)) is not None}
     return AnalysisResult(verdict, str(raw.get("message", "")), values)
 
 
@@ -239,14 +227,14 @@ def _cause(cause: Cause | None) -> dict[str, Any] | None:
         "reason": str(cause.reason),
         "message": cause.message,
         "phase": str(cause.phase),
-        "at": _time(cause.at),
+        "at": time_text(cause.at),
         "rejects": cause.rejects,
     }
 
 
 def _parse_cause(raw: Any) -> Cause | None:
-    at = _when(raw.get("at")) if isinstance(raw, Mapping) else None
-    phase = _member(_map(raw).get("phase"), Phase)
+    at = time_of(raw.get("at")) if isinstance(raw, Mapping) else None
+    phase = member(mapping(raw).get("phase"), Phase)
     if at is None or phase is None:
         return None
     return Cause(_reason(raw), str(raw.get("message")), phase, at, bool(raw.get("rejects")))
@@ -261,12 +249,12 @@ def _rejected(rejected: Rejected | None) -> dict[str, Any] | None:
         "version": rejected.version,
         "reason": str(rejected.reason),
         "message": rejected.message,
-        "at": _time(rejected.at),
+        "at": time_text(rejected.at),
     }
 
 
 def _parse_rejected(raw: Any) -> Rejected | None:
-    at = _when(raw.get("at")) if isinstance(raw, Mapping) else None
+    at = time_of(raw.get("at")) if isinstance(raw, Mapping) else None
     if at is None:
         return None
     fingerprint, release, version = (str(raw.get(k, "")) for k in ("fingerprint", "release", "version"))
@@ -278,18 +266,18 @@ def _entry(entry: HistoryEntry) -> dict[str, Any]:
         "release": entry.release.to_status(),
         "outcome": entry.outcome,
         "reason": entry.reason,
-        "at": _time(entry.at),
+        "at": time_text(entry.at),
         "seconds": round(entry.seconds, 1),
     }
 
 
 def _parse_entry(raw: Any) -> HistoryEntry | None:
     release = Release.from_status(raw.get("release")) if isinstance(raw, Mapping) else None
-    at = _when(raw.get("at")) if release else None
+    at = time_of(raw.get("at")) if release else None
     if release is None or at is None:
         return None
     return HistoryEntry(
-        release, str(raw.get("outcome", "")), str(raw.get("reason", "")), at, _number(raw.get("seconds")) or 0.0
+        release, str(raw.get("outcome", "")), str(raw.get("reason", "")), at, number(raw.get("seconds")) or 0.0
     )
 
 
@@ -301,12 +289,12 @@ def _acknowledged(ack: Acknowledged | None) -> dict[str, Any] | None:
         "value": ack.value,
         "accepted": ack.accepted,
         "message": ack.message,
-        "at": _time(ack.at),
+        "at": time_text(ack.at),
     }
 
 
 def _parse_acknowledged(raw: Any) -> Acknowledged | None:
-    at = _when(raw.get("at")) if isinstance(raw, Mapping) else None
+    at = time_of(raw.get("at")) if isinstance(raw, Mapping) else None
     if at is None:
         return None
     return Acknowledged(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from agui_operator.core import past
 from agui_operator.core.memory import Acknowledged, Memory
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import Event, Phase, allowed
@@ -71,8 +72,7 @@ def decide(memory: Memory, request: Request, situation: Situation) -> Event | Re
     if situation.hold is not None and kind in _CONTINUES:
         return Refusal(situation.hold)
     if kind is RequestKind.UNDO and allowed(memory.phase, event) and undo_target(memory, request.value) is None:
-        known = [entry.release.id for entry in memory.history if entry.outcome == "Promoted"]
-        return Refusal(f"release {request.value or '(previous)'} is not in the history {known}")
+        return Refusal(_no_target(memory, request.value))
     pointless = (
         (kind is RequestKind.PROMOTE and not situation.waits)
         or (kind is RequestKind.PAUSE and not situation.steps)
@@ -83,19 +83,26 @@ def decide(memory: Memory, request: Request, situation: Situation) -> Event | Re
     return event
 
 
-def undo_target(memory: Memory, release: str) -> Release | None:
-    """The release to go back to: an earlier promoted one by id, or the one before stable when the value is empty."""
-    current = memory.stable.id if memory.stable else None
-    for entry in memory.history:
-        if entry.outcome != "Promoted" or entry.release.id == current:
-            continue
-        if release in ("", "true", "previous") or entry.release.id == release:
-            return entry.release
-    return None
+def undo_target(memory: Memory, value: str) -> Release | None:
+    """The release to go back to: a promoted one by id, or the one that was stable before."""
+    return past.undo_target(memory.promoted, memory.stable.id if memory.stable else None, value)
+
+
+def _no_target(memory: Memory, value: str) -> str:
+    """Why an undo has nowhere to go."""
+    stable = memory.stable.id if memory.stable else None
+    known = ", ".join(f"{p.release.id} ({p.release.version})" for p in memory.promoted if p.release.id != stable)
+    where = f"releases that can be restored: {known}" if known else "no other promoted release is known"
+    if value in past.PREVIOUS:
+        return f"no release was stable before; {where}"
+    return f"release {value[:64]} can't be restored; {where}"
 
 
 def answer(memory: Memory, request: Request, outcome: Event | Refusal, now: datetime) -> Acknowledged:
     """What `status.lastRequest` says about it."""
     accepted = not isinstance(outcome, Refusal)
     message = f"accepted in phase {memory.phase}" if not isinstance(outcome, Refusal) else f"refused: {outcome.message}"
+    target = undo_target(memory, request.value) if accepted and request.kind is RequestKind.UNDO else None
+    if target is not None:
+        message += f": release {target.version} ({target.id}) is checked at 0 % before users meet it"
     return Acknowledged(str(request.kind), request.value[:64], accepted, f"{request.kind} {message}", now)

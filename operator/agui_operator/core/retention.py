@@ -61,7 +61,7 @@ class Kept:
 
 def kept_by(memory: Memory, served: Iterable[str | None] = ()) -> Kept:
     """Everything that the status names, and the folders that the URL map serves."""
-    named = [e.release for e in memory.history]
+    named = list(memory.past)
     named += [r for r in (memory.candidate, memory.stable, memory.undo_to) if r is not None]
     rejected = {memory.rejected.release} if memory.rejected else set()
     frontends = {r.frontend for r in named} | set(served)
@@ -69,20 +69,17 @@ def kept_by(memory: Memory, served: Iterable[str | None] = ()) -> Kept:
 
 
 def forgotten_since(memory: Memory) -> datetime | None:
-    """No release that the history does not name received user traffic after this moment. None: not known.
+    """No release that the status does not name received user traffic after this moment. None: not known.
 
     Whatever served before the stable release was replaced when that began to serve: when it was promoted, or when an
-    undo restored it. What served since, as a canary, left the history before its oldest entry came to its end;
-    the stable release's own entry is kept longer than others and does not count."""
+    undo restored it. What served since, as a canary, left the history before its oldest entry came to its end."""
     if memory.stable is None:
         return None
     stable = memory.stable.id
-    promoted = [e.at for e in memory.history if e.outcome == "Promoted" and e.release.id == stable]
+    promoted = [p.at for p in memory.promoted if p.release.id == stable]
     undone = [e.at for e in memory.history if e.reason == Reason.UNDONE]
-    others = [e.at for e in memory.history if e.release.id != stable]
-    if not promoted:
-        return None
-    return max([*promoted, *undone, *([min(others)] if others else [])])
+    oldest = [min(e.at for e in memory.history)] if memory.history else []
+    return max([*promoted, *undone, *oldest]) if promoted else None
 
 
 def unneeded_since(

@@ -30,6 +30,7 @@ class Phase(StrEnum):
     PROMOTING = "Promoting"
     BAKING = "Baking"
     HEALTHY = "Healthy"
+    UNDOING = "Undoing"
     ROLLING_BACK = "RollingBack"
     ROLLED_BACK = "RolledBack"
     FAILED = "Failed"
@@ -102,10 +103,18 @@ TRANSITIONS: Mapping[Phase, Mapping[Event, Phase]] = {
     # the checks of a spec that is gone can't be run any more: a newer one ends these two as well
     P.PROMOTING: {E.SUCCEEDED: P.BAKING, **_WITH_TRAFFIC},
     P.BAKING: {E.SUCCEEDED: P.HEALTHY, **_WITH_TRAFFIC},
-    P.HEALTHY: {E.SPEC_CHANGED: P.PENDING, E.UNDONE: P.ROLLING_BACK},
+    P.HEALTHY: {E.SPEC_CHANGED: P.PENDING, E.UNDONE: P.UNDOING},
+    # users stay where they are until the release to go back to has passed; Pending knows what the spec is about
+    P.UNDOING: {
+        E.SUCCEEDED: P.ROLLING_BACK,
+        E.CHECK_FAILED: P.PENDING,
+        E.DEADLINE_EXCEEDED: P.PENDING,
+        E.ABORTED: P.PENDING,
+        E.SPEC_CHANGED: P.PENDING,
+    },
     # a newer spec does not wait for ever for a stable release that can't be restored
     P.ROLLING_BACK: {E.RESTORED: P.ROLLED_BACK, E.NOTHING_PUBLIC: P.FAILED, E.SPEC_CHANGED: P.PENDING},
-    P.ROLLED_BACK: {E.SPEC_CHANGED: P.PENDING, E.RETRIED: P.PENDING},
+    P.ROLLED_BACK: {E.SPEC_CHANGED: P.PENDING, E.RETRIED: P.PENDING, E.UNDONE: P.UNDOING},
     P.FAILED: {E.SPEC_CHANGED: P.PENDING, E.RETRIED: P.PENDING},
     P.SUSPENDED: {E.RESUMED: P.PENDING},
 }
@@ -132,6 +141,7 @@ class Look(StrEnum):
     CHECKS = "checks"
     ANALYSIS = "analysis"
     ALERTS = "alerts"
+    TARGET = "target"  # what the release that an undo goes back to needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +251,11 @@ PHASES: Mapping[Phase, PhaseSpec] = {
         meaning="the release is the stable one; drift is corrected",
         looks_at=_AT_REST,
         stage="The release is the stable one",
+    ),
+    P.UNDOING: PhaseSpec(
+        kind=_K.RESTORING,
+        meaning="the release to go back to is looked at and checked at 0 %; users stay where they are",
+        looks_at=frozenset({_L.TARGET, _L.SERVICE}),
     ),
     P.ROLLING_BACK: PhaseSpec(
         kind=_K.RESTORING,

@@ -80,6 +80,28 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetView:
+    """What a release needs to be restored, as it was found. `secrets`: versions that can't be read."""
+
+    release: str
+    revision: bool = True
+    assets: bool = True
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def problem(self) -> tuple[Reason, str] | None:
+        """Why the release can't be restored; None if it can."""
+        if not self.revision:
+            return Reason.NOT_FOUND, f"the Cloud Run revision of release {self.release} does not exist any more"
+        if not self.assets:
+            return Reason.NOT_FOUND, f"the page of release {self.release} is not complete in the assets bucket"
+        if self.secrets:
+            versions = ", ".join(self.secrets)
+            return Reason.VERSION_DISABLED, f"release {self.release} needs secret versions that are off: {versions}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class LookFault:
     """Why a look failed. What it would have told is not known; everything else of the snapshot holds."""
 
@@ -165,6 +187,7 @@ class Snapshot:
     checks: Mapping[str, CheckResult] = field(default_factory=dict)
     analysis: AnalysisResult | None = None
     alerts: tuple[AlertView, ...] | None = None  # the policies that carry our owner label; None: not looked at
+    target: TargetView | None = None  # of the release that an undo goes back to; None: not looked at
     channels: Mapping[str, str] = field(default_factory=dict)  # of the environment: resource by name
     has_edge: bool = False
     schema: str | None = None  # schema head that the staged revision reported

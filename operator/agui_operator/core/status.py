@@ -63,7 +63,7 @@ def _progress(inputs: Inputs) -> dict[str, Any]:
             progress["weight"] = share(seen.service.serving, plan.revision.revision)
         else:
             progress["weight"] = before
-    elif memory.phase is Phase.HEALTHY:
+    elif memory.phase in (Phase.HEALTHY, Phase.UNDOING):
         progress["weight"] = 100
     elif memory.phase in (Phase.ROLLED_BACK, Phase.FAILED):
         progress["weight"] = 0
@@ -78,7 +78,7 @@ def _parts(inputs: Inputs) -> dict[ConditionType, Fact]:
     at = _RANK.get(memory.phase, -1)
     failed_at = _RANK.get(cause.phase, -1) if cause is not None else -1
     for rank, condition, text in _PARTS:
-        if memory.phase is Phase.HEALTHY:
+        if memory.phase in (Phase.HEALTHY, Phase.UNDOING):
             facts[condition] = (True, Reason.SUCCEEDED, text)
         elif memory.phase in IN_FLIGHT:
             facts[condition] = _in_flight(rank, at, text)
@@ -191,6 +191,8 @@ def _doing(inputs: Inputs) -> str:
     release = memory.candidate
     what = f"Release {release.version} ({release.id})" if release else "The release"
     text = f"{what}: {memory.phase}"
+    if memory.phase is Phase.UNDOING and memory.undo_to is not None:
+        text = f"{text}: release {memory.undo_to.version} ({memory.undo_to.id}) is checked at 0 %"
     if memory.phase is Phase.ROLLING_BACK and memory.cause is not None:
         text = f"{text}: {memory.cause.message}"
     if inputs.fault is not None:

@@ -41,9 +41,9 @@ def waiting_for(inputs: Inputs) -> dict[str, Any] | None:
         return _wait("a new spec", since, None, "apply a corrected spec or annotate agui.dev/retry=true")
     if memory.phase is Phase.PROGRESSING:
         return _step_wait(inputs)
-    if memory.phase in IN_FLIGHT or memory.phase is Phase.ROLLING_BACK:
+    if memory.phase in IN_FLIGHT or memory.phase in (Phase.UNDOING, Phase.ROLLING_BACK):
         until = None
-        if inputs.plan is not None and since is not None and memory.phase is not Phase.ROLLING_BACK:
+        if inputs.plan is not None and since is not None and memory.phase in IN_FLIGHT:
             until = stamp(since + inputs.plan.progress_deadline)
         return _wait(f"{memory.phase} to end", since, until, NO_ACTION)
     return None

@@ -139,7 +139,7 @@ def _releases(status: Mapping[str, Any], row: Row) -> list[Facts]:
         role = "Candidate" if phase in IN_FLIGHT or phase == Phase.ROLLING_BACK else "Rolled back"
         found.append(_facts(role, release))
     undo = mapping(status, "rollout", "undoTo")
-    if undo and phase == Phase.ROLLING_BACK:
+    if undo and phase in (Phase.UNDOING, Phase.ROLLING_BACK):
         found.append(_facts("Being restored", undo))
     return found
 

@@ -26,6 +26,7 @@ from agui_operator.core.forecast import assume, forecast
 from agui_operator.core.looks import looks
 from agui_operator.core.memory import Cause, HeldBy, HistoryEntry, Memory
 from agui_operator.core.merge import merge_patch
+from agui_operator.core.past import Promotion
 from agui_operator.core.phases import actions_of
 from agui_operator.core.phases.case import Case
 from agui_operator.core.phases.routing import candidate_routing
@@ -171,14 +172,13 @@ def test_a_forecast_promotes_where_a_person_would_and_says_when_it_can_not_end()
 
 
 def test_an_undo_names_a_promoted_release_that_is_not_stable() -> None:
-    history = (
-        HistoryEntry(FIRST, "Promoted", "", NOW, 1),
-        HistoryEntry(SECOND, "Failed", "", NOW, 1),
-        HistoryEntry(replace(SECOND, id="cccc"), "Promoted", "", NOW, 1),
-    )
-    memory = replace(HEALTHY, history=history)
-    assert undo_target(memory, "previous") == history[2].release
-    assert undo_target(memory, "cccc") == history[2].release
+    third = replace(SECOND, id="cccc")
+    failed = HistoryEntry(SECOND, "Failed", "", NOW, 1)
+    ring = (Promotion(FIRST, NOW, "cccc"), Promotion(third, NOW))
+    memory = replace(HEALTHY, history=(failed,), promoted=ring)
+    assert undo_target(memory, "previous") == third
+    assert undo_target(memory, "cccc") == third
+    assert undo_target(memory, "aaaa") is None, "it is stable"
     assert undo_target(memory, "bbbb") is None
     assert undo_target(memory, "unknown") is None
 
@@ -273,15 +273,16 @@ def test_a_step_that_is_over_can_not_be_promoted_again() -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 10])
-def test_the_history_keeps_the_last_try_and_the_stable_release(limit: int) -> None:
-    """Both are needed: the one numbers the next try, the other is what an undo leads away from."""
+def test_the_history_is_limited_and_neither_attempts_nor_promotions_are(limit: int) -> None:
+    """The ones number the next attempt, the others are what an undo goes back to."""
     old = tuple(HistoryEntry(replace(SECOND, id=f"old{n}"), "Failed", "", NOW, 1) for n in range(12))
-    before = (*old, HistoryEntry(FIRST, "Promoted", "", NOW, 1))
-    memory = replace(FLYING, phase=Phase.ROLLING_BACK, history=before)
+    ring, attempts = (Promotion(FIRST, NOW),), {"aaaa": 1, "bbbb": 2}
+    memory = replace(FLYING, phase=Phase.ROLLING_BACK, history=old, promoted=ring, attempts=attempts)
     turn = decide(memory, SEEN, None, limit)
     assert turn.memory.phase is Phase.ROLLED_BACK
-    assert (turn.memory.history[0].release.id, turn.memory.history[-1].release.id) == ("bbbb", "aaaa")
-    assert len(turn.memory.history) == max(2, limit)
+    assert turn.memory.history[0].release.id == "bbbb"
+    assert len(turn.memory.history) == limit
+    assert (turn.memory.promoted, turn.memory.attempts) == (ring, attempts)
 
 
 def test_rules_that_somebody_changed_are_not_taken_for_a_page_that_users_should_keep() -> None:

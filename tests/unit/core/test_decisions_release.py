@@ -30,8 +30,9 @@ from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Blueprint, build_b
 from agui_operator.core.environment import Edge
 from agui_operator.core.errors import Fault
 from agui_operator.core.forecast import forecast
-from agui_operator.core.memory import Acknowledged, Cause, HeldBy, HistoryEntry, Memory, Rejected, attempt_id
+from agui_operator.core.memory import Acknowledged, Cause, HeldBy, HistoryEntry, Memory, Rejected, begin_attempt
 from agui_operator.core.names import Names
+from agui_operator.core.past import Promotion
 from agui_operator.core.release import Release, Resolved, fingerprint_of, make_release
 from agui_operator.core.requests import parse as parse_request
 from agui_operator.core.rollout import IN_FLIGHT, Phase
@@ -75,10 +76,11 @@ def test_a_release_id_changes_with_what_it_is_made_of_and_with_nothing_else() ->
 
 
 def test_a_second_try_gets_an_id_of_its_own() -> None:
-    history = (HistoryEntry(RELEASE, "Failed", "", NOW, 1),)
-    again = attempt_id(RELEASE, history)
-    third = attempt_id(RELEASE, (*history, HistoryEntry(again, "Failed", "", NOW, 1)))
-    assert [again.id, third.id] == [f"{RELEASE.id}-2", f"{RELEASE.id}-3"]
+    first = begin_attempt(Memory(), RELEASE)
+    again = begin_attempt(first, RELEASE)
+    third = begin_attempt(again, RELEASE)
+    tried = [memory.candidate.id for memory in (first, again, third) if memory.candidate is not None]
+    assert tried == [RELEASE.id, f"{RELEASE.id}-2", f"{RELEASE.id}-3"]
 
 
 def test_the_blueprint_holds_what_the_spec_says() -> None:
@@ -203,6 +205,8 @@ FULL = Memory(
     verdicts={"a": CheckResult("a", True, "ok", 1.5, 200), "b": CheckResult("b", None)},
     analysis=AnalysisResult(Verdict.PASSED, "fine", {"error-rate": 0.5}),
     history=(HistoryEntry(FIRST, "Promoted", "Promoted", NOW, 2.0),),
+    promoted=(Promotion(FIRST, NOW, "0000", {"ready": {"http": {"path": "/readyz"}}}),),
+    attempts={"bbbb": 2, "aaaa": 1},
     acknowledged=Acknowledged("abort", "true", True, "ok", NOW),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from agui_operator.core.phases import canary, checking, preparing, promoting, resting, restoring, staging
+from agui_operator.core.phases import canary, checking, preparing, promoting, resting, restoring, staging, undoing
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic
 from agui_operator.core.rollout import Phase
 
@@ -35,6 +35,8 @@ def logic_of(phase: Phase) -> Logic:
             return checking.BAKING
         case Phase.HEALTHY:
             return resting.HEALTHY
+        case Phase.UNDOING:
+            return undoing.UNDOING
         case Phase.ROLLING_BACK:
             return restoring.ROLLING_BACK
         case Phase.ROLLED_BACK:

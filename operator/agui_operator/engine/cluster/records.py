@@ -40,9 +40,10 @@ class Recorder:
         release = after.candidate or before.candidate
         extra = {"object": f"{namespace}/{name}", "phase": str(after.phase), "event": str(event)}
         logger.info(message, extra=extra | ({"release": release.id} if release else {}))
-        kind = "Warning" if after.phase in STOPPED and before.phase is not after.phase else "Normal"
+        warns = after.phase in STOPPED or (before.phase is Phase.UNDOING and after.phase is Phase.PENDING)
+        kind = "Warning" if warns and before.phase is not after.phase else "Normal"
         self._drop_unused(uid)
-        important = is_important(after.phase, event)
+        important = is_important(after.phase, event) or Phase.UNDOING in (before.phase, after.phase)
         fact = Fact(namespace, name, uid, kind, str(after.phase), message[:_LONGEST], important)
         if important or event not in _PASSED:
             self._tell(fact, self._clock())
@@ -78,6 +79,10 @@ def sentence(before: Memory, after: Memory, event: Event) -> str:
     what = f"Release {release.version} ({release.id})" if release else "A rollout"
     if event is Event.STARTED:
         return "A rollout has started: images and secret versions are being resolved"
+    if before.phase is Phase.UNDOING and after.phase is Phase.PENDING:
+        return f"The undo has ended without a change: {after.cause.message if after.cause is not None else event}"
+    if after.phase is Phase.UNDOING and after.undo_to is not None:
+        return f"{what} is to be undone: release {after.undo_to.version} ({after.undo_to.id}) is checked at 0 %"
     if after.phase is Phase.PENDING:
         return f"A new rollout is due ({event}) after {before.phase}"
     if event is Event.STEP_PASSED:

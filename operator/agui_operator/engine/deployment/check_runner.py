@@ -15,8 +15,10 @@ from agui_operator.checks.run import CheckTarget, reported_schema, run_check
 from agui_operator.checks.synthetic import SyntheticConversations
 from agui_operator.core.blueprint import CANDIDATE
 from agui_operator.core.phases.case import stage_of
+from agui_operator.core.release import Release
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import CheckResult, ServiceView
+from agui_operator.core.undo import checks_of
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.tasks import Tasks
@@ -44,6 +46,27 @@ class _Checks:
     synthetic: SyntheticConversations | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is checked now, and how. Checks that run as jobs belong to the core."""
+
+    release: Release
+    stage: str
+    checks: tuple[SmokeCheck, ...]
+    runtime_url: str | None
+
+
+def _subject(scope: Scope) -> _Subject | None:
+    memory, blueprint = scope.memory, scope.blueprint
+    if memory.phase is Phase.UNDOING and memory.undo_to is not None:
+        return _Subject(memory.undo_to, CANDIDATE, checks_of(memory), None)
+    stage = stage_of(memory.phase)
+    if stage is None or blueprint is None:
+        return None
+    checks = tuple(c for c in blueprint.checks(stage) if (stage, c.name) not in blueprint.check_jobs)
+    return _Subject(blueprint.release, stage, checks, blueprint.runtime_url)
+
+
 class CheckRunner:
     """One per process. `local`: the services are on this machine and ask for no identity token."""
 
@@ -56,21 +79,20 @@ class CheckRunner:
         """Starts the checks of this stage that have no verdict, and reports those that ended. `service`: the last look
         at it; without one nothing can be asked."""
         await self._converse(scope, service)
-        stage = stage_of(scope.memory.phase)
-        known = self._objects.get(scope.uid)
-        if stage is None or scope.blueprint is None or service is None:
+        subject, known = _subject(scope), self._objects.get(scope.uid)
+        if subject is None or service is None:
             return CheckReport({}, known.schema if known is not None else None)
         checks = self._of(scope.uid)
         results: dict[str, CheckResult] = {}
-        for check in scope.blueprint.checks(stage):
-            key = (scope.blueprint.release.id, stage, check.name)
-            if check.name in scope.memory.verdicts or (stage, check.name) in scope.blueprint.check_jobs:
+        for check in subject.checks:
+            key = (subject.release.id, subject.stage, check.name)
+            if check.name in scope.memory.verdicts:
                 continue
             if key in checks.results:
                 results[check.name] = checks.results[key]
-            elif (target := self._target(scope, check, stage, service)) is not None:
+            elif (target := self._target(scope, check, subject, service)) is not None:
                 checks.tasks.start(key, self._run(scope.uid, checks, key, check, target))
-        if stage == CANDIDATE and checks.schema is None:
+        if scope.memory.phase is Phase.SMOKING and checks.schema is None:
             self._ask_schema(scope, checks, service)
         return CheckReport(results, checks.schema)
 
@@ -107,10 +129,8 @@ class CheckRunner:
     def _of(self, uid: str) -> _Checks:
         return self._objects.setdefault(uid, _Checks())
 
-    def _target(self, scope: Scope, check: SmokeCheck, stage: str, service: ServiceView) -> CheckTarget | None:
-        blueprint, edge = scope.blueprint, scope.place.edge
-        assert blueprint is not None
-        release = blueprint.release
+    def _target(self, scope: Scope, check: SmokeCheck, subject: _Subject, service: ServiceView) -> CheckTarget | None:
+        edge, release, stage = scope.place.edge, subject.release, subject.stage
         backend = service.tag_uris.get(scope.names.tag(release.id)) if stage == CANDIDATE else service.uri
         origin = edge.origin if check.assets is not None and edge else backend
         if origin is None:
@@ -119,7 +139,7 @@ class CheckRunner:
             origin=origin,
             public=stage != CANDIDATE,
             release=release.id,
-            runtime_url=blueprint.runtime_url,
+            runtime_url=subject.runtime_url,
             frontend=release.frontend,
             by_name=release.id if check.assets is not None and stage == CANDIDATE and edge else None,
             audience=service.uri if check.assets is None and not self._local else None,

@@ -137,6 +137,6 @@ def _skew_of(scope: Scope) -> timedelta | None:
     spec, memory = scope.spec, scope.memory
     if spec is not None and spec.frontend is not None:
         return spec.frontend.skew_window
-    had = any(entry.release.frontend for entry in memory.history)
+    had = any(release.frontend for release in memory.past)
     default: timedelta = Frontend.model_fields["skew_window"].default
     return default if had else None

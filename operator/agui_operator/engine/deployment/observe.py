@@ -15,7 +15,7 @@ from agui_operator.core.looks import looks
 from agui_operator.core.names import Names
 from agui_operator.core.phases.case import stage_of
 from agui_operator.core.recovery import unknown_revision
-from agui_operator.core.release import make_release
+from agui_operator.core.release import Release, make_release
 from agui_operator.core.rollout import RESTING, Look, Phase
 from agui_operator.core.snapshot import (
     AlertView,
@@ -26,14 +26,16 @@ from agui_operator.core.snapshot import (
     LookFault,
     ServiceView,
     Snapshot,
+    TargetView,
 )
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.cluster.wakeups import Wakeups
+from agui_operator.engine.deployment import restorable
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.looking import PENDING
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.deployment.shared import SharedViews
-from agui_operator.engine.deployment.views import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, of_job
+from agui_operator.engine.deployment.views import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, TARGET, of_job
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.monitoring import alert_policy, timeseries
 from agui_operator.gcp.kinds.run import job as run_job
@@ -47,6 +49,7 @@ from agui_operator.gcp.transport.clients import Cloud
 # What decides where users go comes first.
 _ORDER = (
     Look.RESOLUTION,
+    Look.TARGET,
     Look.BACKUP,
     Look.MIGRATION,
     Look.ASSETS,
@@ -155,8 +158,19 @@ class Observer:
                     return seen
                 found = await self._beside(look, again, scope, cache, lambda: self._alerts(scope, cache, again=again))
                 return found if found is PENDING else replace(seen, alerts=found)
+            case Look.TARGET:
+                return replace(seen, target=await self._target(scope, cache, scope.memory.undo_to))
             case _:
                 assert_never(look)
+
+    async def _target(self, scope: Scope, cache: ObjectCache, release: Release | None) -> TargetView | None:
+        views = cache.views
+        if release is None:
+            return None
+        if TARGET not in views.fresh or views.target is None or views.target.release != release.id:
+            views.put_target(await restorable.look(self._cloud, scope, release))
+            views.mark_fresh(TARGET)
+        return views.target
 
     async def _beside(
         self, look: Look, key: Hashable, scope: Scope, cache: ObjectCache, read: Callable[[], Awaitable[Any]]

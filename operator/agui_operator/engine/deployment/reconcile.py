@@ -35,7 +35,7 @@ from agui_operator.engine.deployment.observe import Observer
 from agui_operator.engine.deployment.report import Reporter
 from agui_operator.engine.deployment.scope import Directory, Scope, Scopes
 from agui_operator.engine.deployment.shared import first_due
-from agui_operator.engine.deployment.views import ALERTS
+from agui_operator.engine.deployment.views import ALERTS, SERVICE, TARGET
 from agui_operator.engine.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -176,10 +176,14 @@ class Engine:
             cache.views.begin_rollout()
             self._checks.begin_rollout(scope.uid)
         if before.phase is Phase.RESOLVING and memory.candidate is not None:
-            earlier = {e.release.frontend for e in memory.history}
+            earlier = {release.frontend for release in memory.past}
             cache.views.begin_release(memory.candidate.id, published=memory.candidate.frontend in earlier)
         if memory.phase in (Phase.BAKING, Phase.ROLLING_BACK):
             cache.views.mark_stale(ALERTS)
+        if memory.phase is Phase.UNDOING:
+            cache.views.mark_stale(TARGET)
+            cache.views.mark_stale(SERVICE)
+            self._checks.begin_rollout(scope.uid)
         if memory.phase is Phase.ROLLING_BACK:
             cache.begin_restoring(self._checks.failed_at(scope.uid) or time.monotonic())
         elif before.phase is Phase.ROLLING_BACK and (seconds := cache.end_restoring()) is not None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agui_operator.core.actions import Pointer
-from agui_operator.core.snapshot import AlertView, BackupView, Found, JobView, ServiceView
+from agui_operator.core.snapshot import AlertView, BackupView, Found, JobView, ServiceView, TargetView
 
 SERVICE, POINTER, ALERTS, BACKUP, ASSETS = "service", "pointer", "alerts", "backup", "assets"
+TARGET = "target"
 
 
 def of_job(job: str) -> str:
@@ -33,6 +34,7 @@ class Views:
     backup: BackupView | None = None
     assets: bool | None = None
     alerts: tuple[AlertView, ...] = ()
+    target: TargetView | None = None  # of the release that an undo would go back to
     fresh: set[str] = field(default_factory=set)
     fresh_release: str | None = None  # release whose id was made by this process and that met no fault since
     analysed_at: float = 0.0  # monotonic time of the last analysis
@@ -71,6 +73,9 @@ class Views:
 
     def put_assets(self, complete: bool) -> None:
         self.assets = complete
+
+    def put_target(self, target: TargetView | None) -> None:
+        self.target = target
 
     def put_alerts(self, alerts: tuple[AlertView, ...]) -> None:
         self.alerts = alerts

@@ -11,6 +11,7 @@ from agui_operator.api.conditions import Reason
 from agui_operator.core.environment import Place
 from agui_operator.core.errors import CloudError, UserError
 from agui_operator.gcp.pinning.messages import explained
+from agui_operator.gcp.transport.absent import or_none
 from agui_operator.gcp.transport.clients import Cloud
 
 _LATEST = "latest"
@@ -37,3 +38,14 @@ async def secret_version(cloud: Cloud, place: Place, secret: str, version: str, 
             reason=Reason.VERSION_DISABLED,
         )
     return number
+
+
+async def is_enabled(cloud: Cloud, place: Place, secret: str, version: str) -> bool:
+    """True if instances that start now can read the version. One call. Raises CloudError."""
+    from google.cloud import secretmanager_v1
+
+    parent = secret if secret.startswith("projects/") else f"projects/{place.project}/secrets/{secret}"
+    name = f"{parent}/versions/{version}"
+    request = secretmanager_v1.GetSecretVersionRequest(name=name)
+    found = await or_none(cloud.rpc("SecretManagerService.GetSecretVersion", request, name))
+    return found is not None and int(found.state) == _ENABLED

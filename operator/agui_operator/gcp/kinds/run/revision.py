@@ -43,6 +43,16 @@ async def release_of(cloud: Cloud, names: Names, revision: str) -> Release | Non
     return Release(release, "", "", env.get("AGUI_VERSION") or release, boxes[0].image)
 
 
+async def secrets(cloud: Cloud, names: Names, revision: str) -> tuple[tuple[str, str], ...] | None:
+    """Secrets and versions that instances of the revision read when they start; None: the revision does not exist. One
+    call. Raises CloudError."""
+    found = await _get(cloud, names, revision)
+    if found is None or found.delete_time:
+        return None
+    references = (variable.value_source.secret_key_ref for box in found.containers for variable in box.env)
+    return tuple(sorted({(str(r.secret), str(r.version)) for r in references if r.secret}))
+
+
 async def _get(cloud: Cloud, names: Names, revision: str) -> Any:
     from google.cloud import run_v2
 

@@ -1,0 +1,195 @@
+"""The way back on real parts: it exists, it is looked at before it is taken, and it leads where it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from agui_dev.testbed.kube_api import condition
+from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.releases import AT_ONCE, NAME, release
+from agui_dev.testbed.system import System, wait_for
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+Json = dict[str, Any]
+RUN = "/v2/projects/demo/locations/us-central1/services"
+SECRETS = "/v1/projects/demo/secrets"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_operator(system: System) -> Iterator[OperatorProcess]:
+    """Compares resting objects with the cloud every two seconds."""
+    operator = system.operator(AGUI_RESYNC_SECONDS="2")
+    yield operator
+    system.retire(operator)
+
+
+def ask(system: System, place: str, kind: str, value: str = "true") -> Json:
+    """Sets the annotation and waits for the answer."""
+    key = f"agui.dev/{kind}"
+    system.api.annotate(place, NAME, **{kind: value})
+    found = system.api.until(
+        place,
+        NAME,
+        lambda d: (
+            key not in (d["metadata"].get("annotations") or {})
+            and (d["status"].get("lastRequest") or {}).get("kind") == kind
+        ),
+        f"an answer to {kind}",
+    )
+    answer: Json = found["status"]["lastRequest"]
+    return answer
+
+
+def promoted(system: System, place: str, tag: str, **parts: Any) -> Json:
+    system.api.apply(release(place, tag, strategy=AT_ONCE, **parts))
+    stable: Json = system.settle(place, "Healthy", version=tag)["status"]["stable"]
+    return stable
+
+
+def revision(place: str, stable: Json) -> str:
+    return f"{place}-{NAME}-{stable['id']}"
+
+
+def ends(system: System, place: str, phase: str, text: str) -> Json:
+    """The object at rest once the answer to the last request says `text`."""
+    return system.api.until(
+        place,
+        NAME,
+        lambda d: d["status"]["phase"] == phase and text in d["status"]["lastRequest"]["message"],
+        f"{phase}: {text}",
+    )
+
+
+def test_undo_leads_to_what_was_stable_before_and_never_to_what_was_taken_back(system: System) -> None:
+    """W37, and several steps back."""
+    place = system.case()
+    first = promoted(system, place, "v1")
+    promoted(system, place, "v2")
+    before = system.position
+    assert ask(system, place, "undo")["accepted"] is True
+    found = system.settle(place, "RolledBack")
+    assert found["status"]["stable"]["id"] == first["id"]
+    assert system.get(place, "/api/orders/1")[1] == revision(place, first)
+    shares = [e["detail"] for e in system.effects(before) if e["effect"] == "traffic" and place in e["resource"]]
+    assert any(f"{first['id']}=0" in str(detail) for detail in shares), "it is checked at 0 % first"
+    third = promoted(system, place, "v2", env={"COLOUR": "red"})
+    assert [p["release"]["id"] for p in found["status"]["promoted"]] == [first["id"]]
+    assert ask(system, place, "undo", "previous")["accepted"] is True
+    found = system.settle(place, "RolledBack")
+    assert found["status"]["stable"]["id"] == first["id"], "v2 was taken back"
+    assert found["status"]["rejected"]["release"] == third["id"]
+    assert "no release was stable before" in ask(system, place, "undo")["message"]
+    again = system.settle(place, "RolledBack")
+    assert ask(system, place, "retry")["accepted"] is True
+    found = system.settle(place, "Healthy", version="v2")
+    assert found["status"]["stable"]["id"] == f"{third['id']}-2"
+    assert again["status"]["stable"]["id"] == first["id"]
+
+
+def test_failures_do_not_push_a_promoted_release_out(system: System) -> None:
+    """W13, F3, F4: and no attempt gets an id twice."""
+    place = system.case()
+    first = promoted(system, place, "v1")
+    promoted(system, place, "v2")
+    refused = set()
+    for number in range(3):
+        system.api.apply(release(place, "crashing", strategy=AT_ONCE, env={"N": str(number % 2)}, historyLimit=1))
+        found = system.api.until(
+            place,
+            NAME,
+            lambda d: d["status"]["phase"] == "RolledBack" and d["status"]["rejected"]["release"] not in refused,
+            "another failure",
+        )
+        refused.add(found["status"]["rejected"]["release"])
+    assert len(refused) == 3
+    assert len(found["status"]["history"]) == 1
+    assert ask(system, place, "undo")["accepted"] is True
+    found = system.api.until(place, NAME, lambda d: d["status"]["stable"]["id"] == first["id"], "the first release")
+    assert system.get(place, "/api/orders/1")[1] == revision(place, first)
+
+
+def test_an_undo_to_what_is_gone_changes_nothing_and_a_newer_spec_gets_its_turn(system: System) -> None:
+    """W3: said before the undo, and after it."""
+    place = system.case()
+    first = promoted(system, place, "v1")
+    second = promoted(system, place, "v2")
+    system.api.until(place, NAME, lambda d: _way_back(d) == "True", "a way back that was looked at")
+    service = f"{RUN}/{place}-{NAME}"
+    system.cloud(f"{service}/revisions/{revision(place, first)}", method="DELETE")
+    system.api.until(place, NAME, lambda d: _way_back(d) == "False", "a way back that does not exist")
+    assert ask(system, place, "undo")["accepted"] is True
+    found = ends(system, place, "Healthy", "does not exist any more")
+    assert found["status"]["stable"]["id"] == second["id"]
+    assert system.get(place, "/api/orders/1")[1] == revision(place, second)
+    assert [e for e in system.api.events(place) if "The undo has ended without a change" in e["message"]]
+    promoted(system, place, "v1", env={"COLOUR": "blue"})
+
+
+def test_an_undo_to_a_release_whose_secret_is_disabled_changes_nothing(system: System) -> None:
+    """W19."""
+    place = system.case()
+    name = f"{place}-secret"
+    system.cloud(f"{SECRETS}?secretId={name}", {"replication": {"automatic": {}}})
+    for _ in range(2):
+        system.cloud(f"{SECRETS}/{name}:addVersion", {"payload": {"data": "c2VjcmV0"}})
+    for tag, version in (("v1", "1"), ("v2", "2")):
+        document = release(place, tag, strategy=AT_ONCE)
+        document["spec"]["backend"]["secrets"] = [{"env": "SHOP_SECRET", "secret": name, "version": version}]
+        system.api.apply(document)
+        system.settle(place, "Healthy", version=tag)
+    system.cloud(f"{SECRETS}/{name}/versions/1:disable", {})
+    found = system.api.until(place, NAME, lambda d: _way_back(d) == "False", "a way back that can't start")
+    assert condition(found, "RollbackReady")["reason"] == "SecretDisabled"
+    assert f"{name}@1" in condition(found, "RollbackReady")["message"]
+    assert ask(system, place, "undo")["accepted"] is True
+    ends(system, place, "Healthy", f"{name}@1")
+    system.cloud(f"{SECRETS}/{name}/versions/1:enable", {})
+    system.api.until(place, NAME, lambda d: _way_back(d) == "True", "the way back again")
+
+
+def _way_back(found: Json) -> str:
+    return str(condition(found, "RollbackReady")["status"])
+
+
+def test_a_superseded_revision_can_not_be_reached_any_more(system: System) -> None:
+    """W27."""
+    place = system.case()
+    promoted(system, place, "v1")
+    slow = {"name": "slow", "http": {"path": "/nothing-here"}, "attempts": 10, "timeout": "30s"}
+    system.api.apply(release(place, "v2", smoke=[slow]))
+    system.reaches(place, "Smoking")
+    wait_for(lambda: len(_tags(system, place)) == 2, "the candidate's tag")
+    system.api.apply(release(place, "v1", suspend=True, env={"COLOUR": "green"}))
+    wait_for(lambda: len(_tags(system, place)) == 1, "the superseded revision has no tag")
+
+
+def _tags(system: System, place: str) -> list[str]:
+    found = system.cloud(f"{RUN}/{place}-{NAME}")
+    return [target["tag"] for target in found["traffic"] if target.get("tag")]
+
+
+def test_traffic_that_was_moved_by_hand_in_a_pause_is_shown_and_set_back(system: System) -> None:
+    """W22."""
+    place = system.case()
+    first = promoted(system, place, "v1")
+    strategy = {"canary": {"steps": [{"setWeight": 20}, {"pause": {}}]}}
+    system.api.apply(release(place, "v2", strategy=strategy))
+    found = system.api.until(place, NAME, lambda d: d["status"]["phase"] == "Paused", "a pause at 20 %")
+    candidate = found["status"]["release"]
+    kind = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
+    by_hand = [{"type": kind, "revision": revision(place, candidate), "percent": 100}]
+    before = system.position
+    service = f"{RUN}/{place}-{NAME}"
+    system.cloud(f"{service}?updateMask=traffic", {"name": service.removeprefix("/v2/"), "traffic": by_hand}, "PATCH")
+    wait_for(lambda: _shares(system, place).get(revision(place, first)) == 80, "the step's weight again", 60)
+    assert [e for e in system.api.events(place) if "traffic was changed" in e["message"]]
+    assert system.effects(before)
+
+
+def _shares(system: System, place: str) -> dict[str, int]:
+    found = system.cloud(f"{RUN}/{place}-{NAME}")
+    return {t["revision"]: int(t.get("percent", 0)) for t in found["traffic"]}

@@ -1,0 +1,203 @@
+"""An undo checks the release that it goes back to before users meet it; users stay where they are if anything lacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from agui_operator.api.conditions import Reason
+from agui_operator.api.smoke import AssetsCheck, HttpCheck, SmokeCheck
+from agui_operator.core import past
+from agui_operator.core.actions import PointerSet, TrafficSplit
+from agui_operator.core.decide import Decision, decide
+from agui_operator.core.memory import Acknowledged, Memory, Rejected
+from agui_operator.core.past import Promotion
+from agui_operator.core.phases.case import Case
+from agui_operator.core.phases.undoing import DEADLINE
+from agui_operator.core.rollout import Event, Phase
+from agui_operator.core.snapshot import CheckResult, Request, RequestKind, ServiceView, Snapshot, TargetView
+from agui_operator.core.traffic import Target
+from agui_operator.core.undo import checks_of, recorded
+from agui_operator.engine.cluster.records import sentence
+from world_model import CHECK, FIRST, NAMES, NOW, SECOND
+
+OLD, NEW = NAMES.revision(FIRST.id), NAMES.revision(SECOND.id)
+RING = (Promotion(SECOND, NOW, FIRST.id), Promotion(FIRST, NOW, None, recorded((CHECK,))))
+HEALTHY = Memory(phase=Phase.HEALTHY, since=NOW, stable=SECOND, promoted=RING)
+SERVICE = ServiceView(
+    name=NAMES.service,
+    etag="e",
+    owner=NAMES.uid,
+    uri="http://x",
+    traffic=(Target(NEW, 100, "r-bbbb"),),
+    serving=(Target(NEW, 100, "r-bbbb"),),
+    tag_uris={},
+    template_revision=NEW,
+    latest_created=NEW,
+    latest_ready=NEW,
+    reconciling=False,
+    ready=True,
+)
+FINE = TargetView(FIRST.id)
+SEEN = Snapshot(fingerprint=SECOND.fingerprint, service=SERVICE, service_known=True, target=FINE, alerts=())
+UNDO = Request(RequestKind.UNDO, "previous")
+
+
+def turn(memory: Memory, seen: Snapshot = SEEN, **later: Any) -> Decision:
+    return decide(Case(memory, seen, None, NAMES, NOW + timedelta(**later)), 10)
+
+
+def undoing(memory: Memory = HEALTHY) -> Memory:
+    return turn(memory, replace(SEEN, request=UNDO)).memory
+
+
+def with_check(passed: bool | None) -> Snapshot:
+    return replace(SEEN, checks={CHECK.name: CheckResult(CHECK.name, passed, "it said so")})
+
+
+def test_an_undo_moves_no_user_before_its_checks_have_passed() -> None:
+    memory = undoing()
+    assert (memory.phase, memory.undo_to, memory.candidate) == (Phase.UNDOING, FIRST, SECOND)
+    assert memory.acknowledged is not None
+    assert "release 1 (aaaa) is checked at 0 %" in memory.acknowledged.message
+    waiting = turn(memory)
+    assert waiting.event is None
+    assert waiting.actions == (TrafficSplit((Target(NEW, 100, "r-bbbb"), Target(OLD, 0, "r-aaaa"))),)
+    shown = replace(SEEN, service=replace(SERVICE, traffic=waiting.actions[0].traffic))
+    assert turn(memory, shown).actions == (), "the tag is there"
+    passed = turn(memory, with_check(True))
+    assert (passed.event, passed.memory.phase) == (Event.SUCCEEDED, Phase.ROLLING_BACK)
+    assert passed.memory.cause is not None
+    assert passed.memory.cause.reason is Reason.UNDONE
+
+
+def test_what_was_not_seen_is_waited_for() -> None:
+    unseen = turn(undoing(), replace(SEEN, target=None, service=None, service_known=False))
+    assert (unseen.event, unseen.actions) == (None, ())
+    other = replace(with_check(True), target=TargetView("cccc"))
+    assert turn(undoing(), other).event is None, "that was about another release"
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason", "text"),
+    [
+        (with_check(False), "SmokeFailed", 'check "smoke" failed at 0 %: it said so'),
+        (replace(SEEN, target=replace(FINE, revision=False)), "NotFound", "revision of release aaaa does not exist"),
+        (replace(SEEN, target=replace(FINE, assets=False)), "NotFound", "page of release aaaa is not complete"),
+        (replace(SEEN, target=replace(FINE, secrets=("db@3",))), "SecretDisabled", "db@3"),
+    ],
+    ids=["check", "revision", "page", "secret"],
+)
+def test_users_stay_where_they_are_and_the_answer_says_why(seen: Snapshot, reason: str, text: str) -> None:
+    ended = turn(undoing(), seen).memory
+    assert (ended.phase, ended.undo_to, ended.stable, ended.verdicts) == (Phase.PENDING, None, SECOND, {})
+    assert ended.acknowledged is not None
+    assert text in ended.acknowledged.message
+    assert "release 2 (bbbb) keeps all traffic" in ended.acknowledged.message
+    assert (ended.history[0].release, ended.history[0].outcome, ended.history[0].reason) == (
+        FIRST,
+        "NotRestored",
+        reason,
+    )
+    again = turn(ended)
+    assert (again.memory.phase, again.memory.promoted) == (Phase.HEALTHY, RING), "it can be asked for again"
+    said = sentence(undoing(), ended, Event.CHECK_FAILED)
+    assert said.startswith("The undo has ended without a change: ")
+    assert "release 1 (aaaa) is checked at 0 %" in sentence(HEALTHY, undoing(), Event.UNDONE)
+
+
+def test_it_does_not_wait_for_ever() -> None:
+    assert turn(undoing(), seconds=DEADLINE.total_seconds()).event is None
+    late = turn(undoing(), seconds=DEADLINE.total_seconds() + 1)
+    assert (late.event, late.memory.phase) == (Event.DEADLINE_EXCEEDED, Phase.PENDING)
+    assert late.memory.acknowledged is not None
+    assert "within 10 minutes" in late.memory.acknowledged.message
+
+
+def test_a_newer_spec_and_an_abort_end_it() -> None:
+    newer = turn(undoing(), replace(SEEN, fingerprint="fp-new"))
+    assert (newer.event, newer.memory.phase) == (Event.SPEC_CHANGED, Phase.PENDING)
+    assert turn(newer.memory, replace(SEEN, fingerprint="fp-new")).memory.phase is Phase.RESOLVING
+    assert turn(undoing(), replace(SEEN, fingerprint=None)).event is None
+    aborted = turn(undoing(), replace(SEEN, request=Request(RequestKind.ABORT, "true")))
+    assert (aborted.event, aborted.memory.phase) == (Event.ABORTED, Phase.PENDING)
+    assert aborted.memory.acknowledged is not None
+    assert aborted.memory.acknowledged.kind == "abort"
+
+
+def test_a_damaged_status_ends_it() -> None:
+    lost = replace(undoing(), undo_to=None, started=None, acknowledged=None)
+    ended = turn(lost)
+    assert (ended.event, ended.memory.phase, ended.memory.history) == (Event.CHECK_FAILED, Phase.PENDING, ())
+    assert turn(replace(lost, started=None, undo_to=FIRST, stable=None)).memory.history[0].seconds == 0.0
+
+
+def test_after_it_the_undone_release_is_no_target_and_the_spec_stays_rejected() -> None:
+    restored = replace(SEEN, has_edge=False, service=replace(SERVICE, traffic=only(OLD), serving=only(OLD)))
+    memory = turn(turn(undoing(), with_check(True)).memory, restored).memory
+    assert (memory.phase, memory.stable, memory.promoted) == (Phase.ROLLED_BACK, FIRST, RING[1:])
+    assert memory.rejected is not None
+    assert (memory.rejected.fingerprint, memory.rejected.reason) == (SECOND.fingerprint, Reason.UNDONE)
+    refused = turn(memory, replace(restored, request=UNDO)).memory
+    assert refused.phase is Phase.ROLLED_BACK
+    assert refused.acknowledged is not None
+    assert "no release was stable before" in refused.acknowledged.message
+
+
+def only(revision: str) -> tuple[Target, ...]:
+    return (Target(revision, 100, "r-" + revision.rpartition("-")[2]),)
+
+
+def test_an_undo_of_an_undo_goes_one_further_and_keeps_what_the_spec_asks_for_rejected() -> None:
+    third = replace(FIRST, id="cccc", fingerprint="fp-c")
+    rejected = Rejected(SECOND.fingerprint, SECOND.id, "2", Reason.UNDONE, "m", NOW)
+    ring = (Promotion(FIRST, NOW, "cccc"), Promotion(third, NOW))
+    memory = Memory(phase=Phase.ROLLED_BACK, since=NOW, stable=FIRST, rejected=rejected, promoted=ring)
+    again = undoing(memory)
+    assert (again.phase, again.undo_to, again.candidate) == (Phase.UNDOING, third, FIRST)
+    revision = NAMES.revision("cccc")
+    ready = replace(SEEN, target=TargetView("cccc"))
+    back = turn(again, ready).memory
+    assert back.phase is Phase.ROLLING_BACK, "no checks are recorded for it"
+    service = replace(SERVICE, traffic=only(revision), serving=only(revision))
+    ended = turn(back, replace(SEEN, service=service)).memory
+    assert (ended.phase, ended.stable, ended.rejected) == (Phase.ROLLED_BACK, third, rejected)
+    assert turn(ended, replace(SEEN, service=service)).memory.phase is Phase.ROLLED_BACK
+
+
+def test_only_checks_that_reach_the_backend_are_recorded() -> None:
+    page = SmokeCheck(name="page", assets=AssetsCheck())
+    slow = replace_check(attempts=7, timeout=timedelta(seconds=33))
+    kept = recorded((page, slow))
+    assert list(kept) == ["smoke"]
+    memory = Memory(undo_to=FIRST, promoted=(Promotion(FIRST, NOW, None, kept),))
+    assert checks_of(memory) == (slow,)
+    many = tuple(SmokeCheck(name=f"c{n}", http=HttpCheck(path="/" + "x" * 250)) for n in range(60))
+    assert 20 < len(recorded(many)) < 40, "bounded"
+
+
+@pytest.mark.parametrize("raw", [5, {"http": 1}, {}, {"assets": {}}, None])
+def test_a_recorded_check_that_can_not_be_read_is_left_out(raw: Any) -> None:
+    memory = Memory(undo_to=FIRST, promoted=(Promotion(FIRST, NOW, None, {"smoke": raw}),))
+    assert checks_of(memory) == ()
+    assert checks_of(Memory()) == checks_of(Memory(undo_to=FIRST)) == ()
+
+
+def replace_check(**changes: Any) -> SmokeCheck:
+    return SmokeCheck(name="smoke", http=HttpCheck(path="/readyz"), **changes)
+
+
+def test_an_answer_to_another_request_is_not_changed() -> None:
+    memory = replace(undoing(), acknowledged=Acknowledged("pause", "true", False, "no", NOW))
+    ended = turn(memory, with_check(False)).memory
+    assert ended.acknowledged == memory.acknowledged
+    assert past.find(ended.promoted, FIRST.id) is not None
+
+
+def test_a_roll_back_after_an_undo_needs_no_page_where_there_is_none() -> None:
+    back = turn(undoing(), with_check(True)).memory
+    acting = turn(back, replace(SEEN, has_edge=True, pointer_known=True))
+    assert [type(a) for a in acting.actions] == [TrafficSplit, PointerSet]
