@@ -79,7 +79,7 @@ DEPLOYMENT = Kind(
         Column("Schema", ".status.stable.schema", "Schema that the stable release reported."),
         Column("Ready", _condition("Ready"), "Whether the release that is wanted serves."),
         _AGE,
-        Column("Reason", _condition("Ready", "reason"), "Why it is ready or not.", wide=True),
+        Column("Reason", _condition("Ready", "reason"), "Why it is ready or not."),
         Column("URL", ".status.url", "Where users reach the application.", wide=True),
         Column("Waiting-For", ".status.waitingFor.what", "What it waits for.", wide=True),
         Column("Release-Id", ".status.release.id", "Id that revisions and undo use.", wide=True),

@@ -34,7 +34,9 @@ _CONDITIONS = keyed_list("type")
 class ReleaseStatus(Model):
     """Everything needed to restore a release. References only, never a value of a secret."""
 
-    id: Word = Field(description="Release id: names revisions, jobs and release folders.")
+    id: Word | None = Field(
+        None, description="Release id: names revisions, jobs and release folders. Absent before it is resolved."
+    )
     artifact: Word | None = Field(None, description="Id of what was built; the same in all environments.")
     fingerprint: Word | None = Field(None, description="Hash of the part of the spec that defines the release.")
     version: Word | None = Field(None, description="Human-readable version.")
@@ -131,7 +133,7 @@ class WaitingStatus(Model):
 
     what: Text | None = Field(None, description="What has to happen.")
     since: Word | None = Field(None, description="Since when.")
-    until: Word | None = Field(None, description="When the wait ends without user action.")
+    until: Word | None = Field(None, description="When the wait ends, or the release is rolled back.")
     unblock_with: Text | None = Field(None, description="What a user can do to end it.")
 
 
@@ -142,7 +144,9 @@ class AgUiDeploymentStatus(Model):
     phase: Word | None = Field(None, description="Phase of the rollout.")
     message: Text | None = Field(None, description="Summary in one sentence.")
     url: Word | None = Field(None, description="Where users reach the application.")
-    release: ReleaseStatus | None = Field(None, description="The release that the phase is about.")
+    release: ReleaseStatus | None = Field(
+        None, description="The release that the spec asks for; while a rollout runs, the one of that rollout."
+    )
     stable: ReleaseStatus | None = Field(None, description="The release that serves all users.")
     rollout: RolloutStatus | None = Field(None, description="The rollout.")
     rejected: RejectedStatus | None = Field(None, description="The release that failed.")

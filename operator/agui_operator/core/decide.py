@@ -91,15 +91,15 @@ def _deadline(case: Case) -> Happened | None:
 
 
 def _learn(case: Case) -> Memory:
-    """The newest verdicts; the schema head that the candidate reported; the alert limits of a spec edit that makes no
-    new release."""
+    """The newest verdicts; the schema head that the candidate reported; alert limits and version of a spec edit that
+    makes no new release."""
     memory, seen, plan = case.memory, case.seen, case.blueprint
     memory = replace(memory, verdicts={**memory.verdicts, **seen.checks}, analysis=seen.analysis or memory.analysis)
     if seen.schema is not None and memory.candidate is not None and memory.candidate.schema != seen.schema:
         memory = replace(memory, candidate=replace(memory.candidate, schema=seen.schema))
     stable = memory.stable
     if memory.phase is Phase.HEALTHY and plan is not None and stable is not None and plan.release.id == stable.id:
-        memory = replace(memory, stable=replace(stable, alerts=plan.release.alerts))
+        memory = replace(memory, stable=replace(stable, alerts=plan.release.alerts, version=plan.release.version))
     return memory
 
 

@@ -104,6 +104,7 @@ class Blocker:
     until: str | None = None
     holds_running: bool = False  # True: a running rollout is held as well (stop button, freeze)
     revokes: bool = False  # True: a running rollout is rolled back (permission withdrawn)
+    may_arrive: bool = False  # True: the missing object may be part of the same sync; Stalled only after a grace
 
 
 class RequestKind(StrEnum):

@@ -40,6 +40,7 @@ from agui_operator.engine.settings import Settings
 
 logger = logging.getLogger(__name__)
 _EXPOSED = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.BAKING, Phase.ROLLING_BACK})
+_UNPLACED = 30.0  # seconds until an object without environment is looked at again: the grace of its conditions ends
 _CHAIN = 25  # events read in one go; more would be a loop in the table
 
 
@@ -112,7 +113,7 @@ class Engine:
             scope = self.scope(cache, body)  # the body is live: a newer spec counts at once
             if scope.location is None:
                 await self._write(cache, scope, None)
-                return None
+                return None if cache.is_stalled else _UNPLACED
             seen, fault = await self._look(cache, scope)
             case = Case(scope.memory, seen, scope.blueprint, scope.names, self._clock())
             decision = decide(case, scope.parsed.history_limit)
@@ -149,7 +150,8 @@ class Engine:
             has_edge=scope.place.edge is not None,
             channels=scope.place.channels,
         )
-        drift = scope.memory.phase in RESTING and time.monotonic() >= cache.drift_due
+        changed = cache.compared not in (None, scope.generation)  # an edit at rest is compared with the cloud at once
+        drift = scope.memory.phase in RESTING and (changed or time.monotonic() >= cache.drift_due)
         try:
             seen = await self._observer.look(scope, cache, basic, drift=drift)
             report = await self._checks.run(scope, cache.views.service)
@@ -160,6 +162,7 @@ class Engine:
         if drift:
             first = cache.drift_due == 0.0
             cache.compare_after(first_due(cache.uid, self._settings.resync) if first else self._settings.resync)
+            cache.compared_at(scope.generation)
         seen = replace(seen, checks={**seen.checks, **report.results}, schema=report.schema)
         return seen, None
 
@@ -183,6 +186,8 @@ class Engine:
             metrics.RESTORE_SECONDS.observe(seconds)
         if memory.phase is not before.phase:
             self._checks.begin_phase(scope.uid)
+        looked = memory.phase in RESTING and before.phase in (Phase.BAKING, Phase.ROLLING_BACK)
+        cache.compared_at(scope.generation if looked else None)  # what ended those phases was a look at the cloud
         if memory.phase in RESTING:
             cache.views.end_rollout()
             self._checks.end(scope.uid)
@@ -203,6 +208,8 @@ class Engine:
             generation=scope.generation,
             now=self._clock(),
             previous=cache.status,
+            asked=scope.parsed.asked,
+            version=scope.parsed.version,
             plan=scope.blueprint,
             seen=seen,
             blockers=scope.blockers,
@@ -210,6 +217,7 @@ class Engine:
             fault=cache.fault,
             url=_url(cache, scope),
             drift=cache.drift,
+            compared=cache.compared == scope.generation,
         )
         await self._reporter.write(scope, cache, summarize(inputs))
 

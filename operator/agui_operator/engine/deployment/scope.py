@@ -24,6 +24,7 @@ from agui_operator.core.names import Names
 from agui_operator.core.release import fingerprint_of
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import Blocker
+from agui_operator.core.status_inputs import Asked, asked_of
 
 _PARSED_MAX = 512  # specs kept, which bounds memory; a larger fleet at rest is parsed once per resync
 
@@ -40,12 +41,14 @@ class Directory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What the spec of one generation says. `deletion` and `environment_name` are read by themselves, so that they are
-    known while another field is invalid."""
+    """What the spec of one generation says. `version`, `deletion` and `environment_name` are read by themselves, so
+    that they are known while another field is invalid."""
 
     spec: AgUiDeploymentSpec | None
     error: str | None
     fingerprint: str | None
+    asked: Asked | None
+    version: str | None
     environment_name: str | None
     deletion: DeletionPolicy | None
     deletion_error: str | None
@@ -183,10 +186,14 @@ def parse(raw: Any) -> Parsed:
         deletion = spec.deletion_policy if spec is not None else parse_deletion_policy(raw)
     except SpecInvalid as exc:
         deletion_error = str(exc)
+    fingerprint = fingerprint_of(spec) if spec is not None else None
+    version = raw.get("version") if isinstance(raw, Mapping) else None
     return Parsed(
         spec=spec,
         error=error,
-        fingerprint=fingerprint_of(spec) if spec is not None else None,
+        fingerprint=fingerprint,
+        asked=asked_of(spec, fingerprint) if spec is not None and fingerprint is not None else None,
+        version=version[:64] if isinstance(version, str) and version else None,
         environment_name=_environment_name(raw),
         deletion=deletion,
         deletion_error=deletion_error,
@@ -206,5 +213,5 @@ def _blueprint(memory: Memory, parsed: Parsed, location: Location | None) -> Blu
         return None
     if memory.phase is Phase.HEALTHY:
         alerts = spec.alerts.model_dump(mode="json", exclude_none=True) if spec.alerts else {}
-        release = replace(release, alerts=alerts)
+        release = replace(release, alerts=alerts, version=spec.version or release.version)
     return build_blueprint(spec, location.names, location.place, release)
