@@ -1,4 +1,4 @@
-"""Command line of the operator: run, plan, init, lint, crd."""
+"""Command line of the operator: run, plan, lint, wait, init, crd."""
 
 from __future__ import annotations
 
@@ -59,6 +59,41 @@ def plan(files: tuple[Path, ...], offline: bool) -> None:
         raise click.ClickException(str(exc)) from exc
     for line in lines:
         click.echo(line)
+
+
+@main.command()
+@click.argument("name")
+@click.option("-n", "--namespace", help="Namespace; default: that of the kubeconfig's context.")
+@click.option("--timeout", default="45m", show_default=True, help="Longest wait, such as 90s, 30m or 1h30m.")
+def wait(name: str, namespace: str | None, timeout: str) -> None:
+    """Waits until the rollout of AgUiDeployment NAME has ended.
+
+    Exit codes: 0 the release that the spec asks for is healthy and stable; 1 it was rolled back, or it is invalid,
+    forbidden, deleted or needs another action of a user; 2 the time is over (a pause or a freeze lasts).
+
+    \b
+    kubectl apply -f release.yaml
+    agui-operator wait concierge -n demo --timeout 30m
+    """
+    import asyncio
+
+    from pydantic_core import PydanticCustomError
+
+    from agui_operator.api.base import parse_duration
+    from agui_operator.core.errors import ClusterError
+    from agui_operator.core.outcome import Exit
+    from agui_operator.handlers.wait import wait as follow
+
+    try:
+        seconds = parse_duration(timeout).total_seconds()
+    except PydanticCustomError as exc:
+        raise click.BadParameter(str(exc), param_hint="--timeout") from exc
+    try:
+        outcome = asyncio.run(follow(name, namespace, seconds, click.echo))
+    except (ClusterError, ConnectionError) as exc:
+        raise click.ClickException(str(exc)) from exc
+    click.echo(f"{name}: {outcome.message}", err=outcome.exit is not Exit.HEALTHY)
+    sys.exit(int(outcome.exit))
 
 
 @main.command()
