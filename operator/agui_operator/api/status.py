@@ -180,9 +180,12 @@ class AgUiEnvironmentStatus(Model):
 
 
 class AgUiPolicyStatus(Model):
-    """Policies are read, never written to; the fields exist for tools that expect them."""
+    """Whether the policy is valid, and where it applies."""
 
     observed_generation: int | None = Field(None, description="Generation of the spec that this status is about.")
+    namespaces: tuple[Word, ...] | None = Field(
+        None, max_length=100, description="Namespaces with AgUiDeployments that the policy applies to."
+    )
     conditions: tuple[Condition, ...] | None = Field(
         None, max_length=50, description="What is known.", json_schema_extra=_CONDITIONS
     )

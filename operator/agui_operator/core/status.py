@@ -8,10 +8,11 @@ of which the latter two are never both True: a wait is Reconciling, Stalled need
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from agui_operator.api.conditions import ConditionType, Reason
+from agui_operator.core.conditions import GRACE, instant
 from agui_operator.core.errors import Fault
 from agui_operator.core.facts import Fact, facts_beside, held_fact, part_facts
 from agui_operator.core.memory import to_status
@@ -24,7 +25,6 @@ from agui_operator.core.waiting import RETRY, deadline, doing, waiting_for
 __all__ = ["Asked", "FaultSeen", "Inputs", "asked_of", "summarize"]
 C = ConditionType
 _MESSAGE_MAX = 1024
-_GRACE = timedelta(minutes=2)  # what a sync brings in any order is not Stalled before
 _BEFORE_TRAFFIC = frozenset(
     {Phase.RESOLVING, Phase.BACKING_UP, Phase.MIGRATING, Phase.PUBLISHING, Phase.STAGING, Phase.SMOKING}
 )
@@ -133,7 +133,7 @@ def _obstructed(inputs: Inputs, blocker: Blocker) -> Facts:
     """What may arrive with the same sync is waited for; after the grace a user's action is required."""
     text = f"{blocker.message}; {blocker.unblock_with}. {_serves(inputs)}"
     since = _false_since(inputs, str(blocker.condition))
-    if blocker.may_arrive and inputs.now - since < _GRACE:
+    if blocker.may_arrive and inputs.now - since < GRACE:
         return _waiting(blocker.reason, text)
     return _stalled(blocker.reason, text)
 
@@ -142,11 +142,7 @@ def _false_since(inputs: Inputs, condition: str) -> datetime:
     """Since when the condition is False, by the status as last written."""
     for old in inputs.previous.get("conditions") or ():
         if isinstance(old, Mapping) and old.get("type") == condition and old.get("status") == "False":
-            try:
-                at = datetime.fromisoformat(str(old.get("lastTransitionTime")))
-                return at if at.tzinfo is not None else inputs.now
-            except ValueError:
-                return inputs.now
+            return instant(old.get("lastTransitionTime")) or inputs.now
     return inputs.now
 
 

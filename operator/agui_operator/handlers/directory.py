@@ -69,19 +69,26 @@ class References:
         self._environment_of: dict[str, tuple[str, str]] = {}  # by uid: namespace and name of the environment
         self._uids: defaultdict[str, set[str]] = defaultdict(set)  # by namespace
 
-    def put(self, uid: str, namespace: str, spec: Mapping[str, Any]) -> None:
-        """`spec` as the watch delivered it: an invalid one still names its environment."""
+    def put(self, uid: str, namespace: str, spec: Mapping[str, Any]) -> bool:
+        """`spec` as the watch delivered it: an invalid one still names its environment. True if it is the first in its
+        namespace."""
+        first = namespace not in self._uids
         reference = spec.get("environmentRef")
         name = reference.get("name") if isinstance(reference, Mapping) else None
         self._environment_of[uid] = namespace, str(name)
         self._uids[namespace].add(uid)
+        return first
 
-    def drop(self, uid: str) -> None:
+    def drop(self, uid: str) -> bool:
+        """True if it was the last in its namespace."""
         namespace, _ = self._environment_of.pop(uid, ("", ""))
         uids = self._uids.get(namespace, set())
         uids.discard(uid)
-        if not uids:
-            self._uids.pop(namespace, None)
+        return not uids and self._uids.pop(namespace, None) is not None
+
+    def namespaces(self) -> list[str]:
+        """Those that have deployments."""
+        return list(self._uids)
 
     def of_environment(self, namespace: str, name: str) -> list[str]:
         return [uid for uid in self._uids.get(namespace, ()) if self._environment_of[uid][1] == name]
