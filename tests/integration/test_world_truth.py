@@ -72,7 +72,7 @@ def test_a_wait_ends_with_zero_for_the_release_of_the_newest_spec_only(system: S
 
 
 def test_an_invalid_spec_ends_no_wait_with_zero(system: System, place: str) -> None:
-    bad = {"name": "bad", "http": {"path": "/version", "jsonPath": "$..["}}
+    bad = {"name": "bad", "agent": {"say": 5432, "expect": [{"finished": True}]}}
     applied = system.api.apply(release(place, "v9", smoke=[bad]))
     found = seen(system, place, applied["metadata"]["generation"])
     assert condition(found, "Stalled")["reason"] == "InvalidSpec"
@@ -82,7 +82,7 @@ def test_an_invalid_spec_ends_no_wait_with_zero(system: System, place: str) -> N
     code, text = wait(system, place)
     assert (code, "InvalidSpec" in text) == (1, True)
     system.api.apply(release(place, "v1"))
-    system.settle(place, "Healthy", version="v1")
+    system.settle(place, "Healthy")
 
 
 def test_a_release_that_fails_its_checks_ends_a_wait_with_one(system: System, place: str) -> None:
@@ -92,18 +92,25 @@ def test_a_release_that_fails_its_checks_ends_a_wait_with_one(system: System, pl
     assert (code, "SmokeFailed" in text) == (1, True)
     assert not met(found, "Promoted")
     assert found["status"]["rollout"]["weight"] == 0
+    tried = found["status"]["rejected"]["release"]
+    only = [{"name": "version", "http": {"path": "/version"}}]
+    system.api.apply(release(place, "broken", smoke=only, strategy=AT_ONCE))
+    assert wait(system, place)[0] == 0, "a corrected check is a request to try again"
+    assert system.api.get(place, NAME)["status"]["stable"]["id"] == f"{tried}-2"
     system.api.apply(release(place, "v1"))
-    system.settle(place, "Healthy", version="v1")
+    assert wait(system, place)[0] == 0
 
 
 def test_another_name_for_the_same_release_is_shown_and_releases_nothing(system: System, place: str) -> None:
     before = system.position
-    system.api.apply(release(place, "v1", version="v1-renamed"))
+    document = release(place, "v1", version="v1-renamed")
+    document["spec"]["backend"]["resources"] = {"cpu": "1000m", "memory": "1024Mi"}
+    system.api.apply(document)
     found = system.api.until(
         place, NAME, lambda d: (d["status"].get("release") or {}).get("version") == "v1-renamed", "the new name"
     )
     assert found["status"]["phase"] == "Healthy"
-    assert system.settle(place, "Healthy", version="v1-renamed")["status"]["stable"]["version"] == "v1-renamed"
+    assert system.settle(place, "Healthy")["status"]["stable"]["version"] == "v1-renamed"
     assert not [e for e in system.effects(before) if place in e["resource"]]
 
 

@@ -78,6 +78,7 @@ class CauseStatus(Model):
     phase: Word | None = Field(None, description="Phase in which it happened.")
     at: Word | None = Field(None, description="When.")
     rejects: bool | None = Field(None, description="True: the same spec is not rolled out again without a retry.")
+    procedure: Word | None = Field(None, description="Hash of checks, strategy and deadlines when it failed.")
 
 
 class RolloutStatus(Model):
@@ -98,7 +99,8 @@ class RolloutStatus(Model):
 
 
 class RejectedStatus(Model):
-    """The release that failed; the same spec is rolled out again only on request."""
+    """The release that failed. The same spec is rolled out again only on request; a corrected check, limit, strategy or
+    deadline is tried again."""
 
     fingerprint: Word | None = Field(None, description="Hash of the spec that failed.")
     release: Word | None = Field(None, description="Its release id.")
@@ -106,6 +108,9 @@ class RejectedStatus(Model):
     reason: Word | None = Field(None, description="One word.")
     message: Text | None = Field(None, description="A sentence.")
     at: Word | None = Field(None, description="When.")
+    procedure: Word | None = Field(
+        None, description="Hash of checks, strategy and deadlines; the release is tried again when they change."
+    )
 
 
 class HistoryStatus(Model):

@@ -20,6 +20,7 @@ from agui_operator.core.actions import (
 )
 from agui_operator.core.analysis import Limit
 from agui_operator.core.environment import Place
+from agui_operator.core.fingerprint import canonical_cpu, canonical_memory
 from agui_operator.core.names import Names
 from agui_operator.core.release import Release
 
@@ -125,8 +126,8 @@ def _container(
         else backend.service_account,
         env=env | overrides.pop("env", {}),
         secrets=tuple(SecretEnv(s.env, s.secret, release.secrets[s.env]) for s in backend.secrets),
-        cpu=backend.resources.cpu,
-        memory=backend.resources.memory,
+        cpu=canonical_cpu(backend.resources.cpu),
+        memory=canonical_memory(backend.resources.memory),
         sql_instances=instances,
         **overrides,
     )

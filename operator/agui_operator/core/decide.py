@@ -140,7 +140,7 @@ def _moved(case: Case, event: Event, cause: Cause | None) -> Memory:
     if phase in (Phase.SMOKING, Phase.BAKING):
         return replace(moved, verdicts={})
     if phase is Phase.ROLLING_BACK and cause is not None:
-        return replace(moved, cause=cause)
+        return replace(moved, cause=replace(cause, procedure=seen.procedure))
     return moved
 
 
@@ -173,8 +173,9 @@ def _settled(case: Case, memory: Memory, event: Event, limit: int | None) -> Mem
         return memory
     memory, cause = replace(memory, stable=memory.serving, undo_to=None), memory.cause
     if cause is not None and cause.rejects:
-        rejected = Rejected(release.fingerprint, release.id, release.version, cause.reason, cause.message, now)
-        return replace(memory, rejected=rejected)
+        tried = "" if cause.reason is Reason.UNDONE else cause.procedure  # an undo is about the release itself
+        what = release.fingerprint, release.id, release.version
+        return replace(memory, rejected=Rejected(*what, cause.reason, cause.message, now, tried))
     return memory
 
 

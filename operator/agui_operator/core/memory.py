@@ -35,6 +35,7 @@ class Cause:
     phase: Phase
     at: datetime
     rejects: bool = True
+    procedure: str = ""  # how the release was tried when it failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,11 @@ class Rejected:
     reason: Reason
     message: str
     at: datetime
+    procedure: str = ""  # how it was tried; empty: not recorded, or what it is made of decides alone
+
+    def covers(self, fingerprint: str, procedure: str) -> bool:
+        """True if a spec asks for what was rejected, to be tried in the same way."""
+        return fingerprint == self.fingerprint and self.procedure in ("", procedure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +247,7 @@ def _cause(cause: Cause | None) -> dict[str, Any] | None:
         "phase": str(cause.phase),
         "at": _time(cause.at),
         "rejects": cause.rejects,
+        "procedure": cause.procedure or None,
     }
 
 
@@ -249,7 +256,8 @@ def _parse_cause(raw: Any) -> Cause | None:
     phase = _member(_map(raw).get("phase"), Phase)
     if at is None or phase is None:
         return None
-    return Cause(_reason(raw), str(raw.get("message")), phase, at, bool(raw.get("rejects")))
+    rejects, procedure = bool(raw.get("rejects")), str(raw.get("procedure") or "")
+    return Cause(_reason(raw), str(raw.get("message")), phase, at, rejects, procedure)
 
 
 def _rejected(rejected: Rejected | None) -> dict[str, Any] | None:
@@ -262,6 +270,7 @@ def _rejected(rejected: Rejected | None) -> dict[str, Any] | None:
         "reason": str(rejected.reason),
         "message": rejected.message,
         "at": _time(rejected.at),
+        "procedure": rejected.procedure or None,
     }
 
 
@@ -270,7 +279,8 @@ def _parse_rejected(raw: Any) -> Rejected | None:
     if at is None:
         return None
     fingerprint, release, version = (str(raw.get(k, "")) for k in ("fingerprint", "release", "version"))
-    return Rejected(fingerprint, release, version, _reason(raw), str(raw.get("message", "")), at)
+    message, procedure = str(raw.get("message", "")), str(raw.get("procedure") or "")
+    return Rejected(fingerprint, release, version, _reason(raw), message, at, procedure)
 
 
 def _entry(entry: HistoryEntry) -> dict[str, Any]:

@@ -130,6 +130,7 @@ class Snapshot:
     """One look. A field that the phase does not need stays None."""
 
     fingerprint: str | None = None  # of the newest spec; None: the spec is invalid
+    procedure: str = ""  # of the newest spec: how its release is tried
     blockers: tuple[Blocker, ...] = ()
     request: Request | None = None
     resolved: Release | None = None

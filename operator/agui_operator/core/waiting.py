@@ -15,7 +15,7 @@ _MESSAGE_MAX = 1024
 NO_ACTION = "no user action is required"
 DEADLINE = f"{NO_ACTION}; rolled back automatically if not done by then"
 _FIX = "fix what is named above; retried automatically, or apply a corrected spec"
-RETRY = "apply a corrected spec or annotate agui.dev/retry=true"
+RETRY = "apply a corrected spec (also a check, limit, strategy or deadline) or annotate agui.dev/retry=true"
 _HELD = {
     HeldBy.STEP: ("manual promotion (pause step)", "annotate agui.dev/promote=true"),
     HeldBy.REQUEST: ("a request to resume", "annotate agui.dev/resume=true"),

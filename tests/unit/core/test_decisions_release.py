@@ -29,10 +29,11 @@ from agui_operator.core.blockers import blockers, place_of
 from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Blueprint, build_blueprint
 from agui_operator.core.environment import Edge
 from agui_operator.core.errors import Fault
+from agui_operator.core.fingerprint import fingerprint_of
 from agui_operator.core.forecast import forecast
 from agui_operator.core.memory import Acknowledged, Cause, HeldBy, HistoryEntry, Memory, Rejected, attempt_id
 from agui_operator.core.names import Names
-from agui_operator.core.release import Release, Resolved, fingerprint_of, make_release
+from agui_operator.core.release import Release, Resolved, make_release
 from agui_operator.core.requests import parse as parse_request
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import AnalysisResult, Blocker, CheckResult, Request, RequestKind, Snapshot, Verdict

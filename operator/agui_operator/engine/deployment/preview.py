@@ -72,6 +72,7 @@ async def preview(cloud: Cloud, document: Mapping[str, Any], known: Documents) -
     routing = await _routing(cloud, scope)
     seen = Snapshot(
         fingerprint=scope.parsed.fingerprint,
+        procedure=scope.parsed.procedure,
         blockers=scope.blockers,
         resolved=release,
         service=await run_service.observe(cloud, scope.names),

@@ -145,6 +145,7 @@ class Engine:
             request = None
         basic = Snapshot(
             fingerprint=scope.parsed.fingerprint,
+            procedure=scope.parsed.procedure,
             blockers=scope.blockers,
             request=request,
             has_edge=scope.place.edge is not None,

@@ -19,9 +19,10 @@ from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.blockers import blockers, place_of
 from agui_operator.core.blueprint import Blueprint, build_blueprint
 from agui_operator.core.environment import Place
+from agui_operator.core.fingerprint import fingerprint_of, legacy_fingerprint_of, procedure_of
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
-from agui_operator.core.release import fingerprint_of
+from agui_operator.core.recognise import recognised
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import Blocker
 from agui_operator.core.status_inputs import Asked, asked_of
@@ -47,6 +48,8 @@ class Parsed:
     spec: AgUiDeploymentSpec | None
     error: str | None
     fingerprint: str | None
+    legacy: str | None  # fingerprint that an earlier version gave the same spec
+    procedure: str
     asked: Asked | None
     version: str | None
     environment_name: str | None
@@ -126,6 +129,7 @@ class Scopes:
         namespace, name, uid = str(meta.get("namespace", "default")), str(meta["name"]), str(meta.get("uid", ""))
         generation = int(meta.get("generation", 0))
         parsed = self._parse(uid, generation, body.get("spec"))
+        memory = recognised(memory, parsed.legacy, parsed.fingerprint)
         environment, why = self._environment(namespace, parsed)
         location = last
         if environment is not None:
@@ -192,6 +196,8 @@ def parse(raw: Any) -> Parsed:
         spec=spec,
         error=error,
         fingerprint=fingerprint,
+        legacy=legacy_fingerprint_of(spec) if spec is not None else None,
+        procedure=procedure_of(spec) if spec is not None else "",
         asked=asked_of(spec, fingerprint) if spec is not None and fingerprint is not None else None,
         version=version[:64] if isinstance(version, str) and version else None,
         environment_name=_environment_name(raw),
