@@ -17,6 +17,7 @@ from agui_operator.api.base import Model
 from agui_operator.api.deployment import AgUiDeploymentSpec, DeletionPolicy
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.policy import AgUiPolicySpec
+from agui_operator.api.suggest import meant
 
 SPEC_BYTES = 65536
 _ERRORS_MAX = 50
@@ -84,7 +85,7 @@ def _parse(model: type[M], spec: Any) -> M:
         return model.model_validate_json(text, strict=True)
     except ValidationError as exc:
         raw = [error for error in exc.errors(include_url=False) if not _echo(error)]
-        raise SpecInvalid(tuple(_field_error(error) for error in raw[:_ERRORS_MAX])) from None
+        raise SpecInvalid(tuple(_field_error(error, model) for error in raw[:_ERRORS_MAX])) from None
     except (ValueError, RecursionError, OverflowError):
         raise SpecInvalid((FieldError("spec", "must be JSON", "remove what is nested too deeply"),)) from None
 
@@ -100,7 +101,7 @@ def _as_json(spec: Any) -> str:
     except StopIteration:
         raise SpecInvalid((_TOO_LARGE,)) from None
     except (TypeError, ValueError, RecursionError, OverflowError):
-        fix = "use texts, numbers, true and false, lists and objects with text keys"
+        fix = "use strings, numbers, true and false, lists and objects with string keys"
         raise SpecInvalid((FieldError("spec", "must be JSON", fix),)) from None
     if len(text) > SPEC_BYTES:
         raise SpecInvalid((_TOO_LARGE,))
@@ -112,7 +113,7 @@ def _plain(value: Any, budget: Iterator[int]) -> Any:
     next(budget)
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
-            raise TypeError("keys must be texts")
+            raise TypeError("keys must be strings")
         return {key: _plain(child, budget) for key, child in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(child, budget) for child in value]
@@ -142,7 +143,7 @@ def _expected(ctx: Mapping[str, Any]) -> tuple[str, str]:
 _SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
     "missing": lambda ctx: ("is required", "add it"),
     "extra_forbidden": lambda ctx: ("is not a known field", "correct its name or remove it"),
-    "string_type": lambda ctx: ("must be a text", "put it in quotes"),
+    "string_type": lambda ctx: ("must be a string", "quote it"),
     "int_type": lambda ctx: ("must be a whole number", "write it without quotes and fraction"),
     "int_from_float": lambda ctx: ("must be a whole number", "write it without a fraction"),
     "int_parsing_size": lambda ctx: ("must be a smaller number", "use a number within the bounds"),
@@ -193,7 +194,7 @@ def _echo(error: ErrorDetails) -> bool:
     return error["type"] == "too_short" and isinstance(found, list) and len(found) >= error["ctx"]["min_length"]
 
 
-def _field_error(error: ErrorDetails) -> FieldError:
+def _field_error(error: ErrorDetails, model: type[Model]) -> FieldError:
     ctx: Mapping[str, Any] = error.get("ctx") or {}
     path = _path(error["loc"])
     kind = error["type"]
@@ -207,6 +208,8 @@ def _field_error(error: ErrorDetails) -> FieldError:
         message, fix = _SENTENCES[kind](ctx)
     else:
         message, fix = error["msg"], str(ctx.get("fix", "correct it"))
+    if kind == "extra_forbidden" and (name := meant(model, error["loc"])) is not None:
+        fix = f"did you mean {name}?"
     if kind not in ("missing", "extra_forbidden", "json_invalid"):
         message = f"{message}, got {_shown(error['input'])}"
     return FieldError(path, message, fix)

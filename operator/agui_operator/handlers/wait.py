@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import kopf
-
 from agui_operator.core.errors import ClusterError, ClusterUnreachable
 from agui_operator.core.outcome import Exit, Outcome, outcome_of, progress_of
 from agui_operator.engine.cluster.kube import Kube
-from agui_operator.handlers.startup import connection_of, log_in
+from agui_operator.handlers.startup import connection_of, user_login
 
 _PAUSE = 1.0  # seconds between two looks
 _TRANSIENT = (429, 500, 502, 503, 504)
@@ -20,9 +18,7 @@ _TRANSIENT = (429, 500, 502, 503, 504)
 
 async def wait(name: str, namespace: str | None, timeout: float, say: Callable[[str], None]) -> Outcome:
     """How the rollout of the newest spec ended. Raises ConnectionError without a login, ClusterError on a refusal."""
-    info = log_in(kopf.OperatorSettings())
-    if info is None:
-        raise ConnectionError("no way to log in to Kubernetes: set KUBECONFIG")
+    info = user_login()
     where = namespace or info.default_namespace or "default"
     kube = Kube(connection_of(info))
     try:

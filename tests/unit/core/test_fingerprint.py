@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field
 
 from agui_operator.api import backend as backend_api
-from agui_operator.api import deployment as deployment_api
+from agui_operator.api import strategy as strategy_api
 from agui_operator.api.conditions import Reason
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.parse import parse_deployment
@@ -156,7 +156,7 @@ def test_a_field_that_a_later_version_adds_changes_no_fingerprint() -> None:
         resources: Resources = Field(default_factory=Resources, description="r")
         volumes: tuple[str, ...] = Field((), description="A field of a later version.")
 
-    class Strategy(deployment_api.Strategy):
+    class Strategy(strategy_api.Strategy):
         background: bool = Field(True, description="A field of a later version.")
 
     class Later(AgUiDeploymentSpec):
