@@ -52,6 +52,7 @@ class Reason(StrEnum):
     FROZEN = "Frozen"  # a freeze window or the stop button of an AgUiPolicy
     SUSPENDED = "Suspended"  # spec.suspend
     ACCEPTED = "Accepted"  # the spec is valid
+    UNKNOWN_FIELDS = "UnknownFields"  # valid, with fields of a newer CRD that this version of the operator ignores
     READY = "Ready"  # the part exists
     HEALTHY = "Healthy"  # the release that is wanted serves
     SUCCEEDED = "Succeeded"  # this part of the rollout is done

@@ -33,6 +33,8 @@ class FieldError:
     path: str
     message: str
     fix: str
+    loc: tuple[int | str, ...] = ()  # where, as steps from the spec
+    unknown: bool = False  # a field that the model does not have
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}; {self.fix}"
@@ -54,6 +56,29 @@ class SpecInvalid(Exception):
 def parse_deployment(spec: Mapping[str, Any]) -> AgUiDeploymentSpec:
     """The spec of an AgUiDeployment. Raises SpecInvalid."""
     return _parse(AgUiDeploymentSpec, spec)
+
+
+def parse_stored(model: type[M], spec: Any) -> tuple[M, tuple[str, ...]]:
+    """A spec that the API server has stored, and the fields in it that this version does not know. They are of a newer
+    CRD, which refuses typos itself: they are ignored here and told. Raises SpecInvalid for everything else."""
+    ignored: list[str] = []
+    plain = json.loads(_as_json(spec))
+    while True:
+        try:
+            return _parse(model, plain), tuple(ignored)
+        except SpecInvalid as exc:
+            unknown = [error.loc for error in exc.errors if error.unknown]
+            if not unknown:
+                raise
+            for loc in unknown:
+                _drop(plain, loc)
+                ignored.append(_path(loc))
+
+
+def _drop(node: Any, loc: tuple[int | str, ...]) -> None:
+    for part in loc[:-1]:
+        node = node[part]
+    del node[loc[-1]]
 
 
 def parse_deletion_policy(spec: Any) -> DeletionPolicy:
@@ -212,7 +237,7 @@ def _field_error(error: ErrorDetails, model: type[Model]) -> FieldError:
         fix = f"did you mean {name}?"
     if kind not in ("missing", "extra_forbidden", "json_invalid"):
         message = f"{message}, got {_shown(error['input'])}"
-    return FieldError(path, message, fix)
+    return FieldError(path, message, fix, error["loc"], kind == "extra_forbidden")
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

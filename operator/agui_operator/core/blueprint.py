@@ -77,7 +77,7 @@ def build_blueprint(spec: AgUiDeploymentSpec, names: Names, place: Place, releas
         if spec.frontend
         else None,
         assets_bucket=place.assets_bucket,
-        runtime_url=_runtime_url(place) if spec.frontend else None,
+        runtime_url=runtime_url(place) if spec.frontend else None,
         pointer=Pointer(release.frontend, release.id) if place.edge else None,
         steps=tuple(canary.steps) if canary else (),
         analysis=_analysis(canary.analysis) if canary and canary.analysis else None,
@@ -89,7 +89,7 @@ def build_blueprint(spec: AgUiDeploymentSpec, names: Names, place: Place, releas
     )
 
 
-def _runtime_url(place: Place) -> str | None:
+def runtime_url(place: Place) -> str | None:
     """The path under which the page finds its backend: the first API path of the edge."""
     return place.edge.api_paths[0] if place.edge and place.edge.api_paths else None
 

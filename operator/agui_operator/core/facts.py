@@ -141,9 +141,16 @@ def _accepted(inputs: Inputs) -> Fact:
     for blocker in inputs.obstacles:
         if blocker.condition == C.SPEC_ACCEPTED:
             return False, blocker.reason, blocker.message
+    if inputs.ignored:
+        return True, Reason.UNKNOWN_FIELDS, unknown_fields(inputs.ignored)
     if inputs.memory.phase is Phase.RESOLVING:
         return None, Reason.IN_PROGRESS, "Image digests and secret versions are being resolved"
     return True, Reason.ACCEPTED, "The spec is valid and permitted"
+
+
+def unknown_fields(ignored: tuple[str, ...]) -> str:
+    """What is said of fields that a newer CRD has."""
+    return f"Ignored, because this version of the operator does not know them: {', '.join(ignored[:5])}; upgrade it"
 
 
 def facts_beside(inputs: Inputs) -> dict[ConditionType, Fact]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,20 +14,26 @@ from agui_operator.core.permitted import matches
 _LISTED = 100
 
 
-def policy_status(
-    patterns: Iterable[str] | None,
-    error: str | None,
-    namespaces: Iterable[str],
-    previous: Mapping[str, Any],
-    generation: int,
-    now: datetime,
-) -> dict[str, Any]:
-    """`patterns` are the policy's namespaces, None while it is invalid; `namespaces` those that have deployments."""
-    named = tuple(patterns or ())
-    found = sorted(namespace for namespace in namespaces if matches(namespace, named))
+@dataclass(frozen=True, slots=True)
+class PolicySeen:
+    """`patterns` are the policy's namespaces, None while it is invalid; `ignored` fields of a newer CRD; `namespaces`
+    those that have deployments."""
+
+    patterns: tuple[str, ...] | None
+    error: str | None = None
+    ignored: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+
+
+def policy_status(seen: PolicySeen, previous: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
+    """`previous` is the status as last written."""
+    found = sorted(namespace for namespace in seen.namespaces if matches(namespace, seen.patterns or ()))
     ready: Ready = ("True", Reason.ACCEPTED, _applies(len(found)))
-    if error is not None:
-        ready = ("False", Reason.INVALID_SPEC, f"The policy permits nothing: {error}")
+    if seen.error is not None:
+        ready = ("False", Reason.INVALID_SPEC, f"The policy permits nothing: {seen.error}")
+    elif seen.ignored:
+        fields = ", ".join(seen.ignored[:5])
+        ready = ("True", Reason.UNKNOWN_FIELDS, f"This version of the operator does not enforce {fields}; upgrade it")
     return {
         "observedGeneration": generation,
         "namespaces": found[:_LISTED],

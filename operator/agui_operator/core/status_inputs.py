@@ -53,7 +53,8 @@ def asked_of(spec: AgUiDeploymentSpec, fingerprint: str) -> Asked:
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """All of it; `previous` is the status as last written. `asked` None: the spec can't be read; `version` may be known
-    all the same. `compared`: the cloud was compared with the stable release since the last change."""
+    all the same. `ignored`: fields that this version does not know. `compared`: the cloud was compared with the stable
+    release since the last change."""
 
     memory: Memory
     generation: int
@@ -61,6 +62,7 @@ class Inputs:
     previous: Mapping[str, Any]
     asked: Asked | None = None
     version: str | None = None
+    ignored: tuple[str, ...] = ()
     plan: Blueprint | None = None
     seen: Snapshot | None = None
     blockers: tuple[Blocker, ...] = ()

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from agui_operator.api.parse import SpecInvalid, parse_policy
+from agui_operator.api.parse import SpecInvalid, parse_stored
+from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.errors import Fault, backoff, classify
 from agui_operator.core.merge import merge_patch
-from agui_operator.core.policy_status import policy_status
+from agui_operator.core.policy_status import PolicySeen, policy_status
 from agui_operator.engine.cluster.kube import GROUP_VERSION, Kube, KubeError
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.tasks import Tasks
@@ -85,12 +86,15 @@ class PolicyEngine:
     async def _write(self, known: _Policy) -> None:
         meta = known.body["metadata"]
         patterns, error = None, None
+        ignored: tuple[str, ...] = ()
         try:
-            patterns = parse_policy(known.body.get("spec") or {}).namespaces
+            spec, ignored = parse_stored(AgUiPolicySpec, known.body.get("spec") or {})
+            patterns = spec.namespaces
         except SpecInvalid as exc:
             error = str(exc)
         generation = int(meta.get("generation", 0))
-        status = policy_status(patterns, error, self._namespaces(), known.status, generation, self._clock())
+        seen = PolicySeen(patterns, error, ignored, tuple(self._namespaces()))
+        status = policy_status(seen, known.status, generation, self._clock())
         patch = merge_patch(known.status, status)
         if not patch:
             return

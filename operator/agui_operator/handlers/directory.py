@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agui_operator.api.environment import AgUiEnvironmentSpec
-from agui_operator.api.parse import SpecInvalid, parse_environment, parse_policy
+from agui_operator.api.parse import SpecInvalid, parse_stored
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.permitted import matches
 
@@ -36,7 +36,7 @@ class WatchedDirectory:
         key = namespace, name
         before = self._environments.get(key)
         try:
-            self._environments[key] = parse_environment(spec)
+            self._environments[key], _ = parse_stored(AgUiEnvironmentSpec, spec)
         except SpecInvalid as exc:
             self._environments[key] = str(exc)
         return self._environments[key] != before
@@ -48,7 +48,7 @@ class WatchedDirectory:
         """The namespace patterns that it has or had, if what it says has changed; none otherwise."""
         before = self._policies.get(name)
         try:
-            after: AgUiPolicySpec | None = parse_policy(spec)
+            after: AgUiPolicySpec | None = parse_stored(AgUiPolicySpec, spec)[0]
         except SpecInvalid as exc:
             logger.warning("AgUiPolicy %s is invalid and permits nothing: %s", name, exc)
             after = None

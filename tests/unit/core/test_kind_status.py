@@ -9,7 +9,7 @@ import pytest
 
 from agui_operator.api.conditions import Reason
 from agui_operator.core.conditions import conditions_of, instant
-from agui_operator.core.policy_status import policy_status
+from agui_operator.core.policy_status import PolicySeen, policy_status
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MISSING = ("False", Reason.MISSING, "not found: Bucket a")
@@ -53,18 +53,27 @@ def test_a_time_that_was_damaged_by_hand_is_none(raw: Any) -> None:
 
 
 def test_a_valid_policy_is_current_and_says_where_it_applies() -> None:
-    status = policy_status(("team-*", "demo"), None, ("demo", "other", "team-b", "team-a"), {}, 3, NOW)
+    status = policy_status(PolicySeen(("team-*", "demo"), None, (), ("demo", "other", "team-b", "team-a")), {}, 3, NOW)
     assert status["namespaces"] == ["demo", "team-a", "team-b"]
     assert (status["observedGeneration"], kstatus(status["conditions"])) == (3, "Current")
     assert status["conditions"][0]["message"] == "The policy is valid and applies to 3 namespaces with AgUiDeployments"
-    again = policy_status(("team-*", "demo"), None, ("demo", "team-b", "team-a"), status, 3, NOW + timedelta(hours=1))
+    again = policy_status(
+        PolicySeen(("team-*", "demo"), None, (), ("demo", "team-b", "team-a")), status, 3, NOW + timedelta(hours=1)
+    )
     assert again == status
-    one = policy_status(("demo",), None, ("demo",), {}, 3, NOW)
+    one = policy_status(PolicySeen(("demo",), None, (), ("demo",)), {}, 3, NOW)
     assert "1 namespace with" in one["conditions"][0]["message"]
 
 
 def test_an_invalid_policy_is_stalled_at_once() -> None:
-    status = policy_status(None, "spec.namespaces: is required; add it", ("demo",), {}, 1, NOW)
+    status = policy_status(PolicySeen(None, "spec.namespaces: is required; add it", (), ("demo",)), {}, 1, NOW)
     assert kstatus(status["conditions"]) == "Failed"
     assert status["namespaces"] == []
     assert status["conditions"][0]["message"].startswith("The policy permits nothing: spec.namespaces")
+
+
+def test_fields_of_a_newer_policy_are_told_and_not_refused() -> None:
+    status = policy_status(PolicySeen(("demo",), None, ("spec.limits.maxGpu",)), {}, 1, NOW)
+    assert kstatus(status["conditions"]) == "Current"
+    assert status["conditions"][0]["reason"] == "UnknownFields"
+    assert "does not enforce spec.limits.maxGpu" in status["conditions"][0]["message"]

@@ -17,6 +17,7 @@ from agui_operator.core.rollout import RESTING, Look
 from agui_operator.core.snapshot import AlertView, AnalysisResult, CheckResult, JobView, ServiceView, Snapshot
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.deployment.cache import ObjectCache
+from agui_operator.engine.deployment.resolution import resolution
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.deployment.shared import SharedViews
 from agui_operator.engine.deployment.views import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, of_job
@@ -26,7 +27,6 @@ from agui_operator.gcp.kinds.run import job as run_job
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.sql import backup as sql_backup
 from agui_operator.gcp.kinds.storage import release_assets
-from agui_operator.gcp.pinning import resolve
 from agui_operator.gcp.transport.clients import Cloud
 
 
@@ -64,7 +64,7 @@ class Observer:
     async def _resolve(self, scope: Scope, seen: Snapshot) -> Snapshot:
         if scope.spec is None:
             return seen
-        resolved = await resolve.resolve(self._cloud, scope.names, scope.spec, scope.place)
+        resolved = await resolution(self._cloud, scope.names, scope.spec, scope.place)
         return replace(seen, resolved=make_release(scope.spec, resolved))
 
     async def _preparation(self, scope: Scope, cache: ObjectCache, seen: Snapshot, wanted: frozenset[Look]) -> Snapshot:

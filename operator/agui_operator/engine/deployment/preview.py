@@ -10,18 +10,18 @@ from typing import Any
 from agui_operator.api.conditions import Reason
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
-from agui_operator.api.parse import parse_environment, parse_policy
+from agui_operator.api.parse import parse_stored
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core import memory as memories
 from agui_operator.core.errors import UserError
 from agui_operator.core.forecast import Forecast, forecast
 from agui_operator.core.release import Resolved, make_release
 from agui_operator.core.snapshot import Snapshot
+from agui_operator.engine.deployment.resolution import resolution
 from agui_operator.engine.deployment.scope import Scope, Scopes
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.storage import release_assets
-from agui_operator.gcp.pinning import resolve
 from agui_operator.gcp.transport.clients import Cloud
 
 
@@ -52,9 +52,9 @@ def sort(documents: Sequence[Mapping[str, Any]]) -> Documents:
         match document.get("kind"):
             case "AgUiEnvironment":
                 key = (str(meta.get("namespace", "default")), str(meta.get("name")))
-                environments[key] = parse_environment(document.get("spec") or {})
+                environments[key], _ = parse_stored(AgUiEnvironmentSpec, document.get("spec") or {})
             case "AgUiPolicy":
-                policies.append(parse_policy(document.get("spec") or {}))
+                policies.append(parse_stored(AgUiPolicySpec, document.get("spec") or {})[0])
             case "AgUiDeployment":
                 deployments.append(document)
             case _:
@@ -67,7 +67,7 @@ async def preview(cloud: Cloud, document: Mapping[str, Any], known: Documents) -
     scope = _scope(document, known)
     if any(not b.holds_running for b in scope.blockers):
         return _forecast(scope, _known(scope))  # nothing is looked up for what can't go
-    release = make_release(_spec(scope), await resolve.resolve(cloud, scope.names, _spec(scope), scope.place))
+    release = make_release(_spec(scope), await resolution(cloud, scope.names, _spec(scope), scope.place))
     routing = await _routing(cloud, scope)
     seen = replace(
         _known(scope),

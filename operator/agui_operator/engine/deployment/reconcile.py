@@ -21,6 +21,7 @@ from typing import Any
 from agui_operator.core import requests
 from agui_operator.core.decide import Decision, decide
 from agui_operator.core.errors import Fault, IllegalTransition, LeaseLost, backoff, classify, reason_of
+from agui_operator.core.notices import notices
 from agui_operator.core.phases.case import Case, has_steps
 from agui_operator.core.rollout import RESTING, Phase
 from agui_operator.core.snapshot import Snapshot
@@ -211,6 +212,7 @@ class Engine:
             previous=cache.status,
             asked=scope.parsed.asked,
             version=scope.parsed.version,
+            ignored=scope.parsed.ignored,
             plan=scope.blueprint,
             seen=seen,
             blockers=scope.blockers,
@@ -220,7 +222,10 @@ class Engine:
             drift=cache.drift,
             compared=cache.compared == scope.generation,
         )
-        await self._reporter.write(scope, cache, summarize(inputs))
+        before, status = cache.status, summarize(inputs)
+        await self._reporter.write(scope, cache, status)
+        for notice in notices(before, status):
+            self._recorder.post(scope.namespace, scope.name, scope.uid, notice.kind, notice.reason, notice.message)
 
     def _delay(self, cache: ObjectCache, scope: Scope, decision: Decision) -> float | None:
         if cache.operations or self._checks.is_running(scope.uid):

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from agui_operator.api.deployment import AgUiDeploymentSpec, DeletionPolicy
 from agui_operator.api.environment import AgUiEnvironmentSpec
-from agui_operator.api.parse import SpecInvalid, parse_deletion_policy, parse_deployment
+from agui_operator.api.parse import SpecInvalid, parse_deletion_policy, parse_stored
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.blockers import blockers, place_of
 from agui_operator.core.blueprint import Blueprint, build_blueprint
@@ -47,6 +47,7 @@ class Parsed:
 
     spec: AgUiDeploymentSpec | None
     error: str | None
+    ignored: tuple[str, ...]  # fields of a newer CRD
     fingerprint: str | None
     legacy: str | None  # fingerprint that an earlier version gave the same spec
     procedure: str
@@ -182,12 +183,16 @@ def parse(raw: Any) -> Parsed:
     spec: AgUiDeploymentSpec | None = None
     deletion: DeletionPolicy | None = None
     error = deletion_error = None
+    ignored: tuple[str, ...] = ()
     try:
-        spec = parse_deployment(raw or {})
+        spec, ignored = parse_stored(AgUiDeploymentSpec, raw or {})
     except SpecInvalid as exc:
         error = str(exc)
     try:
-        deletion = spec.deletion_policy if spec is not None else parse_deletion_policy(raw)
+        unclear = any(
+            path.startswith("spec.deletionPolicy") for path in ignored
+        )  # what is unknown may retain something
+        deletion = spec.deletion_policy if spec is not None and not unclear else parse_deletion_policy(raw)
     except SpecInvalid as exc:
         deletion_error = str(exc)
     fingerprint = fingerprint_of(spec) if spec is not None else None
@@ -195,6 +200,7 @@ def parse(raw: Any) -> Parsed:
     return Parsed(
         spec=spec,
         error=error,
+        ignored=ignored,
         fingerprint=fingerprint,
         legacy=legacy_fingerprint_of(spec) if spec is not None else None,
         procedure=procedure_of(spec) if spec is not None else "",
