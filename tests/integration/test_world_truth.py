@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from agui_dev.testbed.kube_api import condition
-from agui_dev.testbed.releases import AT_ONCE, ENVIRONMENT, HELD, NAME, policy, release
+from agui_dev.testbed.releases import AT_ONCE, ENVIRONMENT, HELD, NAME, full_release, policy, release
 from agui_dev.testbed.system import System, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
@@ -171,3 +172,77 @@ def test_an_environment_that_arrives_with_the_same_sync_is_waited_for(system: Sy
     wait_for(
         lambda: kstatus(system.api.get(late, ENVIRONMENT, "aguienvironments")) == "Current", "the environment's status"
     )
+
+
+def events(system: System, namespace: str, reason: str) -> list[Json]:
+    return [e for e in system.api.events(namespace) if e["reason"] == reason]
+
+
+def test_a_wrong_digest_is_told_before_anything_is_backed_up_or_migrated_and_once(system: System, place: str) -> None:
+    before = system.position
+    document = full_release(place, "v2", "v1")
+    document["spec"]["frontend"]["bundle"]["sha256"] = "ab" * 32
+    system.api.apply(document)
+    found = system.api.until(
+        place, NAME, lambda d: condition(d, "Ready").get("reason") == "BundleRefused", "the refused bundle"
+    )
+    assert (found["status"]["phase"], "ab" * 32 in found["status"]["message"]) == ("Resolving", True)
+    assert condition(found, "Stalled")["status"] == "True"
+    assert not [e for e in system.effects(before) if place in e["resource"]]
+    system.api.annotate(place, NAME, undo="nothing-like-it")
+    wait_for(lambda: bool(events(system, place, "RequestRefused")), "an Event about the refused request")
+    assert sum(e.get("count", 1) for e in events(system, place, "BundleRefused")) == 1
+    system.api.apply(release(place, "v2", strategy=AT_ONCE))
+    assert wait(system, place)[0] == 0
+
+
+def test_a_missing_secret_has_one_event_and_a_field(system: System, place: str) -> None:
+    document = release(place, "v1", strategy=AT_ONCE)
+    document["spec"]["backend"]["secrets"] = [{"env": "S", "secret": "no-such-secret"}]
+    system.api.apply(document)
+    assert wait(system, place)[0] == 1
+    wait_for(lambda: bool(events(system, place, "NotFound")), "an Event about the secret")
+    (told,) = events(system, place, "NotFound")
+    assert "spec.backend.secrets[0]: secret no-such-secret does not exist" in told["message"]
+    system.api.apply(release(place, "v1", strategy=AT_ONCE))
+    assert wait(system, place)[0] == 0
+
+
+def plan(system: System, document: Json, kubeconfig: Path) -> tuple[int, str]:
+    command = [sys.executable, "-m", "agui_operator", "plan", "-"]
+    env = {**os.environ, "KUBECONFIG": str(kubeconfig), "AGUI_GCP_ENDPOINT": system.endpoint}
+    text = yaml.safe_dump(document)
+    done = subprocess.run(command, env=env, input=text, capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_plan_needs_the_rights_of_a_namespace_only_and_tells_what_can_not_go(system: System, place: str) -> None:
+    developer = with_edit_rights(system, place)
+    code, text = plan(system, full_release(place, "v1", "v1"), developer)
+    assert (code, "ends in Healthy" in text, "may not read AgUiPolicies" in text) == (0, True, True), text
+    wrong = full_release(place, "v1", "v1")
+    wrong["spec"]["frontend"]["bundle"]["sha256"] = "ab" * 32
+    code, text = plan(system, wrong, developer)
+    assert (code, "Blocked: bundle refused" in text) == (1, True), text
+    large = release(place, "v1")
+    large["spec"]["backend"]["scaling"]["maxInstances"] = 30
+    code, text = plan(system, large, kubeconfig(system))
+    assert (code, "Blocked: spec.backend.scaling.maxInstances: 30 is not permitted" in text) == (1, True), text
+
+
+def with_edit_rights(system: System, namespace: str) -> Path:
+    """The login of somebody with the shipped rights of `view` and `edit` in one namespace."""
+    rules = [
+        {"apiGroups": ["agui.dev"], "resources": ["aguideployments", "aguienvironments"], "verbs": ["get", "list"]}
+    ]
+    meta = {"name": "developer", "namespace": namespace}
+    rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces"
+    system.api.call("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": meta})
+    system.api.call("POST", f"{rbac}/{namespace}/roles", {"metadata": meta, "rules": rules})
+    binding = {
+        "metadata": meta,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "developer"},
+        "subjects": [{"kind": "ServiceAccount", "name": "developer", "namespace": namespace}],
+    }
+    system.api.call("POST", f"{rbac}/{namespace}/rolebindings", binding)
+    return system.plane.service_account_kubeconfig(namespace, "developer")

@@ -189,9 +189,8 @@ def parse(raw: Any) -> Parsed:
     except SpecInvalid as exc:
         error = str(exc)
     try:
-        unclear = any(
-            path.startswith("spec.deletionPolicy") for path in ignored
-        )  # what is unknown may retain something
+        # what is unknown below deletionPolicy may retain something
+        unclear = any(path.startswith("spec.deletionPolicy") for path in ignored)
         deletion = spec.deletion_policy if spec is not None and not unclear else parse_deletion_policy(raw)
     except SpecInvalid as exc:
         deletion_error = str(exc)
