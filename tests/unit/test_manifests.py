@@ -51,6 +51,7 @@ def test_the_operator_has_no_right_that_it_does_not_need() -> None:
         (own, "aguideployments", "patch"),
         (own, "aguideployments/status", "patch"),
         (own, "aguienvironments/status", "patch"),
+        (own, "aguipolicies/status", "patch"),
         ("", "events", "create"),
         ("", "events", "patch"),
         ("apiextensions.k8s.io", "customresourcedefinitions", "get"),

@@ -11,7 +11,8 @@ class ConditionType(StrEnum):
     READY = "Ready"  # summary: the release that is wanted serves, and nothing is wrong
     RECONCILING = "Reconciling"  # True while the operator works towards the spec (kstatus)
     STALLED = "Stalled"  # True when user action is required (kstatus)
-    SPEC_ACCEPTED = "SpecAccepted"  # the spec is valid, permitted and not frozen
+    PAUSED = "Paused"  # the rollout is held: by a pause step, a request, an analysis, a freeze or spec.suspend
+    SPEC_ACCEPTED = "SpecAccepted"  # the spec is valid and permitted
     ENVIRONMENT_READY = "EnvironmentReady"  # the environment exists and has the parts that the spec needs
     DATABASE_READY = "DatabaseReady"  # the database exists, and is backed up if the migrations require it
     MIGRATED = "Migrated"  # the schema is at the release's target
@@ -19,10 +20,10 @@ class ConditionType(StrEnum):
     REVISION_READY = "RevisionReady"  # the Cloud Run revision can serve, at 0 %
     SMOKE_PASSED = "SmokePassed"  # all checks passed
     ANALYSIS_PASSED = "AnalysisPassed"  # the canary passed its steps
-    PROMOTED = "Promoted"  # all traffic and the release pointer are on the release
-    ALERTS_CONFIGURED = "AlertsConfigured"  # the alert policies are as the spec asks
+    PROMOTED = "Promoted"  # the release is the stable one: all traffic is on it and the checks passed
+    ALERTS_CONFIGURED = "AlertsConfigured"  # the alert policies match the spec
     ROLLBACK_READY = "RollbackReady"  # there is a release to go back to
-    DRIFT_FREE = "DriftFree"  # cloud resources match the stable release
+    DRIFT_FREE = "DriftFree"  # at the last comparison the cloud resources matched the stable release
 
 
 class Reason(StrEnum):
@@ -42,21 +43,32 @@ class Reason(StrEnum):
     BUNDLE_NOT_FOUND = "BundleNotFound"  # the artifact bucket has no such object
     BUNDLE_REFUSED = "BundleRefused"  # the bundle is not what the spec or its manifest says
     REVISION_CONFLICT = "RevisionConflict"  # a revision with the required name exists with other content
+    # a rollout is held
+    AWAITING_PROMOTION = "AwaitingPromotion"  # a pause step without duration
+    PAUSE_REQUESTED = "PauseRequested"  # agui.dev/pause
+    AWAITING_DATA = "AwaitingData"  # an analysis without a verdict
+    NOT_PAUSED = "NotPaused"  # nothing holds a rollout
     # normal states
     FROZEN = "Frozen"  # a freeze window or the stop button of an AgUiPolicy
     SUSPENDED = "Suspended"  # spec.suspend
     ACCEPTED = "Accepted"  # the spec is valid
+    UNKNOWN_FIELDS = "UnknownFields"  # valid, with fields of a newer CRD that this version of the operator ignores
     READY = "Ready"  # the part exists
     HEALTHY = "Healthy"  # the release that is wanted serves
     SUCCEEDED = "Succeeded"  # this part of the rollout is done
     IN_PROGRESS = "InProgress"  # this part of the rollout runs
     IN_SYNC = "InSync"  # nothing differs from what the operator wants
+    NOT_REQUESTED = "NotRequested"  # the spec does not ask for this part: nothing to do, the condition is True
+    SKIPPED = "Skipped"  # promoted by request before all canary steps were done
+    NOT_EVALUATED = "NotEvaluated"  # can't be told while the spec is invalid
+    NOT_COMPARED = "NotCompared"  # the cloud was not compared with the stable release since the last change
     NOT_STARTED = "NotStarted"  # the rollout has not reached this part
     NOT_REACHED = "NotReached"  # the rollout was rolled back before this part
     NOT_RECONCILING = "NotReconciling"  # nothing is in progress
     NOT_STALLED = "NotStalled"  # no user action is required
     STABLE_KNOWN = "StableKnown"  # the release to go back to is recorded
     NO_STABLE_RELEASE = "NoStableRelease"  # no release was promoted yet
+    NO_EARLIER_RELEASE = "NoEarlierRelease"  # one release was promoted: an undo has nothing to go back to
     OBSERVED = "Observed"  # every resource that an environment names exists
     MISSING = "Missing"  # a resource that an environment names does not exist
     NOT_OBSERVED = "NotObserved"  # an environment could not be observed

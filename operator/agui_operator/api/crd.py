@@ -78,8 +78,8 @@ DEPLOYMENT = Kind(
         Column("Stable", ".status.stable.version", "Version that all users meet."),
         Column("Schema", ".status.stable.schema", "Schema that the stable release reported."),
         Column("Ready", _condition("Ready"), "Whether the release that is wanted serves."),
+        Column("Reason", _condition("Ready", "reason"), "Why it is ready or not."),
         _AGE,
-        Column("Reason", _condition("Ready", "reason"), "Why it is ready or not.", wide=True),
         Column("URL", ".status.url", "Where users reach the application.", wide=True),
         Column("Waiting-For", ".status.waitingFor.what", "What it waits for.", wide=True),
         Column("Release-Id", ".status.release.id", "Id that revisions and undo use.", wide=True),
@@ -102,6 +102,7 @@ ENVIRONMENT = Kind(
         _AGE,
         Column("Tier", ".spec.tier", "How much is at stake.", wide=True),
         Column("Reason", _condition("Ready", "reason"), "Why it is ready or not.", wide=True),
+        Column("Message", _condition("Ready", "message"), "What is missing.", wide=True),
     ),
 )
 POLICY = Kind(
@@ -116,8 +117,11 @@ POLICY = Kind(
         Column("Namespaces", ".spec.namespaces", "Namespaces it speaks for."),
         Column("Projects", ".spec.projects", "Google Cloud projects."),
         Column("Stopped", ".spec.stop.active", "Whether the stop button is pressed.", type="boolean"),
+        Column("Ready", _condition("Ready"), "Whether it is valid: an invalid policy permits nothing."),
         _AGE,
         Column("Regions", ".spec.regions", "Regions.", wide=True),
+        Column("Applies-To", ".status.namespaces", "Namespaces with AgUiDeployments that it applies to.", wide=True),
+        Column("Reason", _condition("Ready", "reason"), "Why it is ready or not.", wide=True),
     ),
 )
 KINDS = (DEPLOYMENT, ENVIRONMENT, POLICY)

@@ -1,8 +1,8 @@
-"""Checks manifests without a cluster: each document by itself, and what the documents of one text say of each other."""
+"""Checks manifests without a cluster: each document by itself, and what they say of each other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,32 +12,35 @@ from agui_operator.api.crd import GROUP, VERSION
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.parse import SpecInvalid, parse_deployment, parse_environment, parse_policy
+from agui_operator.api.suggest import nearest
 
 _API_VERSION = f"{GROUP}/{VERSION}"
 _PARSERS = {"AgUiDeployment": parse_deployment, "AgUiEnvironment": parse_environment, "AgUiPolicy": parse_policy}
 _TEXT_MAX = 4 * 1024 * 1024
 _DOCUMENTS_MAX = 1000
+_REQUESTS = {f"{GROUP}/{kind}" for kind in ("promote", "promote-full", "abort", "retry", "pause", "resume", "undo")}
 _KNOWN_FIELDS = {"apiVersion", "kind", "metadata", "spec", "status"}
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What a text holds, for the checks across documents."""
+    """What the texts hold, for the checks across documents."""
 
     environments: dict[tuple[str, str], AgUiEnvironmentSpec] = field(default_factory=dict)
     broken: set[tuple[str, str]] = field(default_factory=set)
     deployments: list[tuple[str, str, AgUiDeploymentSpec]] = field(default_factory=list)  # place, namespace, spec
-    names: set[tuple[str, str, str]] = field(default_factory=set)
+    names: set[tuple[str, str, str]] = field(default_factory=set)  # of the text that is being read
+    ours: int = 0  # documents of our kinds
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as the API server takes it: no dates, and a key stands once."""
+    """YAML as the API server takes it: no dates, and a key is defined once."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:str" and key.value in seen:
-                problem = f"the key {key.value[:40]!r} stands twice"
+                problem = f"the key {key.value[:40]!r} is defined twice"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
@@ -49,40 +52,51 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def lint_documents(text: str, source_name: str) -> list[str]:
-    """Findings, one line each: `file[2] AgUiDeployment prod/shop: spec.backend.image: ...`. Empty when all is well.
-    Documents of other kinds are passed over; `notes` says which. Never raises for any text."""
-    findings, _ = _lint(text, source_name)
-    return findings
+@dataclass(frozen=True, slots=True)
+class Linted:
+    """What was found in all texts. `passed_over`: documents that are not ours; `ours` counts those that are."""
+
+    findings: tuple[str, ...]
+    passed_over: tuple[str, ...]
+    ours: int
 
 
-def notes(text: str, source_name: str) -> list[str]:
-    """What was not looked at: documents of kinds that are not ours."""
-    _, passed_over = _lint(text, source_name)
-    return passed_over
-
-
-def _lint(text: str, source_name: str) -> tuple[list[str], list[str]]:
-    try:
-        documents = _documents(text)
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError, OverflowError) as exc:
-        return [f"{source_name}: not readable as YAML: {_one_line(exc)}; correct it"], []
+def lint(texts: Iterable[tuple[str, str]]) -> Linted:
+    """Checks texts (name, content) together: a deployment may name an environment of another one. A finding is one
+    line: `file[2] AgUiDeployment prod/shop: spec.backend.image: ...`. Never raises for any text."""
     seen = _Seen()
     findings: list[str] = []
     passed_over: list[str] = []
+    for name, text in texts:
+        seen.names = set()
+        findings += _text(text, name, seen, passed_over)
+    return Linted((*findings, *_across(seen)), tuple(passed_over), seen.ours)
+
+
+def lint_documents(text: str, source_name: str) -> list[str]:
+    """The findings in one text, one line each. Empty when all is well."""
+    return list(lint([(source_name, text)]).findings)
+
+
+def _text(text: str, source_name: str, seen: _Seen, passed_over: list[str]) -> Iterator[str]:
+    try:
+        documents = documents_of(text)
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, OverflowError) as exc:
+        yield f"{source_name}: not readable as YAML: {_one_line(exc)}; correct it"
+        return
     for number, document in enumerate(documents, 1):
         if document is None:
             continue
         where = f"{source_name}[{number}]"
-        kind = document.get("kind") if isinstance(document, Mapping) else None
         if isinstance(document, Mapping) and not str(document.get("apiVersion", "")).startswith(f"{GROUP}/"):
-            passed_over.append(f"{where}: {_one_line(kind)} is not a kind of {GROUP}; passed over")
+            passed_over.append(f"{where}: {_one_line(document.get('kind'))} is not a kind of {GROUP}; passed over")
             continue
-        findings += _document(document, where, seen)
-    return findings + list(_across(seen)), passed_over
+        seen.ours += 1
+        yield from _document(document, where, seen)
 
 
-def _documents(text: str) -> list[Any]:
+def documents_of(text: str) -> list[Any]:
+    """The documents of a YAML text. Raises yaml.YAMLError, ValueError, RecursionError, TypeError, OverflowError."""
     if len(text) > _TEXT_MAX:
         raise ValueError(f"larger than {_TEXT_MAX} characters")
     documents: list[Any] = []
@@ -102,7 +116,9 @@ def _document(document: Any, where: str, seen: _Seen) -> Iterator[str]:
         yield f"{where}: apiVersion: must be {_API_VERSION}, got {_one_line(document.get('apiVersion'))}; correct it"
         return
     if not isinstance(kind, str) or kind not in _PARSERS:
-        yield f"{where}: kind: must be one of {', '.join(_PARSERS)}, got {_one_line(kind)}; correct it"
+        near = nearest(str(kind), _PARSERS)
+        fix = f"did you mean {near}?" if near is not None else "correct it"
+        yield f"{where}: kind: must be one of {', '.join(_PARSERS)}, got {_one_line(kind)}; {fix}"
         return
     metadata = document.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
@@ -112,14 +128,21 @@ def _document(document: Any, where: str, seen: _Seen) -> Iterator[str]:
         return
     place = f"{where} {kind} {name}" if kind == "AgUiPolicy" else f"{where} {kind} {namespace}/{name}"
     if (kind, namespace, name) in seen.names:
-        yield f"{place}: stands twice in this text; remove or rename one"
+        yield f"{place}: defined twice in this file; remove or rename one"
     seen.names.add((kind, namespace, name))
     if kind == "AgUiPolicy" and "namespace" in metadata:
         yield f"{place}: metadata.namespace: a policy has none; remove it"
     for key in sorted({str(key) for key in document} - _KNOWN_FIELDS):
-        yield f"{place}: {_one_line(key)}: is not a known field; correct its name or remove it"
+        near = nearest(key, _KNOWN_FIELDS)
+        fix = f"did you mean {near}?" if near is not None else "correct its name or remove it"
+        yield f"{place}: {_one_line(key)}: is not a known field; {fix}"
     if metadata.get("finalizers"):
         yield f"{place}: metadata.finalizers: is the operator's; remove it, or a sync takes the operator's away"
+    annotations = metadata.get("annotations")
+    for key in sorted(map(str, annotations)) if isinstance(annotations, Mapping) and kind == "AgUiDeployment" else ():
+        if key in _REQUESTS:
+            fix = "remove it: a file that keeps it asks again at each sync; use kubectl annotate"
+            yield f"{place}: metadata.annotations[{key}]: is a request; {fix}"
     yield from _spec(document.get("spec"), kind, namespace, name, place, seen)
 
 
@@ -145,7 +168,7 @@ def _across(seen: _Seen) -> Iterator[str]:
         if environment is not None:
             yield from (f"{place}: {finding}" for finding in _against(spec, environment, name))
         elif seen.environments and (namespace, name) not in seen.broken:
-            yield f"{place}: spec.environmentRef.name: no AgUiEnvironment {namespace}/{name} in this text; correct it"
+            yield f"{place}: spec.environmentRef.name: no AgUiEnvironment {namespace}/{name} in these files; correct it"
 
 
 def _against(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec, name: str) -> Iterator[str]:

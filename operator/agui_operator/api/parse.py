@@ -17,6 +17,7 @@ from agui_operator.api.base import Model
 from agui_operator.api.deployment import AgUiDeploymentSpec, DeletionPolicy
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.policy import AgUiPolicySpec
+from agui_operator.api.suggest import meant
 
 SPEC_BYTES = 65536
 _ERRORS_MAX = 50
@@ -32,6 +33,8 @@ class FieldError:
     path: str
     message: str
     fix: str
+    loc: tuple[int | str, ...] = ()  # where, as steps from the spec
+    unknown: bool = False  # a field that the model does not have
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}; {self.fix}"
@@ -53,6 +56,29 @@ class SpecInvalid(Exception):
 def parse_deployment(spec: Mapping[str, Any]) -> AgUiDeploymentSpec:
     """The spec of an AgUiDeployment. Raises SpecInvalid."""
     return _parse(AgUiDeploymentSpec, spec)
+
+
+def parse_stored(model: type[M], spec: Any) -> tuple[M, tuple[str, ...]]:
+    """A spec that the API server has stored, and the fields in it that this version does not know. They are of a newer
+    CRD, which refuses typos itself: they are ignored here and told. Raises SpecInvalid for everything else."""
+    ignored: list[str] = []
+    plain = json.loads(_as_json(spec))
+    while True:
+        try:
+            return _parse(model, plain), tuple(ignored)
+        except SpecInvalid as exc:
+            unknown = [error.loc for error in exc.errors if error.unknown]
+            if not unknown:
+                raise
+            for loc in unknown:
+                _drop(plain, loc)
+                ignored.append(_path(loc))
+
+
+def _drop(node: Any, loc: tuple[int | str, ...]) -> None:
+    for part in loc[:-1]:
+        node = node[part]
+    del node[loc[-1]]
 
 
 def parse_deletion_policy(spec: Any) -> DeletionPolicy:
@@ -84,7 +110,7 @@ def _parse(model: type[M], spec: Any) -> M:
         return model.model_validate_json(text, strict=True)
     except ValidationError as exc:
         raw = [error for error in exc.errors(include_url=False) if not _echo(error)]
-        raise SpecInvalid(tuple(_field_error(error) for error in raw[:_ERRORS_MAX])) from None
+        raise SpecInvalid(tuple(_field_error(error, model) for error in raw[:_ERRORS_MAX])) from None
     except (ValueError, RecursionError, OverflowError):
         raise SpecInvalid((FieldError("spec", "must be JSON", "remove what is nested too deeply"),)) from None
 
@@ -100,7 +126,7 @@ def _as_json(spec: Any) -> str:
     except StopIteration:
         raise SpecInvalid((_TOO_LARGE,)) from None
     except (TypeError, ValueError, RecursionError, OverflowError):
-        fix = "use texts, numbers, true and false, lists and objects with text keys"
+        fix = "use strings, numbers, true and false, lists and objects with string keys"
         raise SpecInvalid((FieldError("spec", "must be JSON", fix),)) from None
     if len(text) > SPEC_BYTES:
         raise SpecInvalid((_TOO_LARGE,))
@@ -112,7 +138,7 @@ def _plain(value: Any, budget: Iterator[int]) -> Any:
     next(budget)
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
-            raise TypeError("keys must be texts")
+            raise TypeError("keys must be strings")
         return {key: _plain(child, budget) for key, child in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(child, budget) for child in value]
@@ -142,7 +168,7 @@ def _expected(ctx: Mapping[str, Any]) -> tuple[str, str]:
 _SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
     "missing": lambda ctx: ("is required", "add it"),
     "extra_forbidden": lambda ctx: ("is not a known field", "correct its name or remove it"),
-    "string_type": lambda ctx: ("must be a text", "put it in quotes"),
+    "string_type": lambda ctx: ("must be a string", "quote it"),
     "int_type": lambda ctx: ("must be a whole number", "write it without quotes and fraction"),
     "int_from_float": lambda ctx: ("must be a whole number", "write it without a fraction"),
     "int_parsing_size": lambda ctx: ("must be a smaller number", "use a number within the bounds"),
@@ -193,7 +219,7 @@ def _echo(error: ErrorDetails) -> bool:
     return error["type"] == "too_short" and isinstance(found, list) and len(found) >= error["ctx"]["min_length"]
 
 
-def _field_error(error: ErrorDetails) -> FieldError:
+def _field_error(error: ErrorDetails, model: type[Model]) -> FieldError:
     ctx: Mapping[str, Any] = error.get("ctx") or {}
     path = _path(error["loc"])
     kind = error["type"]
@@ -207,9 +233,11 @@ def _field_error(error: ErrorDetails) -> FieldError:
         message, fix = _SENTENCES[kind](ctx)
     else:
         message, fix = error["msg"], str(ctx.get("fix", "correct it"))
+    if kind == "extra_forbidden" and (name := meant(model, error["loc"])) is not None:
+        fix = f"did you mean {name}?"
     if kind not in ("missing", "extra_forbidden", "json_invalid"):
         message = f"{message}, got {_shown(error['input'])}"
-    return FieldError(path, message, fix)
+    return FieldError(path, message, fix, error["loc"], kind == "extra_forbidden")
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

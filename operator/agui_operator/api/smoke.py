@@ -61,7 +61,7 @@ def _messages(raw: Any) -> Any:
         and all(isinstance(t, str) and 0 < len(t) <= SAY_MAX for t in texts)
     )
     if not good:
-        raise PydanticCustomError("say", "must be a user message or several", {"fix": fix})
+        raise PydanticCustomError("say", "must be a string or a list of 1 to 5 strings", {"fix": fix})
     return raw if isinstance(raw, str) else tuple(texts)
 
 

@@ -34,7 +34,9 @@ _CONDITIONS = keyed_list("type")
 class ReleaseStatus(Model):
     """Everything needed to restore a release. References only, never a value of a secret."""
 
-    id: Word = Field(description="Release id: names revisions, jobs and release folders.")
+    id: Word | None = Field(
+        None, description="Release id: names revisions, jobs and release folders. Absent before it is resolved."
+    )
     artifact: Word | None = Field(None, description="Id of what was built; the same in all environments.")
     fingerprint: Word | None = Field(None, description="Hash of the part of the spec that defines the release.")
     version: Word | None = Field(None, description="Human-readable version.")
@@ -77,6 +79,7 @@ class CauseStatus(Model):
     phase: Word | None = Field(None, description="Phase in which it happened.")
     at: Word | None = Field(None, description="When.")
     rejects: bool | None = Field(None, description="True: the same spec is not rolled out again without a retry.")
+    procedure: Word | None = Field(None, description="Hash of checks, strategy and deadlines when it failed.")
 
 
 class RolloutStatus(Model):
@@ -97,7 +100,8 @@ class RolloutStatus(Model):
 
 
 class RejectedStatus(Model):
-    """The release that failed; the same spec is rolled out again only on request."""
+    """The release that failed. The same spec is rolled out again only on request; a corrected check, limit, strategy or
+    deadline is tried again."""
 
     fingerprint: Word | None = Field(None, description="Hash of the spec that failed.")
     release: Word | None = Field(None, description="Its release id.")
@@ -105,6 +109,9 @@ class RejectedStatus(Model):
     reason: Word | None = Field(None, description="One word.")
     message: Text | None = Field(None, description="A sentence.")
     at: Word | None = Field(None, description="When.")
+    procedure: Word | None = Field(
+        None, description="Hash of checks, strategy and deadlines; the release is tried again when they change."
+    )
 
 
 class HistoryStatus(Model):
@@ -152,7 +159,7 @@ class WaitingStatus(Model):
 
     what: Text | None = Field(None, description="What has to happen.")
     since: Word | None = Field(None, description="Since when.")
-    until: Word | None = Field(None, description="When the wait ends without user action.")
+    until: Word | None = Field(None, description="When the wait ends, or the release is rolled back.")
     unblock_with: Text | None = Field(None, description="What a user can do to end it.")
 
 
@@ -163,7 +170,9 @@ class AgUiDeploymentStatus(Model):
     phase: Word | None = Field(None, description="Phase of the rollout.")
     message: Text | None = Field(None, description="Summary in one sentence.")
     url: Word | None = Field(None, description="Where users reach the application.")
-    release: ReleaseStatus | None = Field(None, description="The release that the phase is about.")
+    release: ReleaseStatus | None = Field(
+        None, description="The release that the spec asks for; while a rollout runs, the one of that rollout."
+    )
     stable: ReleaseStatus | None = Field(None, description="The release that serves all users.")
     rollout: RolloutStatus | None = Field(None, description="The rollout.")
     rejected: RejectedStatus | None = Field(None, description="The release that failed.")
@@ -203,9 +212,12 @@ class AgUiEnvironmentStatus(Model):
 
 
 class AgUiPolicyStatus(Model):
-    """Policies are read, never written to; the fields exist for tools that expect them."""
+    """Whether the policy is valid, and where it applies."""
 
     observed_generation: int | None = Field(None, description="Generation of the spec that this status is about.")
+    namespaces: tuple[Word, ...] | None = Field(
+        None, max_length=100, description="Namespaces with AgUiDeployments that the policy applies to."
+    )
     conditions: tuple[Condition, ...] | None = Field(
         None, max_length=50, description="What is known.", json_schema_extra=_CONDITIONS
     )

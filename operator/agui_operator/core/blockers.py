@@ -10,7 +10,7 @@ from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.environment import Edge, Place
-from agui_operator.core.permitted import frozen, permitted
+from agui_operator.core.permitted import frozen, matches, permitted
 from agui_operator.core.snapshot import Blocker
 
 
@@ -27,7 +27,9 @@ def blockers(
     if environment is None:
         message = environment_error or f"AgUiEnvironment {namespace}/{spec.environment_ref.name} does not exist"
         fix = "create the environment or correct spec.environmentRef.name"
-        found.append(Blocker(ConditionType.ENVIRONMENT_READY, Reason.ENVIRONMENT_NOT_READY, message, fix))
+        found.append(
+            Blocker(ConditionType.ENVIRONMENT_READY, Reason.ENVIRONMENT_NOT_READY, message, fix, may_arrive=True)
+        )
     else:
         found += _refused(spec, environment, namespace, policies)
         found += _missing(spec, environment)
@@ -53,7 +55,8 @@ def _refused(
         return []
     text = "; ".join(str(f) for f in findings)
     fix = "ask an administrator to extend the AgUiPolicy, or change the named field"
-    return [Blocker(ConditionType.SPEC_ACCEPTED, Reason.NOT_PERMITTED, text, fix, revokes=True)]
+    unnamed = not any(matches(namespace, policy.namespaces) for policy in policies)
+    return [Blocker(ConditionType.SPEC_ACCEPTED, Reason.NOT_PERMITTED, text, fix, revokes=True, may_arrive=unnamed)]
 
 
 def _missing(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec) -> list[Blocker]:
@@ -73,7 +76,8 @@ def _missing(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec) -> list
     if not lacks:
         return []
     fix = "add the part to the AgUiEnvironment or remove it from the spec"
-    return [Blocker(ConditionType.ENVIRONMENT_READY, Reason.ENVIRONMENT_INCOMPLETE, "; ".join(lacks), fix)]
+    text = "; ".join(lacks)
+    return [Blocker(ConditionType.ENVIRONMENT_READY, Reason.ENVIRONMENT_INCOMPLETE, text, fix, may_arrive=True)]
 
 
 def place_of(environment: AgUiEnvironmentSpec) -> Place:

@@ -20,6 +20,7 @@ from agui_operator.core.actions import (
 )
 from agui_operator.core.analysis import Limit
 from agui_operator.core.environment import Place
+from agui_operator.core.fingerprint import canonical_cpu, canonical_memory
 from agui_operator.core.names import Names
 from agui_operator.core.release import Release
 from agui_operator.core.templates import to_json
@@ -79,7 +80,7 @@ def build_blueprint(spec: AgUiDeploymentSpec, names: Names, place: Place, releas
         if spec.frontend
         else None,
         assets_bucket=place.assets_bucket,
-        runtime_url=_runtime_url(place) if spec.frontend else None,
+        runtime_url=runtime_url(place) if spec.frontend else None,
         pointer=Pointer(release.frontend, release.id) if place.edge else None,
         steps=tuple(canary.steps) if canary else (),
         analysis=_analysis(canary.analysis) if canary and canary.analysis else None,
@@ -91,7 +92,7 @@ def build_blueprint(spec: AgUiDeploymentSpec, names: Names, place: Place, releas
     )
 
 
-def _runtime_url(place: Place) -> str | None:
+def runtime_url(place: Place) -> str | None:
     """The path under which the page finds its backend: the first API path of the edge."""
     return place.edge.api_paths[0] if place.edge and place.edge.api_paths else None
 
@@ -128,8 +129,8 @@ def _container(
         else backend.service_account,
         env=env | overrides.pop("env", {}),
         secrets=tuple(SecretEnv(s.env, s.secret, release.secrets[s.env]) for s in backend.secrets),
-        cpu=backend.resources.cpu,
-        memory=backend.resources.memory,
+        cpu=canonical_cpu(backend.resources.cpu),
+        memory=canonical_memory(backend.resources.memory),
         sql_instances=instances,
         **overrides,
     )

@@ -99,15 +99,16 @@ def _deadline(case: Case) -> Happened | None:
 
 
 def _learn(case: Case) -> Memory:
-    """The newest verdicts; the schema head that the candidate reported; the alert limits of a spec edit that makes no
-    new release."""
+    """The newest verdicts; the schema head that the candidate reported; alert limits and version of a spec edit that
+    makes no new release; what serves where the status was lost."""
     memory, seen, plan = recovered(case.memory, case.seen), case.seen, case.blueprint
     memory = replace(memory, verdicts={**memory.verdicts, **seen.checks}, analysis=seen.analysis or memory.analysis)
     if seen.schema is not None and memory.candidate is not None and memory.candidate.schema != seen.schema:
         memory = replace(memory, candidate=replace(memory.candidate, schema=seen.schema))
     stable = memory.stable
     if memory.phase is Phase.HEALTHY and plan is not None and stable is not None and plan.release.id == stable.id:
-        kept = replace(stable, alerts=plan.release.alerts, template=plan.release.template)
+        release = plan.release
+        kept = replace(stable, alerts=release.alerts, version=release.version, template=release.template)
         memory = replace(memory, stable=kept)
     if plan is not None and memory.candidate is not None and plan.release.id == memory.candidate.id:
         memory = replace(memory, candidate=replace(memory.candidate, template=plan.release.template))
@@ -153,7 +154,7 @@ def _moved(case: Case, event: Event, cause: Cause | None) -> Memory:
     if memory.phase is Phase.UNDOING:
         moved = replace(moved, verdicts={})
     if phase is Phase.ROLLING_BACK and cause is not None:
-        return replace(moved, cause=cause)
+        return replace(moved, cause=replace(cause, procedure=seen.procedure))
     return moved
 
 
@@ -190,8 +191,9 @@ def _settled(case: Case, memory: Memory, event: Event, limit: int | None) -> Mem
         memory = replace(memory, promoted=past.without(memory.promoted, release.id))
     memory, cause = replace(memory, stable=memory.serving, undo_to=None), memory.cause
     if cause is not None and cause.rejects and not (cause.reason is Reason.UNDONE and memory.rejected is not None):
-        rejected = Rejected(release.fingerprint, release.id, release.version, cause.reason, cause.message, now)
-        return replace(memory, rejected=rejected)
+        tried = "" if cause.reason is Reason.UNDONE else cause.procedure  # an undo is about the release itself
+        what = release.fingerprint, release.id, release.version
+        return replace(memory, rejected=Rejected(*what, cause.reason, cause.message, now, tried))
     return memory
 
 

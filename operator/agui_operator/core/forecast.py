@@ -39,6 +39,7 @@ from agui_operator.core.snapshot import (
     Verdict,
 )
 from agui_operator.core.traffic import Target
+from agui_operator.core.waiting import RETRY
 
 _TURNS = 300  # more than any spec within its bounds needs
 
@@ -53,11 +54,13 @@ class Foreseen:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """All actions in order, where the rollout comes to rest, and why it does not start if it does not."""
+    """All actions in order, where the rollout comes to rest, what it waits for there, and why it can't go at all
+    without a user (`blocked`)."""
 
     actions: tuple[Foreseen, ...]
     ends_in: Phase
     waits_for: str | None = None
+    blocked: str | None = None
 
 
 def forecast(
@@ -66,13 +69,11 @@ def forecast(
     """Plays the rollout from what was seen; each check passes and each manual promotion is given. `blueprint_of` gives
     the blueprint of the release that a memory is about."""
     actions: list[Foreseen] = []
-    moved = False
     for _ in range(_TURNS):
         plan = blueprint_of(memory)
         decision = decide(Case(memory, _favourable(memory, seen, plan, names), plan, names, now), None)
         memory = decision.memory
         if decision.event is not None:
-            moved = True
             if memory.phase is Phase.PAUSED:
                 memory = replace(memory, phase=Phase.PROGRESSING, step=memory.step + 1, since=now)
             continue
@@ -82,10 +83,22 @@ def forecast(
         if decision.actions:
             continue
         if memory.phase in RESTING or (memory.phase is Phase.PENDING and seen.blockers):
-            waits = seen.blockers[0].message if seen.blockers and not moved else None
-            return Forecast(tuple(actions), memory.phase, waits)
+            return _at_rest(tuple(actions), memory, seen)
         now += decision.requeue_after or timedelta(seconds=1)
     return Forecast(tuple(actions), memory.phase, "the forecast did not come to an end")
+
+
+def _at_rest(actions: tuple[Foreseen, ...], memory: Memory, seen: Snapshot) -> Forecast:
+    """What holds is waited for; what is missing, forbidden or was rejected before needs a user."""
+    rejected = memory.rejected
+    if rejected is not None and memory.phase in (Phase.ROLLED_BACK, Phase.FAILED):
+        return Forecast(actions, memory.phase, None, f"rejected before: {rejected.message}; {RETRY}")
+    first = seen.blockers[0] if seen.blockers and memory.phase in (Phase.PENDING, Phase.SUSPENDED) else None
+    if first is None:
+        return Forecast(actions, memory.phase)
+    if first.holds_running:
+        return Forecast(actions, memory.phase, first.message)
+    return Forecast(actions, memory.phase, None, f"{first.message}; {first.unblock_with}")
 
 
 def assume(seen: Snapshot, action: Action, names: Names) -> Snapshot:

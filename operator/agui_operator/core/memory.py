@@ -37,6 +37,7 @@ class Cause:
     phase: Phase
     at: datetime
     rejects: bool = True
+    procedure: str = ""  # how the release was tried when it failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class Rejected:
     reason: Reason
     message: str
     at: datetime
+    procedure: str = ""  # how it was tried; empty: not recorded, or what it is made of decides alone
+
+    def covers(self, fingerprint: str, procedure: str) -> bool:
+        """True if a spec asks for what was rejected, to be tried in the same way."""
+        return fingerprint == self.fingerprint and self.procedure in ("", procedure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +235,7 @@ def _cause(cause: Cause | None) -> dict[str, Any] | None:
         "phase": str(cause.phase),
         "at": time_text(cause.at),
         "rejects": cause.rejects,
+        "procedure": cause.procedure or None,
     }
 
 
@@ -237,7 +244,8 @@ def _parse_cause(raw: Any) -> Cause | None:
     phase = member(mapping(raw).get("phase"), Phase)
     if at is None or phase is None:
         return None
-    return Cause(_reason(raw), str(raw.get("message")), phase, at, bool(raw.get("rejects")))
+    rejects, procedure = bool(raw.get("rejects")), str(raw.get("procedure") or "")
+    return Cause(_reason(raw), str(raw.get("message")), phase, at, rejects, procedure)
 
 
 def _rejected(rejected: Rejected | None) -> dict[str, Any] | None:
@@ -250,6 +258,7 @@ def _rejected(rejected: Rejected | None) -> dict[str, Any] | None:
         "reason": str(rejected.reason),
         "message": rejected.message,
         "at": time_text(rejected.at),
+        "procedure": rejected.procedure or None,
     }
 
 
@@ -258,7 +267,8 @@ def _parse_rejected(raw: Any) -> Rejected | None:
     if at is None:
         return None
     fingerprint, release, version = (str(raw.get(k, "")) for k in ("fingerprint", "release", "version"))
-    return Rejected(fingerprint, release, version, _reason(raw), str(raw.get("message", "")), at)
+    message, procedure = str(raw.get("message", "")), str(raw.get("procedure") or "")
+    return Rejected(fingerprint, release, version, _reason(raw), message, at, procedure)
 
 
 def _entry(entry: HistoryEntry) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 Two ids. The *artifact id* hashes what was built (image digests, bundle digest, schema target) and is the same in every
 environment. The *release id* adds what the environment resolved (configuration, secret versions) and names revisions,
-jobs and release folders. The *fingerprint* hashes the part of the spec that a release is made from, before anything is
-resolved: it tells a new release from an edit of the rollout's strategy, and remembers what was rejected.
+jobs and release folders. The *fingerprint* (core/fingerprint.py) hashes the part of the spec that a release is made
+from, before anything is resolved: it tells a new release from an edit of the rollout's strategy.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from agui_operator.api.deployment import AgUiDeploymentSpec
+from agui_operator.core.fingerprint import fingerprint_of
 from agui_operator.core.names import digest_of
 
 
@@ -103,12 +104,6 @@ def _text(raw: Any) -> str | None:
 
 def _map(raw: Any) -> Mapping[str, Any]:
     return raw if isinstance(raw, Mapping) else {}
-
-
-def fingerprint_of(spec: AgUiDeploymentSpec) -> str:
-    """Hash of the parts of the spec that make a release; strategy, checks, alerts and the version's name are not."""
-    parts = spec.model_dump(mode="json", include={"environment_ref", "backend", "migrations", "frontend"})
-    return digest_of(parts, 16)
 
 
 def frontend_id(bundle_sha256: str) -> str:

@@ -181,7 +181,7 @@ PHASES: Mapping[Phase, PhaseSpec] = {
         meaning="the database is backed up before the first DDL statement",
         looks_at=frozenset({_L.BACKUP}),
         condition=_C.DATABASE_READY,
-        done_text="The database is reachable and backed up as the spec asks",
+        done_text="Database reachable, backup complete",
         stage="The database is backed up",
     ),
     P.MIGRATING: PhaseSpec(
@@ -243,7 +243,7 @@ PHASES: Mapping[Phase, PhaseSpec] = {
         meaning="the checks run again on the public endpoints; alert policies are set",
         looks_at=frozenset({_L.SERVICE, _L.CHECKS, _L.ALERTS}),
         condition=_C.ALERTS_CONFIGURED,
-        done_text="Alert policies are as the spec asks",
+        done_text="Alert policies match the spec",
         stage="The checks run again, alert policies are set",
     ),
     P.HEALTHY: PhaseSpec(

@@ -135,6 +135,7 @@ class Blocker:
     until: str | None = None
     holds_running: bool = False  # True: a running rollout is held as well (stop button, freeze)
     revokes: bool = False  # True: a running rollout is rolled back (permission withdrawn)
+    may_arrive: bool = False  # True: the missing object may be part of the same sync; Stalled only after a grace
 
 
 class RequestKind(StrEnum):
@@ -169,6 +170,7 @@ class Snapshot:
     """One look. A field that the phase does not need stays None."""
 
     fingerprint: str | None = None  # of the newest spec; None: the spec is invalid
+    procedure: str = ""  # of the newest spec: how its release is tried
     blockers: tuple[Blocker, ...] = ()
     request: Request | None = None
     failed: Mapping[Look, LookFault] = field(default_factory=dict)  # looks without an answer, until one succeeds

@@ -2,174 +2,166 @@
 
 Conditions are observations, not the state machine: all are set at the first visit (Unknown is a value), each with
 observedGeneration; lastTransitionTime moves only when the status moves. kstatus reads Ready, Reconciling and Stalled,
-of which the latter two are never both True.
+of which the latter two are never both True: a wait is Reconciling, Stalled needs a user's action.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from agui_operator.api.conditions import ConditionType, Reason
+from agui_operator.core.conditions import GRACE, instant
 from agui_operator.core.errors import Fault
-from agui_operator.core.memory import Cause, to_status
-from agui_operator.core.rollout import IN_FLIGHT, PHASES, Look, Phase
-from agui_operator.core.status_inputs import FaultSeen, Inputs, stamp
+from agui_operator.core.facts import Fact, facts_beside, held_fact, part_facts
+from agui_operator.core.memory import to_status
+from agui_operator.core.rollout import IN_FLIGHT, Phase
+from agui_operator.core.snapshot import Blocker
+from agui_operator.core.status_inputs import Asked, FaultSeen, Inputs, asked_of, stamp
 from agui_operator.core.traffic import share
-from agui_operator.core.waiting import waiting_for
+from agui_operator.core.waiting import RETRY, deadline, doing, waiting_for
 
-__all__ = ["FaultSeen", "Inputs", "summarize"]
+__all__ = ["Asked", "FaultSeen", "Inputs", "asked_of", "summarize"]
 C = ConditionType
 _MESSAGE_MAX = 1024
-
-# the place of each phase in the rollout, and the condition that it establishes; a phase may establish none
-_RANK = {phase: rank for rank, phase in enumerate(p for p in PHASES if p in IN_FLIGHT)}
-_RANK |= {phase: _RANK[spec.part_of] for phase, spec in PHASES.items() if spec.part_of is not None}
-_PARTS = tuple(
-    (_RANK[phase], spec.condition, spec.done_text) for phase, spec in PHASES.items() if spec.condition is not None
+_BEFORE_TRAFFIC = frozenset(
+    {Phase.RESOLVING, Phase.BACKING_UP, Phase.MIGRATING, Phase.PUBLISHING, Phase.STAGING, Phase.SMOKING}
 )
+_NOT_RECONCILING: Fact = (False, Reason.NOT_RECONCILING, "Nothing is in progress")
+_NOT_STALLED: Fact = (False, Reason.NOT_STALLED, "No user action is required")
+Facts = dict[ConditionType, Fact]
 
 
 def summarize(inputs: Inputs) -> dict[str, Any]:
     """The whole status. Pure: the same inputs give the same bytes, so that an idle object is never written."""
-    memory = inputs.memory
-    status = to_status(memory)
+    status = to_status(inputs.memory)
+    status["release"] = _release(inputs, status["release"])
     status["rollout"] |= _progress(inputs)
     status["observedGeneration"] = inputs.generation
     status["url"] = inputs.url
     status["waitingFor"] = waiting_for(inputs)
-    facts = _parts(inputs) | _beside(inputs)
-    facts |= _summary(inputs, facts)
+    facts = part_facts(inputs) | facts_beside(inputs)
+    facts |= _summary(inputs, status["rollout"]["weight"])
     status["message"] = facts[C.READY][2]
     status["conditions"] = _conditions(inputs, facts)
     return status
 
 
-Fact = tuple[bool | None, Reason | Phase, str]  # status, reason, message
+def _release(inputs: Inputs, about: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The release that the spec asks for, as far as it is known. While a rollout runs it is the one of that rollout,
+    from which a restarted operator continues."""
+    memory, asked = inputs.memory, inputs.asked
+    if (memory.phase in IN_FLIGHT and memory.candidate is not None) or memory.phase is Phase.ROLLING_BACK:
+        return about
+    fingerprint = asked.fingerprint if asked is not None else None
+    known = about if about is not None and about.get("fingerprint") == fingerprint else {}
+    named = {"version": inputs.version} if inputs.version else {}
+    return {**known, **named} or None
 
 
 def _progress(inputs: Inputs) -> dict[str, Any]:
-    memory, plan, seen = inputs.memory, inputs.plan, inputs.seen
-    progress: dict[str, Any] = {"weight": None, "progress": None, "deadline": None}
-    previous = inputs.previous.get("rollout")
-    before = previous.get("weight") if isinstance(previous, Mapping) else None
+    memory, plan = inputs.memory, inputs.plan
+    progress: dict[str, Any] = {"weight": _weight(inputs), "progress": None, "deadline": None}
     if memory.phase in IN_FLIGHT and plan is not None:
         progress["progress"] = f"{min(memory.step, len(plan.steps))}/{len(plan.steps)}"
-        if memory.since is not None and memory.phase is not Phase.PAUSED:
-            progress["deadline"] = (memory.since + plan.progress_deadline).strftime("%Y-%m-%dT%H:%M:%SZ")
-        if memory.stable is None:
-            progress["weight"] = 100 if memory.phase is Phase.BAKING else 0
-        elif seen is not None and seen.service is not None:
-            progress["weight"] = share(seen.service.serving, plan.revision.revision)
-        else:
-            progress["weight"] = before
-    elif memory.phase in (Phase.HEALTHY, Phase.UNDOING):
-        progress["weight"] = 100
-    elif memory.phase in (Phase.ROLLED_BACK, Phase.FAILED):
-        progress["weight"] = 0
+        progress["deadline"] = stamp(deadline(inputs))
     return progress
 
 
-def _parts(inputs: Inputs) -> dict[ConditionType, Fact]:
-    """What is known of each part of the release that this status is about."""
-    memory = inputs.memory
-    cause = memory.cause
-    facts: dict[ConditionType, Fact] = {}
-    at = _RANK.get(memory.phase, -1)
-    failed_at = _RANK.get(cause.phase, -1) if cause is not None else -1
-    for rank, condition, text in _PARTS:
-        if memory.phase in (Phase.HEALTHY, Phase.UNDOING):
-            facts[condition] = (True, Reason.SUCCEEDED, text)
-        elif memory.phase in IN_FLIGHT:
-            facts[condition] = _in_flight(rank, at, text)
-        elif cause is not None:
-            facts[condition] = _taken_back(rank, failed_at, cause, text)
-        else:
-            facts[condition] = (None, Reason.NOT_STARTED, "No rollout has reached this part yet")
-    if cause is not None and memory.phase not in IN_FLIGHT and memory.phase is not Phase.HEALTHY:
-        facts[C.PROMOTED] = (False, cause.reason, f"The release was rolled back: {cause.message}")
-        if cause.reason is Reason.SMOKE_FAILED:
-            facts[C.SMOKE_PASSED] = (False, cause.reason, cause.message)
-    fault = inputs.seen.failed.get(Look.ALERTS) if inputs.seen is not None else None
-    if fault is not None:
-        facts[C.ALERTS_CONFIGURED] = (False, fault.reason, fault.message)
-    if inputs.spec_error is not None:
-        facts[C.SPEC_ACCEPTED] = (False, Reason.INVALID_SPEC, inputs.spec_error)
-    elif memory.phase is not Phase.RESOLVING and facts[C.SPEC_ACCEPTED][0] is None:
-        facts[C.SPEC_ACCEPTED] = (True, Reason.ACCEPTED, "The spec is valid")
-    for blocker in inputs.blockers:
-        facts[ConditionType(blocker.condition)] = (False, blocker.reason, blocker.message)
-    return facts
+def _weight(inputs: Inputs) -> int | None:
+    """Percentage of the traffic on the release: as seen, else as last seen of the same release; None: not known."""
+    memory, plan, seen = inputs.memory, inputs.plan, inputs.seen
+    service = seen.service if seen is not None else None
+    if memory.phase in (Phase.ROLLED_BACK, Phase.FAILED) or memory.phase in _BEFORE_TRAFFIC:
+        return 0
+    if memory.phase in IN_FLIGHT and memory.stable is None:
+        return 100 if memory.phase is Phase.BAKING else 0
+    if memory.phase is Phase.UNDOING:
+        return 100
+    if memory.phase is not Phase.HEALTHY and memory.phase not in IN_FLIGHT:
+        return None
+    if service is not None and plan is not None:
+        return share(service.serving, plan.revision.revision)
+    return 100 if memory.phase is Phase.HEALTHY else _last_weight(inputs)
 
 
-def _in_flight(rank: int, at: int, text: str) -> Fact:
-    if rank < at:
-        return True, Reason.SUCCEEDED, text
-    if rank == at:
-        return None, Reason.IN_PROGRESS, f"In progress: {text[0].lower()}{text[1:]}"
-    return None, Reason.NOT_STARTED, "The rollout has not reached this part yet"
+def _last_weight(inputs: Inputs) -> int | None:
+    release, rollout = inputs.previous.get("release"), inputs.previous.get("rollout")
+    candidate = inputs.memory.candidate
+    if candidate is None or not isinstance(release, Mapping) or release.get("id") != candidate.id:
+        return None
+    weight = rollout.get("weight") if isinstance(rollout, Mapping) else None
+    return weight if isinstance(weight, int) else None
 
 
-def _taken_back(rank: int, failed_at: int, cause: Cause, text: str) -> Fact:
-    if rank < failed_at:
-        return True, Reason.SUCCEEDED, text
-    if rank == failed_at:
-        return False, cause.reason, cause.message
-    return None, Reason.NOT_REACHED, "The rollout was rolled back before this part"
-
-
-def _beside(inputs: Inputs) -> dict[ConditionType, Fact]:
-    """Conditions that hold beside a rollout: environment, way back, drift."""
-    memory = inputs.memory
-    facts: dict[ConditionType, Fact] = {}
-    if not any(b.condition == C.ENVIRONMENT_READY for b in inputs.blockers):
-        facts[C.ENVIRONMENT_READY] = (True, Reason.READY, "The environment exists and is permitted")
-    if memory.stable is None:
-        facts[C.ROLLBACK_READY] = (None, Reason.NO_STABLE_RELEASE, "No release has been promoted yet")
-    else:
-        stable = memory.stable
-        facts[C.ROLLBACK_READY] = (True, Reason.STABLE_KNOWN, f"Release {stable.version} ({stable.id}) can be restored")
-    if inputs.drift:
-        facts[C.DRIFT_FREE] = (False, Reason.DRIFTED, inputs.drift)
-    else:
-        facts[C.DRIFT_FREE] = (True, Reason.IN_SYNC, "Cloud resources match the stable release")
-    return facts
-
-
-def _summary(inputs: Inputs, facts: Mapping[ConditionType, Fact]) -> dict[ConditionType, Fact]:
-    """Ready, Reconciling, Stalled: False beats Unknown beats True; a fault that needs user action is Stalled."""
+def _summary(inputs: Inputs, weight: int | None) -> Facts:
+    """Ready, Reconciling, Stalled. Ready is True only for the release that the spec of this generation asks for."""
     memory, fault = inputs.memory, inputs.fault
-    no: Fact = (False, Reason.NOT_RECONCILING, "Nothing is in progress")
-    fine: Fact = (False, Reason.NOT_STALLED, "No user action is required")
     if inputs.deleting:
         text = fault.message if fault else "The resources that the deployment owns are being deleted"
         reason = fault.reason if fault else Reason.DELETING
-        return {C.READY: (False, reason, text), C.RECONCILING: (True, Reason.DELETING, text), C.STALLED: fine}
+        return {
+            C.READY: (False, reason, text),
+            C.RECONCILING: (True, Reason.DELETING, text),
+            C.STALLED: _NOT_STALLED,
+        }
     if inputs.spec_error is not None:
-        return _stalled(Reason.INVALID_SPEC, inputs.spec_error, no)
+        return _stalled(Reason.INVALID_SPEC, inputs.spec_error)
     if fault is not None and fault.fault is Fault.USER:
-        return _stalled(fault.reason, fault.message, no)
+        return _stalled(fault.reason, fault.message)
     if memory.phase in (Phase.ROLLED_BACK, Phase.FAILED):
-        message = _outcome(inputs)
-        return _stalled(memory.rejected.reason if memory.rejected else memory.phase, message, no)
-    if memory.phase is Phase.PENDING and inputs.blockers:
-        first = inputs.blockers[0]
-        return _stalled(first.reason, first.message, no)
-    if memory.phase is Phase.SUSPENDED:
-        return {C.READY: (None, Reason.SUSPENDED, "spec.suspend is set"), C.RECONCILING: no, C.STALLED: fine}
-    if memory.phase is Phase.HEALTHY:
-        if fault is not None:
-            return {C.READY: (None, fault.reason, fault.message), C.RECONCILING: no, C.STALLED: fine}
-        stable = memory.stable
-        text = f"Release {stable.version} ({stable.id}) is healthy" if stable else Reason.HEALTHY
-        return {C.READY: (True, Reason.HEALTHY, text), C.RECONCILING: no, C.STALLED: fine}
-    text = _doing(inputs)
+        return _stalled(memory.rejected.reason if memory.rejected else memory.phase, _outcome(inputs))
+    if inputs.obstacles and memory.phase not in IN_FLIGHT and memory.phase is not Phase.ROLLING_BACK:
+        return _obstructed(inputs, inputs.obstacles[0])
+    if inputs.is_stable:
+        return _serving(inputs)
+    held, hold, text = held_fact(inputs)
+    if held and memory.phase is not Phase.PAUSED:
+        return _waiting(hold, f"{text}. {_serves(inputs)}")
+    told = doing(inputs, weight)
     state: Reason | Phase = fault.reason if fault is not None else memory.phase
-    return {C.READY: (False, state, text), C.RECONCILING: (True, memory.phase, text), C.STALLED: fine}
+    return {C.READY: (False, state, told), C.RECONCILING: (True, memory.phase, told), C.STALLED: _NOT_STALLED}
 
 
-def _stalled(reason: Reason | Phase, message: str, no: Fact) -> dict[ConditionType, Fact]:
-    return {C.READY: (False, reason, message), C.RECONCILING: no, C.STALLED: (True, reason, message)}
+def _serving(inputs: Inputs) -> Facts:
+    fault, stable = inputs.fault, inputs.memory.stable
+    text = f"Release {stable.version} ({stable.id}) is healthy" if stable is not None else ""
+    ready: Fact = (True, Reason.HEALTHY, text) if fault is None else (None, fault.reason, fault.message)
+    return {C.READY: ready, C.RECONCILING: _NOT_RECONCILING, C.STALLED: _NOT_STALLED}
+
+
+def _obstructed(inputs: Inputs, blocker: Blocker) -> Facts:
+    """What may arrive with the same sync is waited for; after the grace a user's action is required."""
+    text = f"{blocker.message}; {blocker.unblock_with}. {_serves(inputs)}"
+    since = _false_since(inputs, str(blocker.condition))
+    if blocker.may_arrive and inputs.now - since < GRACE:
+        return _waiting(blocker.reason, text)
+    return _stalled(blocker.reason, text)
+
+
+def _false_since(inputs: Inputs, condition: str) -> datetime:
+    """Since when the condition is False, by the status as last written."""
+    for old in inputs.previous.get("conditions") or ():
+        if isinstance(old, Mapping) and old.get("type") == condition and old.get("status") == "False":
+            return instant(old.get("lastTransitionTime")) or inputs.now
+    return inputs.now
+
+
+def _waiting(reason: Reason | Phase, message: str) -> Facts:
+    text = message.strip()
+    return {C.READY: (False, reason, text), C.RECONCILING: (True, reason, text), C.STALLED: _NOT_STALLED}
+
+
+def _stalled(reason: Reason | Phase, message: str) -> Facts:
+    text = message.strip()
+    return {C.READY: (False, reason, text), C.RECONCILING: _NOT_RECONCILING, C.STALLED: (True, reason, text)}
+
+
+def _serves(inputs: Inputs) -> str:
+    """What users meet meanwhile."""
+    stable = inputs.memory.stable
+    return f"{stable.version} ({stable.id}) serves all traffic" if stable is not None else ""
 
 
 def _outcome(inputs: Inputs) -> str:
@@ -180,31 +172,14 @@ def _outcome(inputs: Inputs) -> str:
         if rejected
         else (memory.cause.message if memory.cause else str(memory.phase))
     )
-    if memory.stable is None:
-        return f"{what}. It never received user traffic; apply a new spec or annotate agui.dev/retry=true"
-    back = f"{memory.stable.version} ({memory.stable.id}) serves all traffic"
-    return f"{what}. {back}; apply a new spec or annotate agui.dev/retry=true"
-
-
-def _doing(inputs: Inputs) -> str:
-    memory = inputs.memory
-    release = memory.candidate
-    what = f"Release {release.version} ({release.id})" if release else "The release"
-    text = f"{what}: {memory.phase}"
-    if memory.phase is Phase.UNDOING and memory.undo_to is not None:
-        text = f"{text}: release {memory.undo_to.version} ({memory.undo_to.id}) is checked at 0 %"
-    if memory.phase is Phase.ROLLING_BACK and memory.cause is not None:
-        text = f"{text}: {memory.cause.message}"
-    if inputs.fault is not None:
-        text = f"{text}; {inputs.fault.message} (attempt {inputs.fault.attempts})"
-    return text
+    return f"{what}. {_serves(inputs) or 'It never received user traffic'}; {RETRY}"
 
 
 def _conditions(inputs: Inputs, facts: Mapping[ConditionType, Fact]) -> list[dict[str, Any]]:
     previous = {c.get("type"): c for c in inputs.previous.get("conditions") or () if isinstance(c, Mapping)}
     listed = []
     for condition in ConditionType:
-        value, reason, message = facts.get(condition, (None, Reason.NOT_STARTED, "Not looked at yet"))
+        value, reason, message = facts[condition]
         text = {True: "True", False: "False", None: "Unknown"}[value]
         old = previous.get(str(condition), {})
         moved = old.get("status") != text or not old.get("lastTransitionTime")

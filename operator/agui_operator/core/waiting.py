@@ -2,21 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from agui_operator.core.errors import Fault
-from agui_operator.core.memory import HeldBy, Memory
-from agui_operator.core.rollout import IN_FLIGHT, Phase
+from agui_operator.core.memory import HeldBy
+from agui_operator.core.rollout import IN_FLIGHT, Event, Phase, allowed
 from agui_operator.core.status_inputs import Inputs, stamp
 
 _MESSAGE_MAX = 1024
 NO_ACTION = "no user action is required"
+DEADLINE = f"{NO_ACTION}; rolled back automatically if not done by then"
+_FIX = "fix what is named above; retried automatically, or apply a corrected spec"
+RETRY = "apply a corrected spec (also a check, limit, strategy or deadline) or annotate agui.dev/retry=true"
 _HELD = {
     HeldBy.STEP: ("manual promotion (pause step)", "annotate agui.dev/promote=true"),
     HeldBy.REQUEST: ("a request to resume", "annotate agui.dev/resume=true"),
-    HeldBy.ANALYSIS: ("enough data for a verdict", "annotate agui.dev/promote=true or agui.dev/abort=true"),
+    HeldBy.ANALYSIS: (
+        "enough data for a verdict",
+        "send traffic, or annotate agui.dev/abort=true; agui.dev/promote=true only if you accept the risk",
+    ),
 }
+_DOING: Mapping[Phase, str] = {
+    Phase.PENDING: "Waiting to start",
+    Phase.RESOLVING: "Resolving image digests and secret versions",
+    Phase.BACKING_UP: "Backing up the database",
+    Phase.MIGRATING: "Migrating the schema",
+    Phase.PUBLISHING: "Publishing the assets",
+    Phase.STAGING: "Starting the revision at 0 %",
+    Phase.SMOKING: "Checking the revision at 0 %",
+    Phase.PROGRESSING: "Shifting traffic",
+    Phase.PROMOTING: "Switching all traffic and the page",
+    Phase.BAKING: "Checking the public endpoints",
+    Phase.UNDOING: "Checking the earlier release at 0 %",
+    Phase.ROLLING_BACK: "Restoring the stable release",
+}
+
+
+def doing(inputs: Inputs, weight: int | None) -> str:
+    """What the operator does now with which release, in one sentence."""
+    memory = inputs.memory
+    release = memory.candidate
+    what = f"Release {release.version} ({release.id})" if release else "The release"
+    if memory.phase is Phase.PAUSED:
+        at = f" at {weight} %" if weight is not None else ""
+        text = f"{what} is paused{at}: {_paused(inputs)['what']}"
+    else:
+        text = f"{what}: {_action(memory.phase)}"
+    if memory.phase is Phase.UNDOING and memory.undo_to is not None:
+        text = f"{text}: {memory.undo_to.version} ({memory.undo_to.id})"
+    if memory.phase is Phase.ROLLING_BACK and memory.cause is not None:
+        text = f"{text}: {memory.cause.message}"
+    if inputs.fault is not None:
+        text = f"{text}; {inputs.fault.message} (attempt {inputs.fault.attempts})"
+    return text
+
+
+def _action(phase: Phase) -> str:
+    text = _DOING.get(phase, str(phase))
+    return text[0].lower() + text[1:] if phase in _DOING else text
 
 
 def waiting_for(inputs: Inputs) -> dict[str, Any] | None:
@@ -24,34 +69,62 @@ def waiting_for(inputs: Inputs) -> dict[str, Any] | None:
     memory, fault = inputs.memory, inputs.fault
     since = memory.since
     if inputs.spec_error is not None:
-        return _wait("a valid spec", since, None, "correct the field that the message names")
+        return _wait("a valid spec", since, None, "correct the field named in the message and apply again")
     if inputs.blockers and memory.phase in (Phase.PENDING, Phase.SUSPENDED, Phase.PAUSED):
         first = inputs.blockers[0]
         return _wait(first.message, since, first.until, first.unblock_with)
     if fault is not None:
-        fix = "change what the message names" if fault.fault is Fault.USER else "retried automatically"
+        fix = _FIX if fault.fault is Fault.USER else "retried automatically"
         return _wait(fault.message, since, stamp(fault.retry_at), fix)
+    if inputs.obstacles and memory.phase is Phase.HEALTHY:
+        first = inputs.obstacles[0]
+        return _wait(first.message, since, first.until, first.unblock_with)
     if memory.phase is Phase.PAUSED:
-        return _paused(memory, since)
+        return _paused(inputs)
     failed = next((c for c in memory.verdicts.values() if c.passed is False), None)
     if memory.phase is Phase.BAKING and failed is not None:  # spec.rollback.automatic is false
         fix = "annotate agui.dev/abort=true or apply a corrected spec"
         return _wait(f'a manual decision: check "{failed.name}" failed: {failed.message}', since, None, fix)
     if memory.phase in (Phase.ROLLED_BACK, Phase.FAILED):
-        return _wait("a new spec", since, None, "apply a corrected spec or annotate agui.dev/retry=true")
+        return _wait("a corrected spec, or a retry", since, None, RETRY)
     if memory.phase is Phase.PROGRESSING:
         return _step_wait(inputs)
-    if memory.phase in IN_FLIGHT or memory.phase in (Phase.UNDOING, Phase.ROLLING_BACK):
-        until = None
-        if inputs.plan is not None and since is not None and memory.phase in IN_FLIGHT:
-            until = stamp(since + inputs.plan.progress_deadline)
-        return _wait(f"{memory.phase} to end", since, until, NO_ACTION)
-    return None
+    if memory.phase in (Phase.ROLLING_BACK, Phase.UNDOING):
+        return _wait(_DOING[memory.phase], since, None, NO_ACTION)
+    return _phase_wait(inputs) if memory.phase in IN_FLIGHT else None
 
 
-def _paused(memory: Memory, since: datetime | None) -> dict[str, Any]:
-    what = _HELD.get(memory.held_by or HeldBy.POLICY, ("a hold to be lifted", "annotate agui.dev/resume=true"))
-    return _wait(what[0], since, None, what[1])
+def _phase_wait(inputs: Inputs) -> dict[str, Any]:
+    """A phase that ends by itself, or is rolled back at its deadline where it has one."""
+    phase, until = inputs.memory.phase, deadline(inputs)
+    what = _DOING.get(phase, f"{phase} to end")
+    return _wait(what, inputs.memory.since, stamp(until), DEADLINE if until is not None else NO_ACTION)
+
+
+def deadline(inputs: Inputs) -> datetime | None:
+    """When this phase is rolled back; None where nothing is: the same exceptions as in core/decide.py."""
+    memory, plan = inputs.memory, inputs.plan
+    if plan is None or memory.since is None or not allowed(memory.phase, Event.DEADLINE_EXCEEDED):
+        return None
+    if memory.phase in (Phase.PROMOTING, Phase.BAKING) and memory.stable is None:
+        return None
+    if memory.phase is Phase.BAKING and not plan.automatic_rollback:
+        return None
+    step = plan.steps[memory.step] if memory.step < len(plan.steps) else None
+    if memory.phase is Phase.PROGRESSING and step is not None and step.set_weight is None:
+        return None
+    return memory.since + plan.progress_deadline
+
+
+def _paused(inputs: Inputs) -> dict[str, Any]:
+    memory = inputs.memory
+    if inputs.hold is not None:
+        return _wait(inputs.hold.message, memory.since, inputs.hold.until, inputs.hold.unblock_with)
+    policy = ("a hold to be lifted", "continues automatically when the freeze, the stop or spec.suspend ends")
+    what, fix = _HELD.get(memory.held_by or HeldBy.POLICY, policy)
+    if memory.held_by is HeldBy.ANALYSIS and memory.analysis is not None:
+        what = f"{what}: {memory.analysis.message}"
+    return _wait(what, memory.since, None, fix)
 
 
 def _step_wait(inputs: Inputs) -> dict[str, Any] | None:
@@ -60,7 +133,8 @@ def _step_wait(inputs: Inputs) -> dict[str, Any] | None:
         return None
     step = plan.steps[memory.step]
     if step.set_weight is not None:
-        return _wait(f"{step.set_weight} % of the traffic on the candidate", memory.since, None, NO_ACTION)
+        what = f"{step.set_weight} % of the traffic on the candidate"
+        return _wait(what, memory.since, stamp(deadline(inputs)), DEADLINE)
     if step.pause is not None and step.pause.duration is not None and memory.since is not None:
         until = stamp(memory.since + step.pause.duration)
         return _wait("the pause to end", memory.since, until, "annotate agui.dev/promote=true to skip it")

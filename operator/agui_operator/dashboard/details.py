@@ -85,7 +85,7 @@ def _wait(entry: Entry) -> dict[str, Any]:
         "since": moment(waiting, "since"),
         "until": moment(waiting, "until"),
         "deadline": deadline(entry),
-        "next": "" if unblock == NO_ACTION else unblock,
+        "next": "" if unblock.startswith(NO_ACTION) else unblock,
     }
 
 
@@ -135,7 +135,7 @@ def _releases(status: Mapping[str, Any], row: Row) -> list[Facts]:
     phase = text(status, "phase")
     rest = 100 - (row.weight or 0) if phase in IN_FLIGHT or phase == Phase.PAUSED else 100
     found = [_facts(f"Stable: receives {rest} % of the traffic", stable)] if stable else []
-    if release and text(release, "id") != text(stable, "id"):
+    if text(release, "id") not in ("", text(stable, "id")):
         role = "Candidate" if phase in IN_FLIGHT or phase == Phase.ROLLING_BACK else "Rolled back"
         found.append(_facts(role, release))
     undo = mapping(status, "rollout", "undoTo")

@@ -21,11 +21,13 @@ async def woke(uid: str, body: kopf.Body, memo: kopf.Memo, type: str, **_: Any) 
     if type == "DELETED":
         runtime.engine.forget(uid)
         runtime.wakeups.forget(uid)
-        runtime.references.drop(uid)
+        if runtime.references.drop(uid):
+            runtime.policies.refresh()
         runtime.feed.gone(uid)
         metrics.PHASES.gone(uid)
     else:
-        runtime.references.put(uid, str(body["metadata"]["namespace"]), body.get("spec") or {})
+        if runtime.references.put(uid, str(body["metadata"]["namespace"]), body.get("spec") or {}):
+            runtime.policies.refresh()
         metrics.PHASES.first_seen(uid, body)
         runtime.feed.seen(body)
         runtime.wakeups.wake(uid, wake_key(body))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agui_operator.api.environment import AgUiEnvironmentSpec
-from agui_operator.api.parse import SpecInvalid, parse_environment, parse_policy
+from agui_operator.api.parse import SpecInvalid, parse_stored
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.permitted import matches
 
@@ -36,7 +36,7 @@ class WatchedDirectory:
         key = namespace, name
         before = self._environments.get(key)
         try:
-            self._environments[key] = parse_environment(spec)
+            self._environments[key], _ = parse_stored(AgUiEnvironmentSpec, spec)
         except SpecInvalid as exc:
             self._environments[key] = str(exc)
         return self._environments[key] != before
@@ -48,7 +48,7 @@ class WatchedDirectory:
         """The namespace patterns that it has or had, if what it says has changed; none otherwise."""
         before = self._policies.get(name)
         try:
-            after: AgUiPolicySpec | None = parse_policy(spec)
+            after: AgUiPolicySpec | None = parse_stored(AgUiPolicySpec, spec)[0]
         except SpecInvalid as exc:
             logger.warning("AgUiPolicy %s is invalid and permits nothing: %s", name, exc)
             after = None
@@ -69,19 +69,26 @@ class References:
         self._environment_of: dict[str, tuple[str, str]] = {}  # by uid: namespace and name of the environment
         self._uids: defaultdict[str, set[str]] = defaultdict(set)  # by namespace
 
-    def put(self, uid: str, namespace: str, spec: Mapping[str, Any]) -> None:
-        """`spec` as the watch delivered it: an invalid one still names its environment."""
+    def put(self, uid: str, namespace: str, spec: Mapping[str, Any]) -> bool:
+        """`spec` as the watch delivered it: an invalid one still names its environment. True if it is the first in its
+        namespace."""
+        first = namespace not in self._uids
         reference = spec.get("environmentRef")
         name = reference.get("name") if isinstance(reference, Mapping) else None
         self._environment_of[uid] = namespace, str(name)
         self._uids[namespace].add(uid)
+        return first
 
-    def drop(self, uid: str) -> None:
+    def drop(self, uid: str) -> bool:
+        """True if it was the last in its namespace."""
         namespace, _ = self._environment_of.pop(uid, ("", ""))
         uids = self._uids.get(namespace, set())
         uids.discard(uid)
-        if not uids:
-            self._uids.pop(namespace, None)
+        return not uids and self._uids.pop(namespace, None) is not None
+
+    def namespaces(self) -> list[str]:
+        """Those that have deployments."""
+        return list(self._uids)
 
     def of_environment(self, namespace: str, name: str) -> list[str]:
         return [uid for uid in self._uids.get(namespace, ()) if self._environment_of[uid][1] == name]

@@ -25,6 +25,7 @@ from agui_operator.engine.deployment.observe import Observer
 from agui_operator.engine.deployment.reconcile import Engine
 from agui_operator.engine.deployment.report import Reporter
 from agui_operator.engine.environment.reconcile import EnvironmentEngine
+from agui_operator.engine.policies import PolicyEngine
 from agui_operator.engine.settings import Settings
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.identity import IdTokens
@@ -46,6 +47,7 @@ class Runtime:
     engine: Engine
     deleter: Deleter
     environments: EnvironmentEngine
+    policies: PolicyEngine
     directory: WatchedDirectory
     references: References
     turns: asyncio.Semaphore
@@ -54,6 +56,7 @@ class Runtime:
 
     async def close(self) -> None:
         self.environments.close()
+        self.policies.close()
         await self.cloud.close()
         if self.lease is not None:
             await self.lease.release()
@@ -87,7 +90,7 @@ async def build(
     wakeups = Wakeups()
     token = None if settings.local else IdTokens().token
     guard = Guard(allow_loopback=settings.local, token=token)
-    directory = WatchedDirectory()
+    directory, references = WatchedDirectory(), References()
     recorder, reporter = Recorder(kube, feed=feed), Reporter(kube, feed)
     engine = Engine(
         settings=settings,
@@ -109,8 +112,9 @@ async def build(
         engine=engine,
         deleter=Deleter(engine, Belongings(cloud), reporter, recorder),
         environments=EnvironmentEngine(kube, cloud, directory, settings.resync),
+        policies=PolicyEngine(kube, references.namespaces, settings.resync),
         directory=directory,
-        references=References(),
+        references=references,
         turns=asyncio.Semaphore(settings.concurrent_turns),
         wakeups=wakeups,
         feed=feed,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import kopf
+import yaml
 
 from agui_operator.engine.cluster.kube import Connection
 from agui_operator.engine.settings import Settings
@@ -28,6 +29,17 @@ def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
 def log_in(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
     """The pod's ServiceAccount, else the kubeconfig that KUBECONFIG or the home folder names."""
     return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+
+
+def user_login() -> kopf.ConnectionInfo:
+    """The login of whoever runs a command. Raises ConnectionError, whose message says what to set."""
+    try:
+        info = log_in(kopf.OperatorSettings())
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError, kopf.LoginError) as exc:
+        raise ConnectionError(f"no way to log in to Kubernetes: {exc}; correct KUBECONFIG") from exc
+    if info is None:
+        raise ConnectionError("no way to log in to Kubernetes: set KUBECONFIG")
+    return info
 
 
 @kopf.on.startup()

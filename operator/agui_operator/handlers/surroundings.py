@@ -48,7 +48,10 @@ async def environment_seen(
 
 
 @kopf.on.event(*AGPOL)
-async def policy_seen(name: str, memo: kopf.Memo, type: str, **_: Any) -> None:  # noqa: A002
+async def policy_seen(name: str, body: kopf.Body, memo: kopf.Memo, type: str, **_: Any) -> None:  # noqa: A002
     runtime: Runtime = memo.runtime
     if type == "DELETED":
+        runtime.policies.forget(str(body["metadata"]["uid"]))
         runtime.wakeups.wake_each(runtime.references.in_namespaces(runtime.directory.drop_policy(name)))
+    else:
+        runtime.policies.seen(body)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agui_operator.api.lint import lint_documents, notes
+from agui_operator.api.lint import lint, lint_documents
 
 ENVIRONMENT = """
 apiVersion: agui.dev/v1alpha1
@@ -56,7 +56,8 @@ def test_the_samples_are_right() -> None:
         ),
         pytest.param(
             DEPLOYMENT.replace("AgUiDeployment", "AguiDeployment"),
-            "f[1]: kind: must be one of AgUiDeployment, AgUiEnvironment, AgUiPolicy, got AguiDeployment; correct it",
+            "f[1]: kind: must be one of AgUiDeployment, AgUiEnvironment, AgUiPolicy, got AguiDeployment; "
+            "did you mean AgUiDeployment?",
             id="kind",
         ),
         pytest.param(
@@ -130,13 +131,13 @@ def test_a_deployment_alone_is_right() -> None:
 
 
 def test_the_same_object_twice() -> None:
-    assert "stands twice" in lint_documents(f"{DEPLOYMENT}---{DEPLOYMENT}", "f")[0]
+    assert "defined twice in this file" in lint_documents(f"{DEPLOYMENT}---{DEPLOYMENT}", "f")[0]
 
 
 def test_other_kinds_are_passed_over_with_a_note() -> None:
     text = f"apiVersion: v1\nkind: ConfigMap\n---\n{DEPLOYMENT}"
     assert lint_documents(text, "f") == []
-    assert notes(text, "f") == ["f[1]: ConfigMap is not a kind of agui.dev; passed over"]
+    assert lint([("f", text)]).passed_over == ("f[1]: ConfigMap is not a kind of agui.dev; passed over",)
 
 
 def test_aliases_work_and_a_bomb_ends() -> None:

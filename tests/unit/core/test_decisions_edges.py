@@ -184,13 +184,19 @@ def test_an_undo_names_a_promoted_release_that_is_not_stable() -> None:
 
 
 def test_the_status_of_a_first_release_shows_no_weight_before_it_is_public() -> None:
-    def weight(memory: Memory, seen: Snapshot | None = None) -> Any:
-        inputs = Inputs(memory=memory, generation=1, now=NOW, previous={"rollout": {"weight": 7}}, plan=PLAN, seen=seen)
+    def weight(memory: Memory, seen: Snapshot | None = None, previous: Any = None) -> Any:
+        previous = previous or {"rollout": {"weight": 7}}
+        inputs = Inputs(memory=memory, generation=1, now=NOW, previous=previous, plan=PLAN, seen=seen)
         return summarize(inputs)["rollout"]["weight"]
 
     assert weight(replace(FLYING, stable=None)) == 0
     assert weight(replace(FLYING, stable=None, phase=Phase.BAKING)) == 100
-    assert weight(FLYING) == 7, "what was seen last, while nothing newer is known"
+    assert weight(FLYING) is None, "what another release had is not this one's"
+    earlier = {"rollout": {"weight": 7}, "release": {"id": SECOND.id}}
+    assert weight(FLYING, previous=earlier) == 7, "what was seen last, while nothing newer is known"
+    assert weight(FLYING, previous={**earlier, "rollout": {"weight": "x"}}) is None, "damaged by hand"
+    assert weight(FLYING, previous={**earlier, "rollout": None}) is None
+    assert weight(replace(FLYING, phase=Phase.SMOKING), previous=earlier) == 0
     assert weight(FLYING, SEEN) == 0
 
 

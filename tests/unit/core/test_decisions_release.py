@@ -29,15 +29,16 @@ from agui_operator.core.blockers import blockers, place_of
 from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Blueprint, build_blueprint
 from agui_operator.core.environment import Edge
 from agui_operator.core.errors import Fault
+from agui_operator.core.fingerprint import fingerprint_of
 from agui_operator.core.forecast import forecast
 from agui_operator.core.memory import Acknowledged, Cause, HeldBy, HistoryEntry, Memory, Rejected, begin_attempt
 from agui_operator.core.names import Names
 from agui_operator.core.past import Promotion
-from agui_operator.core.release import Release, Resolved, fingerprint_of, make_release
+from agui_operator.core.release import Release, Resolved, make_release
 from agui_operator.core.requests import parse as parse_request
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import AnalysisResult, Blocker, CheckResult, Request, RequestKind, Snapshot, Verdict
-from agui_operator.core.status import FaultSeen, Inputs, summarize
+from agui_operator.core.status import Asked, FaultSeen, Inputs, summarize
 from world_model import FIRST, SECOND, start_second
 
 ROOT = Path(__file__).parents[3]
@@ -190,6 +191,7 @@ def test_of_several_requests_the_most_urgent_is_read_first() -> None:
 
 # --- memory and status -----------------------------------------------------------------------------------------------
 
+REJECTED = Rejected("f", "r", "1", "SmokeFailed", "m", NOW)
 CAUSE = Cause("SmokeFailed", "it broke", Phase.SMOKING, NOW)
 FULL = Memory(
     phase=Phase.ROLLING_BACK,
@@ -201,7 +203,7 @@ FULL = Memory(
     stable=FIRST,
     undo_to=FIRST,
     cause=CAUSE,
-    rejected=Rejected("f", "r", "1", "SmokeFailed", "m", NOW),
+    rejected=REJECTED,
     verdicts={"a": CheckResult("a", True, "ok", 1.5, 200), "b": CheckResult("b", None)},
     analysis=AnalysisResult(Verdict.PASSED, "fine", {"error-rate": 0.5}),
     history=(HistoryEntry(FIRST, "Promoted", "Promoted", NOW, 2.0),),
@@ -232,7 +234,9 @@ def test_a_status_damaged_by_hand_is_read_as_far_as_it_goes(damage: Any) -> None
 
 def status_of(memory: Memory, **more: Any) -> dict[str, Any]:
     plan = more.pop("plan", PLAN if memory.phase in IN_FLIGHT else None)
-    return summarize(Inputs(memory=memory, generation=3, now=NOW, previous=more.pop("previous", {}), plan=plan, **more))
+    asked = more.pop("asked", Asked(FIRST.fingerprint if memory.phase is Phase.HEALTHY else REJECTED.fingerprint))
+    previous = more.pop("previous", {})
+    return summarize(Inputs(memory=memory, generation=3, now=NOW, previous=previous, asked=asked, plan=plan, **more))
 
 
 def truth(status: dict[str, Any]) -> dict[str, str]:
@@ -244,7 +248,7 @@ def test_every_phase_has_all_conditions_and_never_reconciles_and_stalls_at_once(
     memory = replace(FULL, phase=phase, undo_to=None)
     status = status_of(memory)
     conditions = truth(status)
-    assert len(conditions) == 15
+    assert len(conditions) == 16
     assert not conditions["Reconciling"] == conditions["Stalled"] == "True"
     assert all(c["observedGeneration"] == 3 and c["reason"] and c["message"] for c in status["conditions"])
     assert (conditions["Ready"] == "True") == (phase is Phase.HEALTHY)
@@ -253,8 +257,9 @@ def test_every_phase_has_all_conditions_and_never_reconciles_and_stalls_at_once(
 
 
 def test_the_same_inputs_write_nothing_new() -> None:
-    first = status_of(FULL)
-    assert summarize(Inputs(memory=FULL, generation=3, now=NOW + timedelta(hours=1), previous=first)) == first
+    first, asked = status_of(FULL), Asked(REJECTED.fingerprint)
+    later = Inputs(memory=FULL, generation=3, now=NOW + timedelta(hours=1), previous=first, asked=asked)
+    assert summarize(later) == first
 
 
 def test_a_failed_release_says_what_failed_and_that_stable_serves() -> None:

@@ -38,6 +38,7 @@ class Fleet:
             directory=WatchedDirectory(),
             references=References(),
             environments=SimpleNamespace(seen=seen, forget=lambda uid: None),
+            policies=SimpleNamespace(seen=seen, forget=lambda uid: None, refresh=lambda: None),
             feed=SILENT,
             engine=SimpleNamespace(forget=lambda uid: None),
         )
@@ -60,7 +61,9 @@ class Fleet:
         self.woken.clear()
         if kind != "DELETED":
             await cast(Any, surroundings.policies)(name=name, spec=spec, memo=self.memo)
-        await cast(Any, surroundings.policy_seen)(name=name, memo=self.memo, type=kind)
+        await cast(Any, surroundings.policy_seen)(
+            name=name, body={"metadata": {"uid": name}}, memo=self.memo, type=kind
+        )
         return sorted(self.woken)
 
 

@@ -183,7 +183,7 @@ def test_resource_versions_are_compared_as_numbers(version: str, older: bool) ->
         ),
         pytest.param(UserError("no such image", "NotFound"), "NotFound", "no such", [60, 60], id="a person's mistake"),
         pytest.param(NotOwned("is another's"), "NotOwned", "another's", [60, 60], id="another's object"),
-        pytest.param(KeyError("secret"), "InternalError", "internal error: KeyError", [1, 2], id="a bug"),
+        pytest.param(KeyError("hunter2"), "InternalError", "internal error: KeyError", [1, 2], id="a bug"),
     ],
 )
 async def test_a_fault_becomes_a_condition_and_a_delay(
@@ -194,7 +194,7 @@ async def test_a_fault_becomes_a_condition_and_a_delay(
     ready = bench.kube.condition("Ready")
     assert (ready["status"], ready["reason"]) == ("False", reason)
     assert message in ready["message"]
-    assert "secret" not in ready["message"], "what a bug says may hold anything"
+    assert "hunter2" not in ready["message"], "what a bug says may hold anything"
     assert message in bench.kube.status["waitingFor"]["what"]
     assert bench.cache.failures == len(delays)
     bench.cloud.down = None
@@ -282,10 +282,19 @@ async def test_an_invalid_spec_names_the_field_and_waits(bench: Bench) -> None:
     assert await bench.settle() == "Healthy"
 
 
+def truth_of(bench: Bench, condition: str) -> str:
+    return str(bench.kube.condition(condition)["status"])
+
+
 async def test_without_an_environment_there_is_no_place_to_look_at() -> None:
-    bench = Bench(directory=FakeDirectory(spec=None))
-    assert await bench.turn() is None
+    now = [NOW]
+    bench = Bench(directory=FakeDirectory(spec=None), clock=lambda: now[0])
+    assert await bench.turn() == 30.0, "until the grace of a sync is over"
     assert bench.kube.condition("EnvironmentReady")["reason"] == "EnvironmentNotReady"
+    assert (truth_of(bench, "Reconciling"), truth_of(bench, "Stalled")) == ("True", "False")
+    now[0] += timedelta(minutes=3)
+    assert await bench.turn() is None
+    assert (truth_of(bench, "Reconciling"), truth_of(bench, "Stalled")) == ("False", "True")
     assert bench.cloud.looks == 0
 
 

@@ -77,7 +77,8 @@ def test_how_a_run_operation_ended() -> None:
 def test_a_failed_execution_is_a_view_and_one_that_never_ran_an_error() -> None:
     state = run_v2.Condition.State
     ended = operations.result_of(run_operation(error=FAILED, metadata=execution(state.CONDITION_FAILED)))
-    assert ended == operations.OperationResult(True, None, ExecutionView("e1", False, "exit 3"))
+    where = """(log: gcloud logging read 'labels."run.googleapis.com/execution_name"="e1"' --project=a)"""
+    assert ended == operations.OperationResult(True, None, ExecutionView("e1", False, f"exit 3 {where}"))
     lost = operations.result_of(run_operation(error=FAILED, metadata=execution(state.CONDITION_RECONCILING)))
     assert lost.error is not None
 

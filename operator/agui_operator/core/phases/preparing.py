@@ -21,8 +21,9 @@ _DONE: Happened = (Event.SUCCEEDED, None)
 def _resolved(case: Case) -> Happened | None:
     """The spec may have gone back, since the start, to what is stable or rejected: Pending decides what follows."""
     memory, seen = case.memory, case.seen
-    decided = {r.fingerprint for r in (memory.stable, memory.rejected) if r is not None}
-    if seen.fingerprint is None or seen.fingerprint in decided:
+    stable, rejected, fingerprint = memory.stable, memory.rejected, seen.fingerprint
+    serves = stable is not None and stable.fingerprint == fingerprint
+    if fingerprint is None or serves or (rejected and rejected.covers(fingerprint, seen.procedure)):
         cause = Cause(Reason.SUPERSEDED, "the spec went back", memory.phase, case.now, rejects=False)
         return Event.SPEC_CHANGED, cause
     return None if seen.resolved is None else _DONE

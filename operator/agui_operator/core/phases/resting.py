@@ -16,7 +16,7 @@ def _started(case: Case) -> Happened | None:
         return None  # what serves must be known before anything is begun
     if memory.stable is not None and fingerprint == memory.stable.fingerprint:
         return Event.ALREADY_STABLE, None
-    if memory.rejected is not None and fingerprint == memory.rejected.fingerprint:
+    if memory.rejected is not None and memory.rejected.covers(fingerprint, case.seen.procedure):
         return (Event.STILL_REJECTED if memory.stable else Event.NOTHING_PUBLIC), None
     if case.suspended:
         return Event.SUSPENDED, None
@@ -29,10 +29,10 @@ def _unsuspended(case: Case) -> Happened | None:
 
 def _spec_changed(case: Case) -> Happened | None:
     memory, fingerprint = case.memory, case.seen.fingerprint
-    decided = {memory.rejected.fingerprint} if memory.rejected is not None else set()
-    if memory.phase is Phase.HEALTHY and memory.stable is not None:
-        decided.add(memory.stable.fingerprint)
-    return None if fingerprint is None or fingerprint in decided else (Event.SPEC_CHANGED, None)
+    if fingerprint is None or (memory.rejected and memory.rejected.covers(fingerprint, case.seen.procedure)):
+        return None
+    serves = memory.phase is Phase.HEALTHY and memory.stable is not None and memory.stable.fingerprint == fingerprint
+    return None if serves else (Event.SPEC_CHANGED, None)
 
 
 def _correct_drift(case: Case) -> Actions:

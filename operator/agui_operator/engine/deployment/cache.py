@@ -40,6 +40,7 @@ class ObjectCache:
     fault: FaultSeen | None = None
     failures: int = 0
     drift: str | None = None
+    compared: int | None = None  # generation at which the cloud was last compared with the stable release
     drift_due: float = 0.0  # monotonic time of the next comparison with the cloud
     answered: str | None = None  # request that was answered and whose annotation is still to be removed
     answered_at: int = 0  # resourceVersion without that annotation; an older body tells of past requests
@@ -65,6 +66,11 @@ class ObjectCache:
         unpacked: dict[str, Any] = json.loads(zlib.decompress(self._status))
         return unpacked
 
+    @property
+    def is_stalled(self) -> bool:
+        """True if the status as last written says that a user's action is required."""
+        return any(c["type"] == "Stalled" and c["status"] == "True" for c in self.status.get("conditions") or ())
+
     def written(self, status: Mapping[str, Any]) -> None:
         self._status = zlib.compress(json.dumps(_plain(status)).encode(), 1)
 
@@ -89,6 +95,10 @@ class ObjectCache:
     def compare_after(self, seconds: float) -> None:
         """The object is compared with the cloud again after that time."""
         self.drift_due = time.monotonic() + seconds
+
+    def compared_at(self, generation: int | None) -> None:
+        """The cloud was seen to match what this generation asks for, or differs; None: that is not known any more."""
+        self.compared = generation
 
     def answer(self, request: str) -> None:
         self.answered = request

@@ -33,6 +33,7 @@ from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment import restorable
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.looking import PENDING
+from agui_operator.engine.deployment.resolution import resolution
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.deployment.shared import SharedViews
 from agui_operator.engine.deployment.views import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, TARGET, of_job
@@ -43,7 +44,6 @@ from agui_operator.gcp.kinds.run import revision as run_revision
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.sql import backup as sql_backup
 from agui_operator.gcp.kinds.storage import release_assets
-from agui_operator.gcp.pinning import resolve
 from agui_operator.gcp.transport.clients import Cloud
 
 # What decides where users go comes first.
@@ -180,7 +180,7 @@ class Observer:
     async def _resolve(self, scope: Scope, seen: Snapshot) -> Snapshot:
         if scope.spec is None:
             return seen
-        resolved = await resolve.resolve(self._cloud, scope.names, scope.spec, scope.place)
+        resolved = await resolution(self._cloud, scope.names, scope.spec, scope.place)
         return replace(seen, resolved=make_release(scope.spec, resolved))
 
     async def _preparation(self, scope: Scope, cache: ObjectCache, seen: Snapshot, look: Look) -> Snapshot:

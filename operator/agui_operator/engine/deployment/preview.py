@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from agui_operator.api.conditions import Reason
+from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
-from agui_operator.api.parse import parse_deployment, parse_environment, parse_policy
+from agui_operator.api.parse import parse_stored
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core import memory as memories
 from agui_operator.core.errors import UserError
 from agui_operator.core.forecast import Forecast, forecast
-from agui_operator.core.release import make_release
+from agui_operator.core.release import Resolved, make_release
 from agui_operator.core.snapshot import Snapshot
+from agui_operator.engine.deployment.resolution import resolution
 from agui_operator.engine.deployment.scope import Scope, Scopes
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.storage import release_assets
-from agui_operator.gcp.pinning import resolve
 from agui_operator.gcp.transport.clients import Cloud
 
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Manifests by kind; the directory of what they define. `environments` by (namespace, name)."""
+    """Manifests by kind; the directory of what they define. `environments` by (namespace, name).
+    `policies_known` False: they could not be read, and nothing is held against them."""
 
     deployments: tuple[Mapping[str, Any], ...]
     environments: Mapping[tuple[str, str], AgUiEnvironmentSpec]
     allowed: tuple[AgUiPolicySpec, ...]
+    policies_known: bool = True
 
     def environment(self, namespace: str, name: str) -> tuple[AgUiEnvironmentSpec | None, str | None]:
         return self.environments.get((namespace, name)), None
@@ -48,9 +52,9 @@ def sort(documents: Sequence[Mapping[str, Any]]) -> Documents:
         match document.get("kind"):
             case "AgUiEnvironment":
                 key = (str(meta.get("namespace", "default")), str(meta.get("name")))
-                environments[key] = parse_environment(document.get("spec") or {})
+                environments[key], _ = parse_stored(AgUiEnvironmentSpec, document.get("spec") or {})
             case "AgUiPolicy":
-                policies.append(parse_policy(document.get("spec") or {}))
+                policies.append(parse_stored(AgUiPolicySpec, document.get("spec") or {})[0])
             case "AgUiDeployment":
                 deployments.append(document)
             case _:
@@ -59,30 +63,74 @@ def sort(documents: Sequence[Mapping[str, Any]]) -> Documents:
 
 
 async def preview(cloud: Cloud, document: Mapping[str, Any], known: Documents) -> Forecast:
-    """The forecast of one deployment. Raises SpecInvalid, UserError and CloudError with what to change."""
-    now = datetime.now(UTC)
-    scope = Scopes(known, lambda: now).build(document, memories.from_status(document.get("status")))
-    spec = scope.spec
-    if spec is None:
-        spec = parse_deployment(document.get("spec") or {})  # raises what is wrong, field by field
-    if scope.location is None:
-        name = f"{scope.namespace}/{spec.environment_ref.name}"
-        raise UserError(f"AgUiEnvironment {name} not found, neither in these files nor in the cluster")
-    release = make_release(spec, await resolve.resolve(cloud, scope.names, spec, scope.place))
+    """The forecast of one deployment. Raises UserError and CloudError with what to change."""
+    scope = _scope(document, known)
+    if any(not b.holds_running for b in scope.blockers):
+        return _forecast(scope, _known(scope))  # nothing is looked up for what can't go
+    release = make_release(_spec(scope), await resolution(cloud, scope.names, _spec(scope), scope.place))
     routing = await _routing(cloud, scope)
-    seen = Snapshot(
-        fingerprint=scope.parsed.fingerprint,
-        blockers=scope.blockers,
+    seen = replace(
+        _known(scope),
         resolved=release,
         service=await run_service.observe(cloud, scope.names),
-        service_known=True,
-        has_edge=scope.place.edge is not None,
         pointer=routing.pointer,
         candidate_pointer=routing.candidate,
-        pointer_known=True,
         assets_complete=await _complete(cloud, scope.place.assets_bucket, release.frontend),
     )
-    return forecast(scope.memory, seen, lambda memory: scope.remembering(memory).blueprint, scope.names, now)
+    return _forecast(scope, seen)
+
+
+def foresee(document: Mapping[str, Any], known: Documents) -> Forecast:
+    """The forecast of a first release from the files alone. Raises UserError."""
+    scope = _scope({**document, "status": None}, replace(known, policies_known=bool(known.allowed)))
+    spec = _spec(scope)
+    release = make_release(
+        spec,
+        Resolved(
+            image=spec.backend.image,
+            migration_image=(spec.migrations.image or spec.backend.image) if spec.migrations else None,
+            secrets={secret.env: str(secret.version) for secret in spec.backend.secrets},
+            bundle_sha256=spec.frontend.bundle.sha256 if spec.frontend else None,
+        ),
+    )
+    return _forecast(scope, replace(_known(scope), resolved=release))
+
+
+def _scope(document: Mapping[str, Any], known: Documents) -> Scope:
+    now = datetime.now(UTC)
+    scope = Scopes(known, lambda: now).build(document, memories.from_status(document.get("status")))
+    if scope.spec is None:
+        raise UserError(str(scope.parsed.error), reason=Reason.INVALID_SPEC)
+    if scope.location is None:
+        name = f"{scope.namespace}/{scope.spec.environment_ref.name}"
+        raise UserError(f"AgUiEnvironment {name} not found, neither in these files nor in the cluster")
+    if known.policies_known:
+        return scope
+    return replace(scope, blockers=tuple(b for b in scope.blockers if b.reason is not Reason.NOT_PERMITTED))
+
+
+def _spec(scope: Scope) -> AgUiDeploymentSpec:
+    assert scope.spec is not None
+    return scope.spec
+
+
+def _known(scope: Scope) -> Snapshot:
+    """What is known without a look."""
+    return Snapshot(
+        fingerprint=scope.parsed.fingerprint,
+        procedure=scope.parsed.procedure,
+        blockers=scope.blockers,
+        service_known=True,
+        has_edge=scope.place.edge is not None,
+        pointer_known=True,
+        assets_complete=False,
+    )
+
+
+def _forecast(scope: Scope, seen: Snapshot) -> Forecast:
+    return forecast(
+        scope.memory, seen, lambda memory: scope.remembering(memory).blueprint, scope.names, datetime.now(UTC)
+    )
 
 
 async def _routing(cloud: Cloud, scope: Scope) -> url_map.Routing:

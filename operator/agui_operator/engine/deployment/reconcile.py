@@ -21,6 +21,7 @@ from typing import Any
 from agui_operator.core import requests
 from agui_operator.core.decide import Decision, decide
 from agui_operator.core.errors import Fault, IllegalTransition, backoff, classify, reason_of
+from agui_operator.core.notices import notices
 from agui_operator.core.phases.case import Case, has_steps
 from agui_operator.core.rollout import PHASES, RESTING, Phase
 from agui_operator.core.snapshot import Snapshot
@@ -41,6 +42,7 @@ from agui_operator.engine.settings import Settings
 logger = logging.getLogger(__name__)
 _EXPOSED = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.BAKING, Phase.ROLLING_BACK})
 _FAILED_LOOK = 20.0  # seconds until a resting object is looked at again where that failed
+_UNPLACED = 30.0  # seconds until an object without environment is looked at again: the grace of its conditions ends
 _CHAIN = 25  # events read in one go; more would be a loop in the table
 
 
@@ -113,7 +115,7 @@ class Engine:
             scope = self.scope(cache, body)  # the body is live: a newer spec counts at once
             if scope.location is None:
                 await self._write(cache, scope, None)
-                return None
+                return None if cache.is_stalled else _UNPLACED
             seen, fault = await self._look(cache, scope)
             case = Case(scope.memory, seen, scope.blueprint, scope.names, self._clock())
             decision = decide(case, scope.parsed.history_limit)
@@ -147,24 +149,27 @@ class Engine:
             request = None
         basic = Snapshot(
             fingerprint=scope.parsed.fingerprint,
+            procedure=scope.parsed.procedure,
             blockers=scope.blockers,
             request=request,
             has_edge=scope.place.edge is not None,
             channels=scope.place.channels,
         )
-        drift = scope.memory.phase in RESTING and time.monotonic() >= cache.drift_due
+        changed = cache.compared not in (None, scope.generation)  # an edit at rest is compared with the cloud at once
+        drift = scope.memory.phase in RESTING and (changed or time.monotonic() >= cache.drift_due)
         sight = await self._observer.look(scope, cache, basic, drift=drift)
         if drift and not sight.pending:
-            self._compared(cache, sight.seen)
+            self._compared(cache, scope, sight.seen)
         report = await self._checks.run(scope, cache.views.service)
         seen = replace(sight.seen, checks={**sight.seen.checks, **report.results}, schema=report.schema)
         return seen, sight.fault
 
-    def _compared(self, cache: ObjectCache, seen: Snapshot) -> None:
+    def _compared(self, cache: ObjectCache, scope: Scope, seen: Snapshot) -> None:
         """Sets when a resting object is compared with the cloud again."""
         resync = self._settings.resync
         due = first_due(cache.uid, resync) if cache.drift_due == 0.0 else resync
         cache.compare_after(min(due, _FAILED_LOOK) if seen.failed else due)
+        cache.compared_at(scope.generation)
 
     def _moved(self, cache: ObjectCache, scope: Scope, decision: Decision) -> None:
         """An event was read: what was kept for the last phase is dropped."""
@@ -191,6 +196,8 @@ class Engine:
         if memory.phase is not before.phase:
             self._checks.begin_phase(scope.uid)
         cache.keep_failed(PHASES[memory.phase].looks_at)
+        looked = memory.phase in RESTING and before.phase in (Phase.BAKING, Phase.ROLLING_BACK)
+        cache.compared_at(scope.generation if looked else None)  # what ended those phases was a look at the cloud
         if memory.phase in RESTING:
             unfinished = cache.failed_looks or len(cache.looking) or ALERTS in cache.operations
             cache.views.end_rollout()
@@ -216,6 +223,9 @@ class Engine:
             generation=scope.generation,
             now=self._clock(),
             previous=cache.status,
+            asked=scope.parsed.asked,
+            version=scope.parsed.version,
+            ignored=scope.parsed.ignored,
             plan=scope.blueprint,
             seen=seen,
             blockers=scope.blockers,
@@ -223,8 +233,12 @@ class Engine:
             fault=cache.fault,
             url=_url(cache, scope),
             drift=cache.drift,
+            compared=cache.compared == scope.generation,
         )
-        await self._reporter.write(scope, cache, summarize(inputs))
+        before, status = cache.status, summarize(inputs)
+        await self._reporter.write(scope, cache, status)
+        for notice in notices(before, status):
+            self._recorder.post(scope.namespace, scope.name, scope.uid, notice.kind, notice.reason, notice.message)
 
     def _delay(self, cache: ObjectCache, scope: Scope, decision: Decision) -> float | None:
         if cache.operations or self._checks.is_running(scope.uid):

@@ -14,16 +14,18 @@ from typing import Any, Protocol
 
 from agui_operator.api.deployment import AgUiDeploymentSpec, DeletionPolicy
 from agui_operator.api.environment import AgUiEnvironmentSpec
-from agui_operator.api.parse import SpecInvalid, parse_deletion_policy, parse_deployment
+from agui_operator.api.parse import SpecInvalid, parse_deletion_policy, parse_stored
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.blockers import blockers, place_of
 from agui_operator.core.blueprint import Blueprint, build_blueprint
 from agui_operator.core.environment import Place
+from agui_operator.core.fingerprint import fingerprint_of, legacy_fingerprint_of, procedure_of
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
-from agui_operator.core.release import fingerprint_of
+from agui_operator.core.recognise import recognised
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import Blocker
+from agui_operator.core.status_inputs import Asked, asked_of
 
 _PARSED_MAX = 512  # specs kept, which bounds memory; a larger fleet at rest is parsed once per resync
 
@@ -40,12 +42,17 @@ class Directory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What the spec of one generation says. `deletion` and `environment_name` are read by themselves, so that they are
-    known while another field is invalid."""
+    """What the spec of one generation says. `version`, `deletion` and `environment_name` are read by themselves, so
+    that they are known while another field is invalid."""
 
     spec: AgUiDeploymentSpec | None
     error: str | None
+    ignored: tuple[str, ...]  # fields of a newer CRD
     fingerprint: str | None
+    legacy: str | None  # fingerprint that an earlier version gave the same spec
+    procedure: str
+    asked: Asked | None
+    version: str | None
     environment_name: str | None
     deletion: DeletionPolicy | None
     deletion_error: str | None
@@ -123,6 +130,7 @@ class Scopes:
         namespace, name, uid = str(meta.get("namespace", "default")), str(meta["name"]), str(meta.get("uid", ""))
         generation = int(meta.get("generation", 0))
         parsed = self._parse(uid, generation, body.get("spec"))
+        memory = recognised(memory, parsed.legacy, parsed.fingerprint)
         environment, why = self._environment(namespace, parsed)
         location = last
         if environment is not None:
@@ -175,18 +183,28 @@ def parse(raw: Any) -> Parsed:
     spec: AgUiDeploymentSpec | None = None
     deletion: DeletionPolicy | None = None
     error = deletion_error = None
+    ignored: tuple[str, ...] = ()
     try:
-        spec = parse_deployment(raw or {})
+        spec, ignored = parse_stored(AgUiDeploymentSpec, raw or {})
     except SpecInvalid as exc:
         error = str(exc)
     try:
-        deletion = spec.deletion_policy if spec is not None else parse_deletion_policy(raw)
+        # what is unknown below deletionPolicy may retain something
+        unclear = any(path.startswith("spec.deletionPolicy") for path in ignored)
+        deletion = spec.deletion_policy if spec is not None and not unclear else parse_deletion_policy(raw)
     except SpecInvalid as exc:
         deletion_error = str(exc)
+    fingerprint = fingerprint_of(spec) if spec is not None else None
+    version = raw.get("version") if isinstance(raw, Mapping) else None
     return Parsed(
         spec=spec,
         error=error,
-        fingerprint=fingerprint_of(spec) if spec is not None else None,
+        ignored=ignored,
+        fingerprint=fingerprint,
+        legacy=legacy_fingerprint_of(spec) if spec is not None else None,
+        procedure=procedure_of(spec) if spec is not None else "",
+        asked=asked_of(spec, fingerprint) if spec is not None and fingerprint is not None else None,
+        version=version[:64] if isinstance(version, str) and version else None,
         environment_name=_environment_name(raw),
         deletion=deletion,
         deletion_error=deletion_error,
@@ -206,5 +224,5 @@ def _blueprint(memory: Memory, parsed: Parsed, location: Location | None) -> Blu
         return None
     if memory.phase is Phase.HEALTHY:
         alerts = spec.alerts.model_dump(mode="json", exclude_none=True) if spec.alerts else {}
-        release = replace(release, alerts=alerts)
+        release = replace(release, alerts=alerts, version=spec.version or release.version)
     return build_blueprint(spec, location.names, location.place, release)

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from agui_operator.api.conditions import Reason
+from agui_operator.core.conditions import Ready, conditions_of
 
 PRESENT = "Present"
-_MESSAGE_MAX = 1000
 Resource = Mapping[str, str]  # kind, name, state
 
 
@@ -34,27 +34,16 @@ class EnvironmentLook:
 
 def status_of(look: EnvironmentLook, previous: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
     """`previous` is the status as last written: the rows of the last look stay while looking fails."""
-    ready, reason, message = _ready(look)
     resources: Sequence[Any] = look.resources if look.fault is None else previous.get("resources") or ()
-    conditions = previous.get("conditions") or ()
-    old: Mapping[str, Any] = next((c for c in conditions if c.get("type") == "Ready"), {})
-    moved = old.get("status") != ready or not old.get("lastTransitionTime")
-    condition = {
-        "type": "Ready",
-        "status": ready,
-        "reason": str(reason),
-        "message": message[:_MESSAGE_MAX],
-        "observedGeneration": generation,
-        "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ") if moved else old["lastTransitionTime"],
-    }
+    may_arrive = look.spec_error is None  # a part may be part of the same sync, and an outage passes
     return {
         "observedGeneration": generation,
-        "conditions": [condition],
+        "conditions": conditions_of(_ready(look), previous, generation, now, may_arrive=may_arrive),
         "resources": [dict(row) for row in resources],
     }
 
 
-def _ready(look: EnvironmentLook) -> tuple[str, Reason, str]:
+def _ready(look: EnvironmentLook) -> Ready:
     if look.spec_error is not None:
         return "False", Reason.INVALID_SPEC, look.spec_error
     if look.fault is not None:

@@ -27,8 +27,6 @@ _MANIFESTS = ", ".join(
 async def image_digest(cloud: Cloud, place: Place, image: str, field: str) -> str:
     """`repository@sha256:...` of an image reference. Raises UserError if there is no such image."""
     repository, tag, digest = split_image(image)
-    if digest:
-        return f"{repository}@{digest}"
     host, _, path = repository.partition("/")
     try:
         base = cloud.endpoints.registry(host)
@@ -38,7 +36,7 @@ async def image_digest(cloud: Cloud, place: Place, image: str, field: str) -> st
         headers = await cloud.rest(
             RestRequest(
                 "registry.manifests.head",
-                f"/v2/{path}/manifests/{tag}",
+                f"/v2/{path}/manifests/{digest or tag}",
                 project=place.project,
                 resource=image,
                 base=base,
@@ -49,7 +47,7 @@ async def image_digest(cloud: Cloud, place: Place, image: str, field: str) -> st
         )
     except CloudError as error:
         raise explained(error, f"{field}: image {image}", "roles/artifactregistry.reader", "push it") from error
-    found = str(headers.get("Docker-Content-Digest", ""))
+    found = digest or str(headers.get("Docker-Content-Digest", ""))
     if not _DIGEST.fullmatch(found):
         raise CloudError(502, "the registry named no digest", method="registry.manifests.head", resource=image)
     return f"{repository}@{found}"

@@ -1,4 +1,5 @@
-"""Pins what can move, once per release: image tags to digests, `latest` to the number of a secret's version."""
+"""Pins what can move, once per release, and looks that what is pinned is there: images by digest, secrets by the number
+of a version."""
 
 from __future__ import annotations
 
@@ -14,8 +15,7 @@ from agui_operator.gcp.transport.clients import Cloud
 
 
 async def resolve(cloud: Cloud, names: Names, spec: AgUiDeploymentSpec, place: Place) -> Resolved:
-    """What the spec's names point at now; what is pinned already costs no call. Raises UserError that names the field,
-    CloudError."""
+    """What the spec's names point at now. Raises UserError that names the field, CloudError."""
     backend = spec.backend.image
     migration = (spec.migrations.image or backend) if spec.migrations else None
     other = migration if migration not in (None, backend) else None

@@ -1,4 +1,4 @@
-"""The number of a secret's newest version; payloads are never read.
+"""The number of a secret's version, which must be enabled; payloads are never read.
 
 Source: https://cloud.google.com/secret-manager/docs/reference/rpc
 """
@@ -20,21 +20,20 @@ _ENABLED = 1  # secretmanager SecretVersion.State
 
 async def secret_version(cloud: Cloud, place: Place, secret: str, version: str, field: str) -> str:
     """The number of a secret's version; payloads are never read. Raises UserError if it is absent or disabled."""
-    if version != _LATEST:
-        return version
     from google.cloud import secretmanager_v1
 
-    name = f"projects/{place.project}/secrets/{secret}/versions/{_LATEST}"
+    name = f"projects/{place.project}/secrets/{secret}/versions/{version}"
     request = secretmanager_v1.GetSecretVersionRequest(name=name)
     try:
         found: Any = await cloud.rpc("SecretManagerService.GetSecretVersion", request, name)
     except CloudError as error:
-        what = f"{field}: secret {secret}"
+        what = f"{field}: secret {secret}" + (f" version {version}" if version != _LATEST else "")
         raise explained(error, what, "roles/secretmanager.viewer", "create it and add a version") from error
     number = str(found.name).rpartition("/")[2]
     if int(found.state) != _ENABLED:
+        newest = "the newest " if version == _LATEST else ""
         raise UserError(
-            f"{field}: the newest version {number} of secret {secret} is not enabled; enable it or add a version",
+            f"{field}: {newest}version {number} of secret {secret} is not enabled; enable it or add a version",
             reason=Reason.VERSION_DISABLED,
         )
     return number

@@ -60,8 +60,17 @@ def execution_view(execution: Any, count: int = 1) -> ExecutionView:
     """A run_v2.Execution; `message` says why it failed, `count` is how many the job has had."""
     completed = next((c for c in execution.conditions if c.type_ == "Completed"), None)
     succeeded = _verdict(completed) if completed is not None else None
-    message = str(completed.message) if completed is not None and succeeded is False else ""
+    message = f"{completed.message} ({_log(execution)})" if completed is not None and succeeded is False else ""
     return ExecutionView(short(execution.name), succeeded, message, max(count, 1))
+
+
+def _log(execution: Any) -> str:
+    """Where the log of an execution is: a link to the console, and a command."""
+    name = str(execution.name)
+    project = name.removeprefix("projects/").partition("/")[0]
+    query = f'labels."run.googleapis.com/execution_name"="{short(name)}"'
+    link = f"log: {execution.log_uri}; or: " if execution.log_uri else "log: "
+    return f"{link}gcloud logging read '{query}' --project={project}"
 
 
 def says_enough(job: Any) -> bool:

@@ -87,12 +87,17 @@ async def owned(cloud: Cloud, bucket: str, owner: str) -> list[str]:
     return [n.removeprefix(_RELEASES).removesuffix(claimed) for n in names if n.endswith(claimed)]
 
 
+async def verify(cloud: Cloud, bundle: Bundle, runtime_url: str | None) -> BundleContents:
+    """Downloads and validates. Raises BundleRefused, UserError, CloudError."""
+    contents = await asyncio.to_thread(read_bundle, await _download(cloud, bundle))
+    check_runtime_url(contents, runtime_url)
+    return contents
+
+
 async def apply(cloud: Cloud, action: AssetsPublished, owner: str, progress: Progress | None = None) -> Outcome:
     """Downloads, validates, and only then claims the folder and uploads what is missing. Raises BundleRefused,
     UserError, CloudError."""
-    data = await _download(cloud, action.bundle)
-    contents = await asyncio.to_thread(read_bundle, data)
-    check_runtime_url(contents, action.runtime_url)
+    contents = await verify(cloud, action.bundle, action.runtime_url)
     waves = await asyncio.to_thread(uploads, contents, action.frontend)
     await objects.create(cloud, action.bucket, claim(action.frontend, owner))
     pool = await objects.list_objects(cloud, action.bucket, POOL)  # the folder is new, or its few files answer 412

@@ -6,9 +6,9 @@ local phases = {
   ["promote-full"] = {["Progressing"] = true, ["Paused"] = true},
   ["pause"] = {["Progressing"] = true},
   ["resume"] = {["Paused"] = true},
-  ["abort"] = {["Resolving"] = true, ["BackingUp"] = true, ["Migrating"] = true, ["Publishing"] = true, ["Staging"] = true, ["Smoking"] = true, ["Progressing"] = true, ["Paused"] = true, ["Promoting"] = true, ["Baking"] = true},
+  ["abort"] = {["Resolving"] = true, ["BackingUp"] = true, ["Migrating"] = true, ["Publishing"] = true, ["Staging"] = true, ["Smoking"] = true, ["Progressing"] = true, ["Paused"] = true, ["Promoting"] = true, ["Baking"] = true, ["Undoing"] = true},
   ["retry"] = {["RolledBack"] = true, ["Failed"] = true},
-  ["undo"] = {["Healthy"] = true},
+  ["undo"] = {["Healthy"] = true, ["RolledBack"] = true},
 }
 
 local status = obj.status or {}
