@@ -201,7 +201,7 @@ def look(world: World, luck: Luck) -> Snapshot:
         pointer_known=True,
         checks={"smoke": CheckResult("smoke", luck.checks)} if stage or _asks_target(memory) else {},
         analysis=finding if memory.phase in (Phase.PROGRESSING, Phase.PAUSED) else None,
-        alerts=() if memory.phase is Phase.BAKING else None,
+        alerts=(),
         target=_target(world),
         has_edge=True,
     )

@@ -101,7 +101,7 @@ def _deadline(case: Case) -> Happened | None:
 def _learn(case: Case) -> Memory:
     """The newest verdicts; the schema head that the candidate reported; alert limits and version of a spec edit that
     makes no new release; what serves where the status was lost."""
-    memory, seen, plan = recovered(case.memory, case.seen), case.seen, case.blueprint
+    memory, seen, plan = recovered(case.memory, case.seen, case.names), case.seen, case.blueprint
     memory = replace(memory, verdicts={**memory.verdicts, **seen.checks}, analysis=seen.analysis or memory.analysis)
     if seen.schema is not None and memory.candidate is not None and memory.candidate.schema != seen.schema:
         memory = replace(memory, candidate=replace(memory.candidate, schema=seen.schema))

@@ -35,11 +35,11 @@ def unknown_revision(memory: Memory, seen: Snapshot, names: Names) -> str | None
     return pointed if pointed is not None and shares == {pointed: 100} and pointed not in known else None
 
 
-def recovered(memory: Memory, seen: Snapshot) -> Memory:
+def recovered(memory: Memory, seen: Snapshot, names: Names) -> Memory:
     """The memory with what was found. Without an edge nobody can tell whether the release had passed its checks, so it
     is rolled out again, with itself to go back to."""
     found = seen.found
-    if found is None or found.release is None or memory.phase not in LOOKED_FOR_IN:
+    if found is None or found.release is None or unknown_revision(memory, seen, names) != found.revision:
         return memory
     release = found.release if seen.has_edge else replace(found.release, fingerprint="")
     return replace(memory, stable=release)

@@ -102,11 +102,11 @@ def test_a_status_of_an_older_time_is_told_what_serves() -> None:
 
 def test_what_was_found_is_stable_and_without_an_edge_is_proven_again() -> None:
     found = replace(NEWER, found=Found(SECOND, B))
-    assert recovered(Memory(), found).stable == SECOND
-    assert recovered(Memory(), replace(found, has_edge=False)).stable == replace(SECOND, fingerprint="")
-    assert recovered(Memory(), replace(found, found=Found(None, B))) == Memory()
-    assert recovered(Memory(), NEWER) == Memory()
-    assert recovered(replace(HEALTHY, phase=Phase.SMOKING), found).stable == FIRST
+    assert recovered(Memory(), found, NAMES).stable == SECOND
+    assert recovered(Memory(), replace(found, has_edge=False), NAMES).stable == replace(SECOND, fingerprint="")
+    assert recovered(Memory(), replace(found, found=Found(None, B)), NAMES) == Memory()
+    assert recovered(Memory(), NEWER, NAMES) == Memory()
+    assert recovered(replace(HEALTHY, phase=Phase.SMOKING), found, NAMES).stable == FIRST
 
 
 THIRD = replace(FIRST, id="cccc", version="0", template="")
