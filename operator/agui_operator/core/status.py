@@ -16,6 +16,7 @@ from agui_operator.core.memory import Cause, to_status
 from agui_operator.core.rollout import IN_FLIGHT, PHASES, Look, Phase
 from agui_operator.core.status_inputs import FaultSeen, Inputs, stamp
 from agui_operator.core.traffic import share
+from agui_operator.core.undo import way_back
 from agui_operator.core.waiting import waiting_for
 
 __all__ = ["FaultSeen", "Inputs", "summarize"]
@@ -120,15 +121,10 @@ def _taken_back(rank: int, failed_at: int, cause: Cause, text: str) -> Fact:
 
 def _beside(inputs: Inputs) -> dict[ConditionType, Fact]:
     """Conditions that hold beside a rollout: environment, way back, drift."""
-    memory = inputs.memory
     facts: dict[ConditionType, Fact] = {}
     if not any(b.condition == C.ENVIRONMENT_READY for b in inputs.blockers):
         facts[C.ENVIRONMENT_READY] = (True, Reason.READY, "The environment exists and is permitted")
-    if memory.stable is None:
-        facts[C.ROLLBACK_READY] = (None, Reason.NO_STABLE_RELEASE, "No release has been promoted yet")
-    else:
-        stable = memory.stable
-        facts[C.ROLLBACK_READY] = (True, Reason.STABLE_KNOWN, f"Release {stable.version} ({stable.id}) can be restored")
+    facts[C.ROLLBACK_READY] = way_back(inputs)
     if inputs.drift:
         facts[C.DRIFT_FREE] = (False, Reason.DRIFTED, inputs.drift)
     else:
