@@ -74,7 +74,7 @@ def test_undo_leads_to_what_was_stable_before_and_never_to_what_was_taken_back(s
     found = system.settle(place, "RolledBack")
     assert found["status"]["stable"]["id"] == first["id"]
     assert system.get(place, "/api/orders/1")[1] == revision(place, first)
-    shares = [e["detail"] for e in system.effects(before) if e["effect"] == "traffic" and place in e["resource"]]
+    shares = [e["detail"] for e in system.effects(before) if e["effect"] == "route" and place in e["resource"]]
     assert any(f"{first['id']}=0" in str(detail) for detail in shares), "it is checked at 0 % first"
     third = promoted(system, place, "v2", env={"COLOUR": "red"})
     assert [p["release"]["id"] for p in found["status"]["promoted"]] == [first["id"]]

@@ -195,7 +195,7 @@ def look(world: World, luck: Luck) -> Snapshot:
         missing=frozenset(t.revision for t in cloud.traffic if t.revision not in cloud.revisions),
         backup=backup,
         migration=_job(cloud, job, luck),
-        assets_complete=bool(release and release.frontend in cloud.published),
+        assets_complete=bool((about := release or memory.stable) and about.frontend in cloud.published),
         pointer=cloud.pointer,
         candidate_pointer=cloud.candidate_pointer,
         pointer_known=True,

@@ -24,6 +24,7 @@ from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, RESTING, Event, Phase, advance, allowed
 from agui_operator.core.snapshot import RequestKind
 
+_WATCH = timedelta(minutes=1)  # at most, between two looks at the traffic of a canary that waits
 _POLL = timedelta(seconds=5)  # when nothing else wakes the object: lost waiters, data planes that settle later
 
 
@@ -183,7 +184,7 @@ def _settled(case: Case, memory: Memory, event: Event, limit: int | None) -> Mem
         return memory if not ended else replace(memory, candidate=None)
     memory = replace(memory, history=_history(case, memory, release, limit), candidate=None)
     if memory.phase is Phase.HEALTHY:
-        ring = past.promoted(memory.promoted, _promotion(case, release))
+        ring = past.promoted(past.with_stable(memory.promoted, memory.stable, now), _promotion(case, release))
         return replace(memory, stable=release, promoted=ring, rejected=None, cause=None, undo_to=None)
     if memory.phase is Phase.PENDING:
         return memory
@@ -232,9 +233,9 @@ def _requeue(case: Case) -> timedelta | None:
     if plan is not None and memory.phase in (Phase.PROGRESSING, Phase.PAUSED) and case.steps_left:
         step = plan.steps[memory.step]
         if step.pause is not None and step.pause.duration is not None and memory.since is not None:
-            return max(timedelta(0), memory.since + step.pause.duration - case.now)
+            return min(_WATCH, max(timedelta(0), memory.since + step.pause.duration - case.now))
         if step.analysis is not None and plan.analysis is not None:
             return timedelta(seconds=plan.analysis.interval)
         if memory.phase is Phase.PAUSED:
-            return timedelta(minutes=1)
+            return _WATCH
     return _POLL

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.core.memory import Cause, HeldBy, Memory
-from agui_operator.core.requests import undo_target
 from agui_operator.core.rollout import IN_FLIGHT, PHASES, Look, Phase
 from agui_operator.core.status_inputs import Inputs
+from agui_operator.core.undo import way_back
 
 Fact = tuple[bool | None, Reason | Phase, str]  # status, reason, message
 C = ConditionType
@@ -161,7 +161,7 @@ def facts_beside(inputs: Inputs) -> dict[ConditionType, Fact]:
     return {
         C.ENVIRONMENT_READY: _environment(inputs),
         C.PAUSED: held_fact(inputs),
-        C.ROLLBACK_READY: rollback_fact(inputs.memory),
+        C.ROLLBACK_READY: way_back(inputs),
         C.DRIFT_FREE: _drift(inputs),
     }
 
@@ -187,17 +187,6 @@ def held_fact(inputs: Inputs) -> Fact:
         reason, text = _HELD.get(memory.held_by or HeldBy.POLICY, policy)
         return True, reason, text
     return False, Reason.NOT_PAUSED, "No rollout is held"
-
-
-def rollback_fact(memory: Memory) -> Fact:
-    """RollbackReady, from what is recorded: at rest an undo needs an earlier release, a rollout needs a stable one."""
-    stable = memory.stable
-    if stable is None:
-        return False, Reason.NO_STABLE_RELEASE, "No release has been promoted yet"
-    target = undo_target(memory, "") if memory.phase is Phase.HEALTHY else stable
-    if target is None:
-        return False, Reason.NO_EARLIER_RELEASE, "Only one release was promoted; there is none to go back to"
-    return True, Reason.STABLE_KNOWN, f"Release {target.version} ({target.id}) can be restored"
 
 
 def _drift(inputs: Inputs) -> Fact:

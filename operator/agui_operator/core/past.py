@@ -36,6 +36,11 @@ def promoted(ring: Ring, newest: Promotion) -> Ring:
     return (newest, *without(ring, newest.release.id))[:PROMOTED_KEPT]
 
 
+def with_stable(ring: Ring, stable: Release | None, now: datetime) -> Ring:
+    """The ring with the stable release, which a lost status did not name."""
+    return ring if stable is None or find(ring, stable.id) is not None else (Promotion(stable, now), *ring)
+
+
 def without(ring: Ring, release: str) -> Ring:
     """The ring after a release was undone: no undo goes back to it."""
     return tuple(one for one in ring if one.release.id != release)

@@ -160,7 +160,7 @@ class PhaseSpec:
 
 
 _K, _L, _C = PhaseKind, Look, ConditionType
-_AT_REST = frozenset({_L.SERVICE, _L.ROUTING, _L.ALERTS})
+_AT_REST = frozenset({_L.SERVICE, _L.ROUTING, _L.ALERTS, _L.ASSETS, _L.TARGET})
 
 PHASES: Mapping[Phase, PhaseSpec] = {
     P.PENDING: PhaseSpec(

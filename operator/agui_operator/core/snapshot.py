@@ -178,6 +178,7 @@ class Snapshot:
     service: ServiceView | None = None
     missing: frozenset[str] = frozenset()  # revisions that traffic was asked for and that do not exist
     found: Found | None = None  # looked for while no stable release is known
+    last_service: ServiceView | None = None  # as this process saw it last, where the phase does not look at it
     service_known: bool = False  # True: `service is None` means that it does not exist
     backup: BackupView | None = None
     migration: JobView | None = None

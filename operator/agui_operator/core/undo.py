@@ -1,4 +1,4 @@
-"""What an undo asks the release that it goes back to.
+"""What an undo needs of the release that it goes back to, and whether it has it.
 
 Checks are recorded with a promotion, because those of a newer spec may ask for what an older release does not have.
 Recorded are those that reach the backend by its tag: files of the page are looked at in the bucket, and a job or a
@@ -13,12 +13,57 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.api.smoke import SmokeCheck
 from agui_operator.core import past
 from agui_operator.core.memory import Memory
+from agui_operator.core.parsing import items, member
+from agui_operator.core.release import Release
+from agui_operator.core.rollout import IN_FLIGHT, Look
+from agui_operator.core.status_inputs import Inputs
 
 _KINDS = ("http", "websocket", "agent")
 _BYTES = 8192  # of the checks of one release: the status keeps several
+
+
+def target_of(memory: Memory) -> Release | None:
+    """The release that the undo under way goes back to; otherwise the one that an undo would go back to."""
+    if memory.undo_to is not None:
+        return memory.undo_to
+    return past.undo_target(memory.promoted, memory.stable.id if memory.stable is not None else None, past.PREVIOUS[0])
+
+
+def way_back(inputs: Inputs) -> tuple[bool | None, Reason, str]:
+    """The condition RollbackReady: during a rollout about the stable release, which serves until the new one does;
+    otherwise about the release that an undo would go back to, as it was looked at."""
+    memory, seen = inputs.memory, inputs.seen
+    stable, target = memory.stable, target_of(memory)
+    if stable is None:
+        return False, Reason.NO_STABLE_RELEASE, "No release has been promoted yet"
+    if memory.phase in IN_FLIGHT:
+        return True, Reason.STABLE_KNOWN, f"Release {stable.version} ({stable.id}) can be restored"
+    if target is None:
+        return False, Reason.NO_EARLIER_RELEASE, f"No release was stable before {stable.version} ({stable.id})"
+    what = f"Release {target.version} ({target.id})"
+    if seen is not None and seen.target is not None and seen.target.release == target.id:
+        problem = seen.target.problem
+        if problem is not None:
+            return False, problem[0], f"{what} can't be restored: {problem[1]}"
+        return True, Reason.STABLE_KNOWN, f"{what} can be restored"
+    return _as_before(inputs, what)
+
+
+def _as_before(inputs: Inputs, what: str) -> tuple[bool | None, Reason, str]:
+    """What was told of the same release before; Unknown if it was not looked at yet."""
+    failed = inputs.seen.failed.get(Look.TARGET) if inputs.seen is not None else None
+    if failed is not None:
+        return None, failed.reason, f"{what} could not be looked at: {failed.message}"
+    for condition in items(inputs.previous.get("conditions")):
+        message, reason = str(condition.get("message")), member(condition.get("reason"), Reason)
+        value = {"True": True, "False": False}.get(str(condition.get("status")))
+        if condition.get("type") == ConditionType.ROLLBACK_READY and message.startswith(what) and reason is not None:
+            return value, reason, message
+    return None, Reason.NOT_OBSERVED, f"{what} was not looked at yet"
 
 
 def recorded(checks: Sequence[SmokeCheck]) -> dict[str, Any]:

@@ -90,7 +90,9 @@ def test_an_analysis_step_without_an_analysis_passes() -> None:
 def test_a_timed_pause_passes_when_its_time_is_over_and_asks_to_be_looked_at_then() -> None:
     plan = replace(PLAN, steps=(CanaryStep(pause=Pause(duration=timedelta(minutes=5))),))
     turn = decide(FLYING, replace(SEEN, analysis=None), plan)
-    assert (turn.event, turn.requeue_after) == (None, timedelta(minutes=5))
+    assert (turn.event, turn.requeue_after) == (None, timedelta(minutes=1)), "somebody may move its traffic meanwhile"
+    late = deciding.decide(Case(FLYING, replace(SEEN, analysis=None), plan, NAMES, NOW + timedelta(minutes=4.5)), 10)
+    assert (late.event, late.requeue_after) == (None, timedelta(seconds=30))
     assert event(FLYING, replace(SEEN, analysis=None), plan, NOW + timedelta(minutes=5)) is Event.STEP_PASSED
 
 
@@ -315,7 +317,7 @@ def test_a_page_that_users_meet_already_needs_no_rule_of_its_own() -> None:
 
 def test_a_resting_object_is_looked_at_only_when_drift_is_due() -> None:
     assert looks(HEALTHY, drift=False) == frozenset()
-    assert looks(HEALTHY, drift=True) == {Look.SERVICE, Look.ROUTING, Look.ALERTS}
+    assert looks(HEALTHY, drift=True) == {Look.SERVICE, Look.ROUTING, Look.ALERTS, Look.ASSETS, Look.TARGET}
     assert looks(replace(HEALTHY, phase=Phase.FAILED), drift=True) == {Look.ROUTING}
 
 

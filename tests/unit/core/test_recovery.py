@@ -10,6 +10,7 @@ import pytest
 from agui_operator.api.conditions import Reason
 from agui_operator.core.actions import ContainerTemplate, HttpProbe, Pointer, RevisionTemplate, SecretEnv
 from agui_operator.core.memory import Cause, HistoryEntry, Memory, Rejected
+from agui_operator.core.past import Promotion
 from agui_operator.core.phases.case import Case
 from agui_operator.core.phases.restoring import with_fallback
 from agui_operator.core.recovery import recovered, unknown_revision
@@ -115,7 +116,7 @@ BACK = Memory(
     candidate=SECOND,
     stable=replace(FIRST, template=""),
     cause=Cause(Reason.SMOKE_FAILED, "a check failed", Phase.BAKING, NOW),
-    history=tuple(HistoryEntry(r, "Promoted", "", NOW, 0) for r in (FIRST, THIRD)),
+    promoted=(Promotion(FIRST, NOW, THIRD.id), Promotion(THIRD, NOW)),
 )
 GONE = replace(seen(service((B, 100))), missing=frozenset({A}))
 
@@ -147,8 +148,8 @@ def test_a_release_whose_revision_does_not_start_gives_way() -> None:
     assert fallback(BACK, seen(replace(dead, reconciling=True))) == BACK
 
 
-def test_an_older_release_that_is_not_in_the_history_or_was_rejected_is_no_target() -> None:
+def test_an_older_release_that_was_not_promoted_or_was_rejected_is_no_target() -> None:
     rejected = Rejected("", "cccc", "0", Reason.SMOKE_FAILED, "", NOW)
     assert fallback(replace(BACK, rejected=rejected), GONE).undo_to is None
-    unlisted = replace(BACK, history=BACK.history[1:])
+    unlisted = replace(BACK, promoted=BACK.promoted[1:])
     assert fallback(unlisted, GONE).undo_to == THIRD

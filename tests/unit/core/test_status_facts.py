@@ -11,8 +11,7 @@ import pytest
 from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.api.parse import parse_deployment
 from agui_operator.api.strategy import AnalysisStep, CanaryStep, Pause
-from agui_operator.core.facts import rollback_fact
-from agui_operator.core.memory import Cause, HeldBy, HistoryEntry, Memory, Rejected
+from agui_operator.core.memory import Cause, HeldBy, Memory, Rejected
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import AnalysisResult, Blocker, Verdict
 from agui_operator.core.status import Asked, Inputs, asked_of, summarize
@@ -186,15 +185,6 @@ def test_an_undone_release_had_passed_its_parts() -> None:
     status = status_of(Memory(phase=Phase.ROLLED_BACK, since=NOW, stable=FIRST, cause=cause, rejected=rejected))
     assert told(status, "RevisionReady") == ("True", "Succeeded")
     assert told(status, "Promoted") == ("False", "Undone")
-
-
-def test_an_undo_needs_an_earlier_release() -> None:
-    assert rollback_fact(Memory())[:2] == (False, Reason.NO_STABLE_RELEASE)
-    assert rollback_fact(HEALTHY)[:2] == (False, Reason.NO_EARLIER_RELEASE)
-    history = (HistoryEntry(SECOND, "Promoted", "", NOW, 1),)
-    ready = rollback_fact(replace(HEALTHY, history=history))
-    assert ready == (True, Reason.STABLE_KNOWN, "Release 2 (bbbb) can be restored")
-    assert rollback_fact(FLYING)[2] == "Release 1 (aaaa) can be restored"
 
 
 def test_drift_is_told_only_where_it_was_looked_for() -> None:

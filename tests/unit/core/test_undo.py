@@ -11,19 +11,23 @@ import pytest
 from agui_operator.api.conditions import Reason
 from agui_operator.api.smoke import AssetsCheck, HttpCheck, SmokeCheck
 from agui_operator.core import past
-from agui_operator.core.actions import PointerSet, TrafficSplit
+from agui_operator.core.actions import PointerSet, RevisionStaged, TrafficSplit
 from agui_operator.core.decide import Decision, decide
 from agui_operator.core.memory import Acknowledged, Memory, Rejected
 from agui_operator.core.past import Promotion
+from agui_operator.core.phases import actions_of
 from agui_operator.core.phases.case import Case
 from agui_operator.core.phases.undoing import DEADLINE
-from agui_operator.core.rollout import Event, Phase
-from agui_operator.core.snapshot import CheckResult, Request, RequestKind, ServiceView, Snapshot, TargetView
+from agui_operator.core.rollout import Event, Look, Phase
+from agui_operator.core.snapshot import CheckResult, LookFault, Request, RequestKind, ServiceView, Snapshot, TargetView
+from agui_operator.core.status_inputs import Inputs
 from agui_operator.core.traffic import Target
-from agui_operator.core.undo import checks_of, recorded
+from agui_operator.core.undo import checks_of, recorded, way_back
 from agui_operator.engine.cluster.records import sentence
-from world_model import CHECK, FIRST, NAMES, NOW, SECOND
+from world_model import CHECK, NAMES, NOW, SECOND
+from world_model import FIRST as WITH_TEMPLATE
 
+FIRST = replace(WITH_TEMPLATE, template="")  # its record does not say how to make its revision again
 OLD, NEW = NAMES.revision(FIRST.id), NAMES.revision(SECOND.id)
 RING = (Promotion(SECOND, NOW, FIRST.id), Promotion(FIRST, NOW, None, recorded((CHECK,))))
 HEALTHY = Memory(phase=Phase.HEALTHY, since=NOW, stable=SECOND, promoted=RING)
@@ -42,7 +46,9 @@ SERVICE = ServiceView(
     ready=True,
 )
 FINE = TargetView(FIRST.id)
-SEEN = Snapshot(fingerprint=SECOND.fingerprint, service=SERVICE, service_known=True, target=FINE, alerts=())
+SEEN = Snapshot(
+    fingerprint=SECOND.fingerprint, service=SERVICE, service_known=True, target=FINE, alerts=(), pointer_known=True
+)
 UNDO = Request(RequestKind.UNDO, "previous")
 
 
@@ -201,3 +207,77 @@ def test_a_roll_back_after_an_undo_needs_no_page_where_there_is_none() -> None:
     back = turn(undoing(), with_check(True)).memory
     acting = turn(back, replace(SEEN, has_edge=True, pointer_known=True))
     assert [type(a) for a in acting.actions] == [TrafficSplit, PointerSet]
+
+
+def test_a_revision_that_is_gone_is_made_again_and_looked_at_again() -> None:
+    ring = (RING[0], Promotion(WITH_TEMPLATE, NOW, None, RING[1].checks))
+    memory = undoing(replace(HEALTHY, promoted=ring))
+    gone = replace(SEEN, target=replace(FINE, revision=False))
+    (made,) = turn(memory, gone).actions
+    assert isinstance(made, RevisionStaged)
+    assert made.template.revision == OLD
+    assert made.traffic == (Target(NEW, 100, "r-bbbb"), Target(OLD, 0, "r-aaaa"))
+    asked = replace(SERVICE, template_revision=OLD, latest_created=OLD, ready=None, reconciling=True)
+    assert turn(memory, replace(gone, service=asked)).actions == ()
+    assert turn(memory, replace(with_check(True), target=gone.target)).event is None
+    broken = turn(memory, replace(gone, service=replace(asked, ready=False, message="it exits")))
+    assert broken.event is Event.CHECK_FAILED
+    assert broken.memory.acknowledged is not None
+    assert "its revision did not become ready: it exits" in broken.memory.acknowledged.message
+    lacking = replace(gone, target=TargetView(FIRST.id, revision=False, assets=False))
+    assert turn(memory, lacking).event is Event.CHECK_FAILED
+
+
+# --- RollbackReady ---------------------------------------------------------------------------------------------------
+
+
+def told(memory: Memory, seen: Snapshot | None, previous: Any = None) -> tuple[bool | None, Reason, str]:
+    return way_back(Inputs(memory=memory, generation=1, now=NOW, previous=previous or {}, seen=seen))
+
+
+def test_the_way_back_is_looked_at_at_rest() -> None:
+    assert told(Memory(), None)[:2] == (None, Reason.NO_STABLE_RELEASE)
+    assert told(replace(HEALTHY, promoted=RING[:1]), SEEN)[:2] == (False, Reason.NO_STABLE_RELEASE)
+    assert told(HEALTHY, SEEN) == (True, Reason.STABLE_KNOWN, "Release 1 (aaaa) can be restored")
+    lacking = told(HEALTHY, replace(SEEN, target=replace(FINE, secrets=("db@3",))))
+    assert lacking[:2] == (False, Reason.VERSION_DISABLED)
+    assert "db@3" in lacking[2]
+    flying = told(replace(HEALTHY, phase=Phase.SMOKING), None)
+    assert flying == (True, Reason.STABLE_KNOWN, "Release 2 (bbbb) can be restored"), "it serves meanwhile"
+
+
+def test_without_a_look_the_last_answer_about_the_same_release_holds() -> None:
+    unseen = replace(SEEN, target=None)
+    assert told(HEALTHY, unseen)[:2] == (None, Reason.NOT_OBSERVED)
+    fault = LookFault(Reason.CLOUD_UNAVAILABLE, "answered 503")
+    refused = told(HEALTHY, replace(unseen, failed={Look.TARGET: fault}))
+    assert refused == (None, Reason.CLOUD_UNAVAILABLE, "Release 1 (aaaa) could not be looked at: answered 503")
+    other = {"type": "Ready", "status": "True", "reason": "Healthy", "message": "Release 1 (aaaa) is healthy"}
+    before = {
+        "type": "RollbackReady",
+        "status": "False",
+        "reason": "NotFound",
+        "message": "Release 1 (aaaa) can't be restored: x",
+    }
+    assert told(HEALTHY, None, {"conditions": [other, before]}) == (False, Reason.NOT_FOUND, before["message"])
+    for damage in ({"message": "Release 9 (9999) can be restored"}, {"reason": "?"}):
+        assert told(HEALTHY, None, {"conditions": [before | damage]})[0] is None
+
+
+# --- tags and weights ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [Phase.PENDING, Phase.RESOLVING, Phase.SUSPENDED, Phase.HEALTHY])
+def test_a_revision_that_was_never_promoted_loses_its_tag(phase: Phase) -> None:
+    left = (Target(NEW, 100, "r-bbbb"), Target(OLD, 0, "r-aaaa"), Target("mine-1", 0, "mine"), Target("x", 0, "r-x"))
+    superseded = Target(NAMES.revision("cccc"), 0, "r-cccc")
+    service = replace(SERVICE, traffic=(*left, superseded))
+    blocked = replace(SEEN, service=None, service_known=False, last_service=service, target=None)
+    case = Case(replace(HEALTHY, phase=phase), blocked, None, NAMES, NOW)
+    assert actions_of(case) == (TrafficSplit(left),)
+    assert actions_of(replace(case, memory=replace(case.memory, phase=Phase.SMOKING))) == ()
+    assert actions_of(replace(case, memory=replace(case.memory, stable=None))) == ()
+    clean = replace(blocked, last_service=replace(service, traffic=left))
+    assert actions_of(replace(case, seen=clean)) == ()
+    served = replace(blocked, last_service=replace(service, traffic=(replace(superseded, percent=100),)))
+    assert actions_of(replace(case, seen=served)) == (), "it serves users"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from agui_operator.core.actions import RevisionStaged, TrafficSplit
 from agui_operator.core.phases import canary, checking, preparing, promoting, resting, restoring, staging, undoing
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic
+from agui_operator.core.phases.leftovers import untagged
 from agui_operator.core.rollout import Phase
 
 
@@ -58,4 +60,6 @@ def event_of(case: Case) -> Happened | None:
 def actions_of(case: Case) -> Actions:
     """What to do now, in order; empty when the resources already match what this phase requires."""
     logic = logic_of(case.memory.phase)
-    return () if logic.planned and case.blueprint is None else logic.actions(case)
+    own = () if logic.planned and case.blueprint is None else logic.actions(case)
+    moves = any(isinstance(action, RevisionStaged | TrafficSplit) for action in own)
+    return own if moves else own + untagged(case)

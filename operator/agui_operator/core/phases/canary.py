@@ -6,7 +6,8 @@ from agui_operator.api.conditions import Reason
 from agui_operator.api.strategy import Inconclusive
 from agui_operator.core.actions import TrafficSplit
 from agui_operator.core.memory import HeldBy
-from agui_operator.core.phases.case import Actions, Case, Happened, Logic, no_actions
+from agui_operator.core.phases.case import Actions, Case, Happened, Logic
+from agui_operator.core.phases.weights import kept_weight
 from agui_operator.core.rollout import Event
 from agui_operator.core.snapshot import AnalysisResult, Verdict
 
@@ -34,7 +35,7 @@ def _progress(case: Case) -> Actions:
         return ()
     weight = case.plan.steps[case.memory.step].set_weight
     if weight is None:
-        return ()
+        return kept_weight(case)
     stable = case.memory.stable
     if stable is not None and case.is_missing(stable) and (remade := case.remade(stable, weight)) is not None:
         return (remade,)
@@ -78,4 +79,4 @@ def _resumed(case: Case) -> Happened | None:
 
 
 PROGRESSING = Logic(_progressed, _progress)
-PAUSED = Logic(_resumed, no_actions, planned=False)
+PAUSED = Logic(_resumed, kept_weight, planned=False)

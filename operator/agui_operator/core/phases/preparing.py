@@ -70,7 +70,7 @@ def _published(case: Case) -> Happened | None:
     return _DONE if case.plan.bundle is None or case.seen.assets_complete else None
 
 
-def _publish(case: Case) -> Actions:
+def publish(case: Case) -> Actions:
     plan = case.plan
     if plan.bundle is None or case.seen.assets_complete is not False or not plan.release.frontend:
         return ()
@@ -80,4 +80,4 @@ def _publish(case: Case) -> Actions:
 RESOLVING = Logic(_resolved, no_actions, planned=False)
 BACKING_UP = Logic(_backed_up, _back_up)
 MIGRATING = Logic(_migrated, _migrate)
-PUBLISHING = Logic(_published, _publish)
+PUBLISHING = Logic(_published, publish)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agui_operator.core.actions import Action, PointerSet, RevisionStaged, TrafficSplit
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic, no_actions
+from agui_operator.core.phases.preparing import publish
 from agui_operator.core.phases.restoring import alerts_due, restore
 from agui_operator.core.phases.routing import hide, serves_only
 from agui_operator.core.rollout import Event, Phase
@@ -36,7 +37,14 @@ def _spec_changed(case: Case) -> Happened | None:
 
 
 def _correct_drift(case: Case) -> Actions:
-    return _correct_release(case) + alerts_due(case)
+    return _correct_release(case) + _page_due(case) + alerts_due(case)
+
+
+def _page_due(case: Case) -> Actions:
+    """Files of the page that somebody deleted come from the bundle again."""
+    plan, stable = case.blueprint, case.memory.stable
+    is_stable = plan is not None and stable is not None and plan.release.id == stable.id
+    return publish(case) if is_stable and not case.suspended else ()
 
 
 def _correct_release(case: Case) -> Actions:

@@ -70,7 +70,7 @@ def _is_hopeless(case: Case, release: Release) -> bool:
 def _older(memory: Memory, release: Release) -> Release | None:
     """The promoted release before this one that was not rejected since."""
     rejected = memory.rejected.release if memory.rejected is not None else None
-    promoted = [e.release for e in memory.history if e.outcome == "Promoted"]
+    promoted = [one.release for one in memory.promoted]
     ids = [one.id for one in promoted]
     later = promoted[ids.index(release.id) + 1 :] if release.id in ids else promoted
     candidate = memory.candidate.id if memory.candidate is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from agui_operator.api.conditions import Reason
@@ -10,7 +11,7 @@ from agui_operator.core.memory import Cause
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import Event, Phase
-from agui_operator.core.traffic import Target, same_split, split
+from agui_operator.core.traffic import same_split, split
 from agui_operator.core.undo import checks_of
 
 DEADLINE = timedelta(minutes=10)
@@ -23,14 +24,17 @@ def _undone(case: Case) -> Happened | None:
         return Event.SPEC_CHANGED, Cause(Reason.SUPERSEDED, "a newer spec arrived", memory.phase, case.now)
     if target is None or memory.stable is None:
         return case.fail(Reason.UNKNOWN, "the release to go back to is not known any more")
-    return _stopped(case) or _passed(case, target)
+    return _stopped(case, target) or _passed(case, target)
 
 
-def _stopped(case: Case) -> Happened | None:
+def _stopped(case: Case, target: Release) -> Happened | None:
     """What makes users stay where they are."""
-    memory, problem = case.memory, case.seen.target.problem if case.seen.target is not None else None
-    if problem is not None:
+    memory, service = case.memory, case.seen.service
+    problem = case.seen.target.problem if case.seen.target is not None else None
+    if problem is not None and not _is_remade(case, target):
         return case.fail(*problem)
+    if service is not None and service.ready is False and service.latest_created == case.names.revision(target.id):
+        return case.fail(Reason.REVISION_FAILED, f"its revision did not become ready: {service.message}")
     failed = next((r for r in memory.verdicts.values() if r.passed is False), None)
     if failed is not None:
         return case.fail(Reason.SMOKE_FAILED, f'check "{failed.name}" failed at 0 %: {failed.message}')
@@ -42,7 +46,7 @@ def _stopped(case: Case) -> Happened | None:
 
 def _passed(case: Case, target: Release) -> Happened | None:
     seen, verdicts = case.seen, case.memory.verdicts
-    if seen.target is None or seen.target.release != target.id:
+    if seen.target is None or seen.target.release != target.id or seen.target.problem is not None:
         return None
     if not all((r := verdicts.get(check.name)) is not None and r.passed for check in checks_of(case.memory)):
         return None
@@ -50,17 +54,24 @@ def _passed(case: Case, target: Release) -> Happened | None:
 
 
 def _show(case: Case) -> Actions:
-    """The revision gets a tag, by which its checks reach it."""
-    traffic = _with_target(case) if case.seen.service is not None and case.seen.target is not None else None
-    return (TrafficSplit(traffic),) if traffic is not None and checks_of(case.memory) else ()
+    """The revision exists and has a tag, by which its checks reach it."""
+    service, target = case.seen.service, case.memory.undo_to
+    if service is None or target is None or case.seen.target is None:
+        return ()
+    traffic = split(case.target(target), case.stable_target(), 0, service.traffic)
+    if _is_remade(case, target):
+        staged = case.remade(target)
+        is_asked_for = service.template_revision == case.names.revision(target.id)
+        return (replace(staged, traffic=traffic),) if staged is not None and not is_asked_for else ()
+    if not checks_of(case.memory) or same_split(traffic, service.traffic):
+        return ()
+    return (TrafficSplit(traffic),)
 
 
-def _with_target(case: Case) -> tuple[Target, ...] | None:
-    """The traffic with the release to go back to at 0 %; None if the service has it already."""
-    assert case.seen.service is not None
-    have, release = case.seen.service.traffic, case.memory.undo_to
-    want = split(case.target(release) if release is not None else None, case.stable_target(), 0, have)
-    return None if same_split(want, have) else want
+def _is_remade(case: Case, target: Release) -> bool:
+    """True if nothing but the revision lacks, and the record of the release says how to make it again."""
+    seen = case.seen.target
+    return seen is not None and not seen.revision and seen.assets and case.remade(target) is not None
 
 
 UNDOING = Logic(_undone, _show, planned=False)

@@ -28,6 +28,7 @@ from agui_operator.core.snapshot import (
     Snapshot,
     TargetView,
 )
+from agui_operator.core.undo import target_of
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment import restorable
@@ -49,18 +50,19 @@ from agui_operator.gcp.transport.clients import Cloud
 # What decides where users go comes first.
 _ORDER = (
     Look.RESOLUTION,
-    Look.TARGET,
     Look.BACKUP,
     Look.MIGRATION,
     Look.ASSETS,
     Look.SERVICE,
     Look.ROUTING,
+    Look.TARGET,
     Look.CHECKS,
     Look.ANALYSIS,
     Look.ALERTS,
 )
 # What these can't tell is said in a condition of its own; it is no fault of the turn.
 BYSTANDERS = frozenset({Look.ALERTS})
+_TARGET_EVERY = 12  # comparisons of a resting object with the cloud for one look at the release to go back to
 BYSTANDER_RETRY = 15.0  # seconds
 
 
@@ -81,7 +83,8 @@ class Observer:
         self, cloud: Cloud, clock: Callable[[], datetime], wakeups: Wakeups, *, resync: float, feed: Feed = SILENT
     ) -> None:
         self._cloud, self._clock, self._wakeups, self._feed = cloud, clock, wakeups, feed
-        self._shared = SharedViews(cloud, resync / 2)
+        self._shared, self._target_age = SharedViews(cloud, resync / 2), resync * _TARGET_EVERY
+        self._resync = resync
 
     def changed(self, names: Names, actions: Sequence[Action]) -> None:
         """This process changes what the deployment owns: the shared views until now do not tell about it."""
@@ -101,7 +104,7 @@ class Observer:
             except LeaseLost:
                 raise
             except Exception as exc:
-                bystander = look in BYSTANDERS
+                bystander = look in BYSTANDERS or (again and look in (Look.TARGET, Look.ASSETS))
                 cache.look_failed(look, LookFault(reason_of(exc), str(exc)), BYSTANDER_RETRY if bystander else 0.0)
                 if not bystander or classify(exc) is Fault.BUG:
                     fault = fault or exc
@@ -112,6 +115,11 @@ class Observer:
             if told is not seen:  # it told something
                 cache.look_succeeded(look)
             seen = told
+        if Look.SERVICE not in wanted and SERVICE in cache.views.fresh:
+            seen = replace(seen, last_service=cache.views.service)
+        known = cache.views.target if again else None
+        if known is not None and seen.target is None and known.release == _id(target_of(scope.memory)):
+            seen = replace(seen, target=known)
         if fault is None:
             seen, fault = await self._lost(scope, cache, seen)
         return Sight(replace(seen, failed=dict(cache.failed_looks)), fault, pending)
@@ -135,6 +143,8 @@ class Observer:
         match look:
             case Look.RESOLUTION:
                 return await self._resolve(scope, seen)
+            case Look.ASSETS if again:
+                return replace(seen, assets_complete=await self._page(scope))
             case Look.BACKUP | Look.MIGRATION | Look.ASSETS:
                 return await self._preparation(scope, cache, seen, look)
             case Look.SERVICE:
@@ -159,18 +169,24 @@ class Observer:
                 found = await self._beside(look, again, scope, cache, lambda: self._alerts(scope, cache, again=again))
                 return found if found is PENDING else replace(seen, alerts=found)
             case Look.TARGET:
-                return replace(seen, target=await self._target(scope, cache, scope.memory.undo_to))
+                release = target_of(scope.memory)
+                if release is None or cache.is_deferred(look):
+                    return seen
+                found = await self._beside(look, release.id, scope, cache, lambda: self._target(scope, cache, release))
+                return found if found is PENDING else replace(seen, target=found)
             case _:
                 assert_never(look)
 
-    async def _target(self, scope: Scope, cache: ObjectCache, release: Release | None) -> TargetView | None:
-        views = cache.views
-        if release is None:
-            return None
-        if TARGET not in views.fresh or views.target is None or views.target.release != release.id:
-            views.put_target(await restorable.look(self._cloud, scope, release))
-            views.mark_fresh(TARGET)
-        return views.target
+    async def _target(self, scope: Scope, cache: ObjectCache, release: Release) -> TargetView:
+        """A release that lacks something is looked at again: it may be made again meanwhile."""
+        views, have = cache.views, cache.views.target
+        is_young = TARGET in views.fresh and time.monotonic() - views.target_at < self._target_age
+        if have is not None and is_young and have.release == release.id and have.problem is None:
+            return have
+        found = await restorable.look(self._cloud, scope, release)
+        views.put_target(found)
+        views.mark_fresh(TARGET)
+        return found
 
     async def _beside(
         self, look: Look, key: Hashable, scope: Scope, cache: ObjectCache, read: Callable[[], Awaitable[Any]]
@@ -203,6 +219,13 @@ class Observer:
             return replace(seen, assets_complete=views.assets)
         return seen
 
+    async def _page(self, scope: Scope) -> bool | None:
+        """True if the page of the stable release is complete; None: it has none, or nobody reaches it."""
+        stable = scope.memory.stable
+        if stable is None or stable.frontend is None or scope.place.edge is None:
+            return None
+        return await self._shared.page(scope.names, scope.place, stable.frontend)
+
     async def _job(self, scope: Scope, cache: ObjectCache, job: str) -> JobView | None:
         views, view = cache.views, of_job(job)
         if view in cache.operations:
@@ -225,6 +248,8 @@ class Observer:
             views.put_service(await self._shared.service(scope.names))
             views.mark_fresh(SERVICE)  # its etag guards the next write: one on an old view is refused and looks again
             return views.service
+        if self._is_old(scope, cache):
+            views.put_service(await self._shared.service(scope.names))
         if not cache.is_known(SERVICE):
             views.put_service(await run_service.observe(self._cloud, scope.names))
             if views.service is None or not views.service.reconciling:
@@ -232,6 +257,12 @@ class Observer:
         elif SERVICE in cache.operations and views.service is not None:
             return replace(views.service, reconciling=True)
         return views.service
+
+    def _is_old(self, scope: Scope, cache: ObjectCache) -> bool:
+        """True if somebody may have moved the traffic of a canary that waits for long."""
+        if scope.memory.phase not in (Phase.PROGRESSING, Phase.PAUSED) or SERVICE in cache.operations:
+            return False
+        return SERVICE in cache.views.fresh and time.monotonic() - cache.views.service_at > self._resync
 
     async def _missing(self, scope: Scope, cache: ObjectCache, service: ServiceView | None) -> frozenset[str]:
         """Revisions that traffic was asked for and that do not exist; asked once for each state of the service."""
@@ -309,6 +340,10 @@ class Observer:
             cache.views.put_alerts(await look)
             cache.views.mark_fresh(ALERTS)
         return cache.views.alerts
+
+
+def _id(release: Release | None) -> str | None:
+    return release.id if release is not None else None
 
 
 def _with_routing(seen: Snapshot, cache: ObjectCache, *, known: bool) -> Snapshot:

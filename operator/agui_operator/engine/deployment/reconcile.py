@@ -18,11 +18,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from agui_operator.api.conditions import Reason
 from agui_operator.core import requests
+from agui_operator.core.actions import describe
 from agui_operator.core.decide import Decision, decide
 from agui_operator.core.errors import Fault, IllegalTransition, backoff, classify, reason_of
 from agui_operator.core.notices import notices
 from agui_operator.core.phases.case import Case, has_steps
+from agui_operator.core.phases.weights import is_between_weights
 from agui_operator.core.rollout import PHASES, RESTING, Phase
 from agui_operator.core.snapshot import Snapshot
 from agui_operator.core.status import FaultSeen, Inputs, summarize
@@ -128,8 +131,11 @@ class Engine:
             scope = scope.remembering(decision.memory)
             if fault is not None and not decision.actions:
                 raise fault
-            resting = decision.memory.phase in RESTING
-            cache.succeeded("; ".join(type(a).__name__ for a in decision.actions) if resting else None)
+            drift = _drift(replace(case, memory=decision.memory), decision)
+            if drift is not None and decision.memory.phase not in RESTING:
+                text = f"The traffic was changed by somebody else and is set back: {describe(decision.actions[0])}"
+                self._recorder.post(scope.namespace, scope.name, scope.uid, "Warning", Reason.DRIFTED, text)
+            cache.succeeded(drift)
             await self._write(cache, scope, seen)
             await self._reporter.acknowledge(scope, cache)
             if not decision.actions:
@@ -276,6 +282,14 @@ class Engine:
         except Exception as second:
             logger.warning("the fault could not be written to the status: %s", second)
         return delay
+
+
+def _drift(case: Case, decision: Decision) -> str | None:
+    """What somebody else changed, by the actions that correct it."""
+    at_rest = case.memory.phase in RESTING and case.seen.service_known
+    if not decision.actions or not (at_rest or is_between_weights(case)):
+        return None
+    return "; ".join(type(action).__name__ for action in decision.actions)
 
 
 def is_older(version: str, than: int) -> bool:

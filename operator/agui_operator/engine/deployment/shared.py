@@ -12,6 +12,7 @@ from agui_operator.core.actions import (
     AlertCreated,
     AlertDeleted,
     AlertUpdated,
+    AssetsPublished,
     PointerSet,
     RevisionStaged,
     ServiceDeleted,
@@ -24,6 +25,7 @@ from agui_operator.gcp.kinds.edge.map_inventory import MapInventory
 from agui_operator.gcp.kinds.edge.url_map import Routing
 from agui_operator.gcp.kinds.monitoring.alert_inventory import AlertInventory
 from agui_operator.gcp.kinds.run.inventory import Inventory
+from agui_operator.gcp.kinds.storage.page_inventory import PageInventory
 from agui_operator.gcp.transport.clients import Cloud
 
 
@@ -33,6 +35,7 @@ class SharedViews:
     def __init__(self, cloud: Cloud, age: float) -> None:
         self._age = age
         self._services, self._alerts, self._maps = Inventory(cloud), AlertInventory(cloud), MapInventory(cloud)
+        self._pages = PageInventory(cloud)
 
     async def service(self, names: Names) -> ServiceView | None:
         return await self._services.look(names, self._age)
@@ -42,6 +45,10 @@ class SharedViews:
 
     async def alerts(self, names: Names) -> tuple[AlertView, ...]:
         return await self._alerts.look(names, self._age)
+
+    async def page(self, names: Names, place: Place, frontend: str) -> bool:
+        """True if the release folder is complete."""
+        return await self._pages.is_complete(place.assets_bucket, frontend, names.uid, self._age)
 
     def changed(self, names: Names, actions: Sequence[Action]) -> None:
         """To be called before and after the actions: a list may have been read in between."""
@@ -53,8 +60,10 @@ class SharedViews:
                     self._maps.forget(names)
                 case AlertCreated() | AlertUpdated() | AlertDeleted():
                     self._alerts.forget(names)
+                case AssetsPublished():
+                    self._pages.forget(action.bucket)
                 case _:
-                    pass  # backups, jobs and assets are never read in lists
+                    pass  # backups and jobs are never read in lists
 
 
 def first_due(uid: str, interval: float) -> float:

@@ -6,6 +6,7 @@ since that could have changed it. After a fault nothing is fresh.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from agui_operator.core.actions import Pointer
@@ -25,6 +26,7 @@ class Views:
     """Read by anybody, changed by its methods."""
 
     service: ServiceView | None = None
+    service_at: float = float("-inf")  # monotonic time of that look
     pointer: Pointer | None = None
     candidate_pointer: Pointer | None = None  # of the candidate that is reached by its name
     missing: frozenset[str] = frozenset()
@@ -35,6 +37,7 @@ class Views:
     assets: bool | None = None
     alerts: tuple[AlertView, ...] = ()
     target: TargetView | None = None  # of the release that an undo would go back to
+    target_at: float = float("-inf")  # monotonic time of that look
     fresh: set[str] = field(default_factory=set)
     fresh_release: str | None = None  # release whose id was made by this process and that met no fault since
     analysed_at: float = 0.0  # monotonic time of the last analysis
@@ -51,7 +54,7 @@ class Views:
         self.fresh_release = None
 
     def put_service(self, service: ServiceView | None) -> None:
-        self.service = service
+        self.service, self.service_at = service, time.monotonic()
 
     def put_missing(self, missing: frozenset[str], etag: str) -> None:
         self.missing, self.missing_at = missing, etag
@@ -75,7 +78,7 @@ class Views:
         self.assets = complete
 
     def put_target(self, target: TargetView | None) -> None:
-        self.target = target
+        self.target, self.target_at = target, time.monotonic()
 
     def put_alerts(self, alerts: tuple[AlertView, ...]) -> None:
         self.alerts = alerts

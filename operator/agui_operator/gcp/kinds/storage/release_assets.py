@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 FOREVER = "public, max-age=31536000, immutable"
 NEVER = "no-cache, max-age=0, must-revalidate"
-_RELEASES = "releases/"
+RELEASES = "releases/"
 _AT_ONCE = 8
 _CHUNK = 256 * 1024
 _DOWNLOAD_SECONDS = 120.0
@@ -50,7 +50,7 @@ Progress = Callable[[int, int], None]
 
 def folder(frontend: str) -> str:
     """The release's folder in the assets bucket, with a slash at its end."""
-    return f"{_RELEASES}{frontend}/"
+    return f"{RELEASES}{frontend}/"
 
 
 def claim(frontend: str, owner: str) -> Upload:
@@ -74,17 +74,20 @@ def uploads(contents: BundleContents, frontend: str) -> tuple[tuple[Upload, ...]
 
 async def observe(cloud: Cloud, bucket: str, frontend: str, owner: str | None = None) -> bool:
     """One call: True if the release's folder is complete, and claimed by the owner where one is given."""
-    found = await objects.list_objects(cloud, bucket, folder(frontend))
+    return needed(frontend, owner) <= (await objects.list_objects(cloud, bucket, folder(frontend))).keys()
+
+
+def needed(frontend: str, owner: str | None = None) -> frozenset[str]:
+    """Names of the objects that tell a complete folder, claimed by the owner where one is given."""
     wanted = {folder(frontend) + ENTRYPOINT, folder(frontend) + MANIFEST}
-    wanted |= {claim(frontend, owner).name} if owner else set()
-    return wanted <= found.keys()
+    return frozenset(wanted | ({claim(frontend, owner).name} if owner else set()))
 
 
 async def owned(cloud: Cloud, bucket: str, owner: str) -> list[str]:
     """Every release folder that the owner claims. One call for each 1000 objects. Raises CloudError."""
     claimed = f"/{CLAIMS}{owner}"
-    names = sorted(await objects.list_objects(cloud, bucket, _RELEASES))
-    return [n.removeprefix(_RELEASES).removesuffix(claimed) for n in names if n.endswith(claimed)]
+    names = sorted(await objects.list_objects(cloud, bucket, RELEASES))
+    return [n.removeprefix(RELEASES).removesuffix(claimed) for n in names if n.endswith(claimed)]
 
 
 async def verify(cloud: Cloud, bundle: Bundle, runtime_url: str | None) -> BundleContents:
