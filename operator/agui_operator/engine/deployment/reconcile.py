@@ -41,6 +41,7 @@ from agui_operator.engine.settings import Settings
 
 logger = logging.getLogger(__name__)
 _EXPOSED = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.BAKING, Phase.ROLLING_BACK})
+_RECHECK = 10.0  # seconds from a correction of drift to the comparison that proves it
 _UNPLACED = 30.0  # seconds until an object without environment is looked at again: the grace of its conditions ends
 _CHAIN = 25  # events read in one go; more would be a loop in the table
 
@@ -136,6 +137,9 @@ class Engine:
                     self._collector.consider(scope, cache)
                 return self._delay(cache, scope, decision)
             await self._act(cache, scope, decision)
+            if resting:
+                cache.compared_at(None)  # corrected, and not compared since
+                cache.compare_after(min(_RECHECK, self._settings.resync))
         raise IllegalTransition(f"more than {_CHAIN} events in one turn, last phase {cache.load(body).phase}")
 
     async def _look(self, cache: ObjectCache, scope: Scope) -> tuple[Snapshot, Exception | None]:
