@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from agui_dev.controlplane import KubectlFailed
 from agui_dev.testbed.kube_api import condition
 from agui_dev.testbed.releases import AT_ONCE, ENVIRONMENT, HELD, NAME, full_release, policy, release
 from agui_dev.testbed.system import System, wait_for
@@ -40,6 +41,17 @@ def wait(system: System, namespace: str, timeout: str = "60s") -> tuple[int, str
 
 def kubeconfig(system: System) -> Path:
     return Path(system.plane.kubeconfig)
+
+
+def kubectl_waits(system: System, namespace: str) -> bool:
+    """The two documented lines: the first ends in every outcome, the second tells which it was."""
+    object_ = ("-n", namespace, f"agd/{NAME}")
+    system.plane.kubectl("wait", "--for=condition=Reconciling=False", "--timeout=60s", *object_)
+    try:
+        system.plane.kubectl("wait", "--for=condition=Ready", "--timeout=1s", *object_)
+    except KubectlFailed:
+        return False
+    return True
 
 
 def kstatus(found: Json) -> str:
@@ -91,12 +103,14 @@ def test_a_release_that_fails_its_checks_ends_a_wait_with_one(system: System, pl
     code, text = wait(system, place)
     found = system.settle(place, "RolledBack", version="broken")
     assert (code, "SmokeFailed" in text) == (1, True)
+    assert not kubectl_waits(system, place)
     assert not met(found, "Promoted")
     assert found["status"]["rollout"]["weight"] == 0
     tried = found["status"]["rejected"]["release"]
     only = [{"name": "version", "http": {"path": "/version"}}]
     system.api.apply(release(place, "broken", smoke=only, strategy=AT_ONCE))
     assert wait(system, place)[0] == 0, "a corrected check is a request to try again"
+    assert kubectl_waits(system, place)
     assert system.api.get(place, NAME)["status"]["stable"]["id"] == f"{tried}-2"
     system.api.apply(release(place, "v1"))
     assert wait(system, place)[0] == 0

@@ -36,12 +36,13 @@ def conditions_of(
         ),
         (ConditionType.STALLED, yes_no[stalls], reason if stalls else Reason.NOT_STALLED, message if stalls else ""),
     )
-    return [_condition(*fact, previous, generation, now) for fact in told]
+    return [_condition(fact, previous, generation, now) for fact in told]
 
 
 def _condition(
-    kind: str, status: str, reason: Reason, message: str, previous: Mapping[str, Any], generation: int, now: datetime
+    fact: tuple[str, str, Reason, str], previous: Mapping[str, Any], generation: int, now: datetime
 ) -> dict[str, Any]:
+    kind, status, reason, message = fact
     old = _find(previous, kind)
     moved = old.get("status") != status or not old.get("lastTransitionTime")
     return {

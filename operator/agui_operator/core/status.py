@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from agui_operator.api.conditions import ConditionType, Reason
+from agui_operator.api.status import AgUiDeploymentStatus
 from agui_operator.core.conditions import GRACE, instant
 from agui_operator.core.errors import Fault
 from agui_operator.core.facts import Fact, facts_beside, held_fact, part_facts
@@ -28,13 +29,15 @@ _MESSAGE_MAX = 1024
 _BEFORE_TRAFFIC = frozenset(
     {Phase.RESOLVING, Phase.BACKING_UP, Phase.MIGRATING, Phase.PUBLISHING, Phase.STAGING, Phase.SMOKING}
 )
+_KNOWN = frozenset(field.alias or name for name, field in AgUiDeploymentStatus.model_fields.items())
 _NOT_RECONCILING: Fact = (False, Reason.NOT_RECONCILING, "Nothing is in progress")
 _NOT_STALLED: Fact = (False, Reason.NOT_STALLED, "No user action is required")
 Facts = dict[ConditionType, Fact]
 
 
 def summarize(inputs: Inputs) -> dict[str, Any]:
-    """The whole status. Pure: the same inputs give the same bytes, so that an idle object is never written."""
+    """The whole status. Pure: the same inputs give the same bytes, so that an idle object is never written. What a
+    newer version wrote beside it stays."""
     status = to_status(inputs.memory)
     status["release"] = _release(inputs, status["release"])
     status["rollout"] |= _progress(inputs)
@@ -45,7 +48,8 @@ def summarize(inputs: Inputs) -> dict[str, Any]:
     facts |= _summary(inputs, status["rollout"]["weight"])
     status["message"] = facts[C.READY][2]
     status["conditions"] = _conditions(inputs, facts)
-    return status
+    newer = {key: value for key, value in inputs.previous.items() if key not in _KNOWN}
+    return {**newer, **status}
 
 
 def _release(inputs: Inputs, about: dict[str, Any] | None) -> dict[str, Any] | None:

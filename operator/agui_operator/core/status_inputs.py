@@ -80,8 +80,8 @@ class Inputs:
 
     @property
     def obstacles(self) -> tuple[Blocker, ...]:
-        """Blockers that are no hold: what the spec, the environment or a policy lacks."""
-        return tuple(b for b in self.blockers if not b.holds_running)
+        """What the spec, the environment or a policy lacks, also where it only holds a running rollout for now."""
+        return tuple(b for b in self.blockers if b.reason not in (Reason.FROZEN, Reason.SUSPENDED))
 
     @property
     def is_stable(self) -> bool:

@@ -49,7 +49,7 @@ def doing(inputs: Inputs, weight: int | None) -> str:
         at = f" at {weight} %" if weight is not None else ""
         text = f"{what} is paused{at}: {_paused(inputs)['what']}"
     else:
-        text = f"{what}: {_action(memory.phase)}"
+        text = f"{what}: {action_of(memory.phase)}"
     if memory.phase is Phase.UNDOING and memory.undo_to is not None:
         text = f"{text}: {memory.undo_to.version} ({memory.undo_to.id})"
     if memory.phase is Phase.ROLLING_BACK and memory.cause is not None:
@@ -59,7 +59,8 @@ def doing(inputs: Inputs, weight: int | None) -> str:
     return text
 
 
-def _action(phase: Phase) -> str:
+def action_of(phase: Phase) -> str:
+    """What the operator does in a phase, as the second half of a sentence."""
     text = _DOING.get(phase, str(phase))
     return text[0].lower() + text[1:] if phase in _DOING else text
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agui_operator.api.conditions import ConditionType
+from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.core.rollout import Phase
 from agui_operator.dashboard.board import Entry
 from agui_operator.dashboard.facts import items, number, text
@@ -26,8 +26,10 @@ def condition_tone(condition: Mapping[str, Any], overall: Tone) -> Tone:
         return Tone.STOPPED if status == "True" else Tone.IDLE
     if kind == ConditionType.RECONCILING:
         return Tone.MOVING if status == "True" else Tone.IDLE
+    if kind == ConditionType.PAUSED:
+        return Tone.WAITING if status == "True" else Tone.IDLE
     if status == "True":
-        return Tone.FINE
+        return Tone.IDLE if text(condition, "reason") == Reason.NOT_REQUESTED else Tone.FINE
     if kind == ConditionType.READY:
         return overall
     if status == "False":

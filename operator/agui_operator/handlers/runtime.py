@@ -88,8 +88,7 @@ async def build(
     if lease is not None:
         await lease.acquire()
     wakeups = Wakeups()
-    token = None if settings.local else IdTokens().token
-    guard = Guard(allow_loopback=settings.local, token=token)
+    guard = Guard(allow_loopback=settings.local, token=None if settings.local else IdTokens().token)
     directory, references = WatchedDirectory(), References()
     recorder, reporter = Recorder(kube, feed=feed), Reporter(kube, feed)
     engine = Engine(

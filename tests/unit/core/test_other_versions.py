@@ -52,3 +52,10 @@ def test_ignored_fields_are_told_beside_an_accepted_spec() -> None:
     accepted = next(c for c in summarize(inputs)["conditions"] if c["type"] == "SpecAccepted")
     assert (accepted["status"], accepted["reason"]) == ("True", "UnknownFields")
     assert "spec.backend.volumes; upgrade it" in accepted["message"]
+
+
+def test_what_a_newer_version_wrote_beside_the_status_stays() -> None:
+    previous = {"attestations": [{"id": "a"}], "phase": "Rehearsing", "waitingFor": {"what": "x"}, "history": []}
+    status = summarize(Inputs(Memory(), 1, NOW, previous))
+    assert status["attestations"] == [{"id": "a"}]
+    assert (status["phase"], status["waitingFor"]) == ("Pending", None), "what this version knows is its own"

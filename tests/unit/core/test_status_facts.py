@@ -198,6 +198,14 @@ def test_drift_is_told_only_where_it_was_looked_for() -> None:
     assert drift(Memory(), compared=True) == ("Unknown", "NoStableRelease")
 
 
+def test_a_permission_that_is_withdrawn_for_a_moment_holds_and_is_told() -> None:
+    held = replace(FORBIDDEN, revokes=False, holds_running=True)
+    status = status_of(FLYING, blockers=(held,))
+    assert told(status, "SpecAccepted") == ("False", "NotPermitted")
+    assert told(status, "Paused") == ("True", "NotPermitted")
+    assert kstatus(status) == "InProgress"
+
+
 @pytest.mark.parametrize(
     ("memory", "version", "expected"),
     [

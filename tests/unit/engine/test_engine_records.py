@@ -31,7 +31,7 @@ FLYING = Memory(phase=Phase.PROGRESSING, step=1, candidate=SECOND, stable=FIRST)
             Memory(),
             Memory(phase=Phase.RESOLVING),
             Event.STARTED,
-            "A rollout has started: images and secret versions are being resolved",
+            "Rollout started: resolving image digests and secret versions",
         ),
         (FLYING, replace(FLYING, step=2), Event.STEP_PASSED, "Release 2 (bbbb): canary step 2 passed"),
         (
@@ -62,10 +62,10 @@ FLYING = Memory(phase=Phase.PROGRESSING, step=1, candidate=SECOND, stable=FIRST)
             Memory(phase=Phase.HEALTHY, stable=FIRST),
             Memory(phase=Phase.PENDING, stable=FIRST),
             Event.SPEC_CHANGED,
-            "A new rollout is due (SpecChanged) after Healthy",
+            "Spec changed; starting a new rollout",
         ),
-        (FLYING, replace(FLYING, phase=Phase.PAUSED), Event.HELD, "Release 2 (bbbb): Progressing -> Paused (Held)"),
-        (Memory(), Memory(phase=Phase.SUSPENDED), Event.SUSPENDED, "A rollout: Pending -> Suspended (Suspended)"),
+        (FLYING, replace(FLYING, phase=Phase.PAUSED), Event.HELD, "Release 2 (bbbb) is paused"),
+        (Memory(), Memory(phase=Phase.SUSPENDED), Event.SUSPENDED, "Suspended: spec.suspend is true"),
     ],
     ids=lambda value: str(value) if isinstance(value, Event) else "",
 )

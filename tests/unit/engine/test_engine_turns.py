@@ -4,6 +4,7 @@ at any point that costs nothing."""
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -114,6 +115,20 @@ async def test_drift_is_told_and_taken_back_when_it_is_due(bench: Bench) -> None
     assert [type(a) for a in bench.cloud.actions[-1:]] == [PointerSet]
     told = [c for p in bench.kube.patches for c in p.get("conditions", ()) if c["type"] == "DriftFree"]
     assert ("False", "PointerSet") in [(c["status"], c["message"]) for c in told]
+    assert bench.kube.condition("DriftFree")["reason"] == "NotCompared"
+    assert bench.cache.drift_due - time.monotonic() <= 10
+    bench.cache.drift_due = 0.0
+    await bench.turn()
+    assert bench.kube.condition("DriftFree")["status"] == "True"
+
+
+async def test_an_edit_at_rest_is_compared_with_the_cloud_at_once(bench: Bench) -> None:
+    """Alert limits make no release: they are applied now and not at the next comparison."""
+    await healthy(bench)
+    looks = bench.cloud.drift_looks
+    bench.kube.edit(historyLimit=7)
+    await bench.turn()
+    assert bench.cloud.drift_looks == looks + 1
     assert bench.kube.condition("DriftFree")["status"] == "True"
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from agui_operator.core.memory import Memory
 from agui_operator.core.rollout import STOPPED, Event, Phase
+from agui_operator.core.waiting import action_of
 from agui_operator.engine.cluster import metrics
 from agui_operator.engine.cluster.event_queue import EventQueue, Fact
 from agui_operator.engine.cluster.feed import SILENT, Feed
@@ -78,13 +79,16 @@ def sentence(before: Memory, after: Memory, event: Event) -> str:
     release = after.candidate or before.candidate or after.stable
     what = f"Release {release.version} ({release.id})" if release else "A rollout"
     if event is Event.STARTED:
-        return "A rollout has started: images and secret versions are being resolved"
+        return "Rollout started: resolving image digests and secret versions"
     if before.phase is Phase.UNDOING and after.phase is Phase.PENDING:
         return f"The undo has ended without a change: {after.cause.message if after.cause is not None else event}"
     if after.phase is Phase.UNDOING and after.undo_to is not None:
         return f"{what} is to be undone: release {after.undo_to.version} ({after.undo_to.id}) is checked at 0 %"
     if after.phase is Phase.PENDING:
-        return f"A new rollout is due ({event}) after {before.phase}"
+        why = {Event.SPEC_CHANGED: "Spec changed", Event.RETRIED: "Retry requested"}.get(event, str(event))
+        return f"{why}; starting a new rollout"
+    if event is Event.ALL_STEPS_PASSED:
+        return f"{what}: canary complete, promoting to 100 %"
     if event is Event.STEP_PASSED:
         return f"{what}: canary step {before.step + 1} passed"
     if after.phase in STOPPED and after.cause is not None:
@@ -94,4 +98,8 @@ def sentence(before: Memory, after: Memory, event: Event) -> str:
         return f"{what} {verb}: {after.cause.message}"
     if after.phase is Phase.HEALTHY:
         return f"{what} is healthy and stable"
-    return f"{what}: {before.phase} -> {after.phase} ({event})"
+    if after.phase is Phase.PAUSED:
+        return f"{what} is paused"
+    if after.phase is Phase.SUSPENDED:
+        return "Suspended: spec.suspend is true"
+    return f"{what}: {action_of(after.phase)}"
