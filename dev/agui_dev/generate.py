@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 from agui_dev.paths import ROOT
 
-GENERATORS: tuple[str, ...] = ("agui_operator.api.generate", "agui_dev.pages")
+GENERATORS: tuple[str, ...] = ("agui_operator.api.generate", "agui_dev.pages", "agui_dev.argocd.customizations")
 
 
 class Generator(Protocol):

@@ -1,0 +1,1 @@
+"""Argo CD: what manifests/argocd is generated from, the Lua that it runs, and Argo CD itself for one test."""

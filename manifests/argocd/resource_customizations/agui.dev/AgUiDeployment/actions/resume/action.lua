@@ -1,0 +1,6 @@
+-- A request by annotation: the operator answers in .status.lastRequest and removes the annotation.
+if obj.metadata.annotations == nil then
+  obj.metadata.annotations = {}
+end
+obj.metadata.annotations["agui.dev/resume"] = "true"
+return obj
