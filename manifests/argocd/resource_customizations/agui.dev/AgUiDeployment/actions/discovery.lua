@@ -1,5 +1,5 @@
--- Generated from the transition table by `make generate`: the phases in which a request changes something. `disabled` is
--- display only: the operator refuses every request that its phase does not allow, and says so in .status.lastRequest.
+-- Generated from the transition table by `make generate`: the phases in which a request changes something.
+-- `disabled` is display only: the operator refuses what the phase does not allow, and answers in .status.lastRequest.
 
 local phases = {
   ["promote"] = {["Progressing"] = true, ["Paused"] = true},
