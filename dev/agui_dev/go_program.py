@@ -28,6 +28,7 @@ class GoProgram:
 
     name: str
     title: str
+    cache: str  # the folder in the cache
     module: Path
     package: str
     cpu_seconds: float
@@ -41,7 +42,7 @@ class GoProgram:
 
     def path(self, environ: Mapping[str, str] = os.environ) -> Path:
         """Where the build puts the program."""
-        return cache_dir(environ) / self.name / self.cache_key() / self.name
+        return cache_dir(environ) / self.cache / self.cache_key() / self.name
 
     def build(self, environ: Mapping[str, str] = os.environ) -> Path:
         """The program, built if need be. At most one build runs at a time, whoever asks.

@@ -1,4 +1,4 @@
-module argocdbuild
+module agui.dev/argocd
 
 go 1.25.5
 

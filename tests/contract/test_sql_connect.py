@@ -21,7 +21,8 @@ import pytest
 from cryptography import x509
 from google.cloud.sql.connector import Connector
 
-from agui_dev.authproxy.build import NoAuthProxy, build
+from agui_dev.authproxy.build import PROGRAM
+from agui_dev.go_program import NoProgram
 from agui_dev.ports import free_port
 from agui_dev.testbed.local_cloud import running_local_cloud
 from localgcp.server.server import Server
@@ -68,8 +69,8 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> ClientKey:
 def auth_proxy() -> Path:
     """The real Cloud SQL Auth Proxy, built if need be."""
     try:
-        return build()
-    except NoAuthProxy as reason:
+        return PROGRAM.build()
+    except NoProgram as reason:
         pytest.skip(str(reason))
 
 

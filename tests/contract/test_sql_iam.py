@@ -21,7 +21,8 @@ from google.auth.compute_engine.credentials import Credentials as MachineCredent
 from google.auth.transport.requests import Request
 from google.cloud.sql.connector import Connector
 
-from agui_dev.authproxy.build import NoAuthProxy, build
+from agui_dev.authproxy.build import PROGRAM
+from agui_dev.go_program import NoProgram
 from agui_dev.ports import free_port
 from localgcp.kit.interfaces import ACCESS_TOKENS
 from localgcp.server.server import Server
@@ -192,8 +193,8 @@ def test_a_certificate_ends_with_its_token(server: Server, api: SqlApi, tmp_path
 
 def test_the_auth_proxy_logs_in_by_itself_and_as_nobody_else(server: Server, api: SqlApi) -> None:
     try:
-        program = build()
-    except NoAuthProxy as reason:
+        program = PROGRAM.build()
+    except NoProgram as reason:
         pytest.skip(str(reason))
     port = free_port()
     machine = api.endpoint.removeprefix("http://")

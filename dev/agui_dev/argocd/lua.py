@@ -11,7 +11,9 @@ from typing import Any
 from agui_dev.go_program import GoProgram
 from agui_dev.paths import ROOT
 
-PROGRAM = GoProgram("argocd-lua", "the Lua interpreter of Argo CD", ROOT / "dev" / "argocd_lua", ".", 15.0)
+PROGRAM = GoProgram(
+    "argocd-lua", "the Lua interpreter of Argo CD", "argocd-lua", ROOT / "dev" / "argocd_lua", ".", cpu_seconds=15.0
+)
 HEALTH = ("Unknown", "Progressing", "Suspended", "Healthy", "Degraded", "Missing")
 Json = dict[str, Any]
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from agui_dev.authproxy.build import NoAuthProxy, build
+from agui_dev.authproxy.build import PROGRAM
+from agui_dev.go_program import NoProgram
 from agui_dev.steps import StepFailed
 
 
 def main() -> int:
     """Exit code: 0 built, 1 it can't be (stderr says why)."""
     try:
-        print(build())
-    except (NoAuthProxy, StepFailed) as problem:
+        print(PROGRAM.build())
+    except (NoProgram, StepFailed) as problem:
         print(problem, file=sys.stderr)
         return 1
     return 0
