@@ -124,7 +124,26 @@ def test_verify_finds_what_was_broken_on_purpose(postgres_url):
     ):
         done = migrate(postgres_url, "verify", check)
         assert done.returncode == 1, check
-        assert finding in {line.get("finding") for line in json_lines(done.stdout)}
+        lines = json_lines(done.stdout)
+        assert finding in {line.get("finding") for line in lines}
+        assert f"{check}: {finding}" in lines[-1]["message"]
+        assert done.stdout.splitlines()[-1].startswith("{"), "the sentence is the last line"
+
+
+def test_a_migration_whose_checks_find_something_says_what_in_its_last_line(postgres_url):
+    migrate(postgres_url, "upgrade", "head", "--seeds")
+    with psycopg.connect(postgres_url) as connection:
+        for number in range(7):
+            connection.execute(
+                "INSERT INTO briefs (id, user_id, session_id, topic, status)"
+                " VALUES (%s, 'secret-user', 's', 'desk', 'complete')",
+                (f"b{number}",),
+            )
+    done = migrate(postgres_url, "upgrade", "head", "--verify", "schema,pipelines,session-state")
+    last = json_lines(done.stdout)[-1]
+    assert (done.returncode, last["event"], last["severity"]) == (1, "migration_failed", "ERROR")
+    named = "; ".join(f"pipelines: brief_incomplete (brief b{n}, status complete)" for n in range(5))
+    assert last["message"] == f"7 findings after migrating to 0002: {named}; and 2 more"
 
 
 def test_verify_refuses_an_unknown_check(postgres_url):

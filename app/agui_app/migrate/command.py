@@ -2,8 +2,8 @@
 
 Runs before the new revision starts, under an advisory lock so that two jobs never migrate at once, with a lock timeout
 so that a busy table fails the job instead of the users. It speaks JSON lines; the last one is the result, and on
-failure it says what to look at. A database that is ahead of this image is left alone: schemas only move forward, so
-that is what a rollback to an older release finds.
+failure its `message` is one sentence that says what to look at. A database that is ahead of this image is left alone:
+schemas only move forward, so that is what a rollback to an older release finds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from agui_app.migrate.verify import CHECKS, verify
 from agui_app.settings import SettingsError, database_settings, migrations_folder
 
 ADVISORY_LOCK = 0x6167_7569  # "agui"
+_PRIVATE = ("finding", "user", "topic")
+MOST_NAMED = 5  # findings that the last line names
 
 
 class MigrationFailed(Exception):
@@ -142,34 +144,47 @@ def apply_seeds() -> None:
             say("INFO", "seeded", file=path.name, rows=result.rowcount)
 
 
-def run_checks(names: Sequence[str]) -> int:
-    """Runs verification checks; returns how many findings they printed.
+def run_checks(names: Sequence[str]) -> list[str]:
+    """Runs verification checks and prints their findings; returns each in a few words.
 
     All statements of all checks read in one REPEATABLE READ READ ONLY transaction: customers write meanwhile, and
     what belongs together (a session and its events) is only consistent at one moment.
     """
-    found = 0
+    found: list[str] = []
     with (
         migration_engine(database_settings()) as engine,
         engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True) as connection,
     ):
         for name in names:
-            count = 0
+            before = len(found)
             for finding in verify(name, connection, migrations_folder()):
-                count += 1
                 say("ERROR", "finding", check=name, **finding)
+                found.append(_in_words(name, finding))
+            count = len(found) - before
             say("ERROR" if count else "INFO", "verified", check=name, findings=count)
-            found += count
     return found
 
 
-def run_lint() -> int:
-    """Lints the image's migrations; returns how many findings were printed."""
+def run_lint() -> list[str]:
+    """Lints the image's migrations and prints the findings; returns each in a few words."""
     findings = list(lint(alembic_config(migrations_folder())))
     for finding in findings:
         say("ERROR", "finding", check="lint", **finding)
     say("ERROR" if findings else "INFO", "linted", findings=len(findings))
-    return len(findings)
+    return [_in_words("lint", finding) for finding in findings]
+
+
+def _in_words(check: str, finding: Mapping[str, Any]) -> str:
+    """`session-state: state_differs_from_replay (key turn, session s1)`; not who the user is or what they wrote."""
+    details = ", ".join(f"{key} {value}" for key, value in finding.items() if key not in _PRIVATE)
+    return f"{check}: {finding['finding']}" + (f" ({details})" if details else "")
+
+
+def summary(found: Sequence[str], when: str = "") -> str:
+    """One sentence about findings: how many, and the first ones."""
+    more = f"; and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    count = f"{len(found)} finding{'' if len(found) == 1 else 's'}"
+    return f"{count}{when}: {'; '.join(found[:MOST_NAMED])}{more}"
 
 
 def _checks(text: str) -> list[str]:
@@ -194,10 +209,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.command == "verify":
-        return 1 if run_checks(arguments.checks) else 0
-    if arguments.command == "lint":
-        return 1 if run_lint() else 0
+    if arguments.command in ("verify", "lint"):
+        if found := run_lint() if arguments.command == "lint" else run_checks(arguments.checks):
+            raise MigrationFailed(summary(found))
+        return 0
     if arguments.command == "current":
         with migration_connection() as connection:
             say("INFO", "current", database=current_revision(connection), image=image_head(migrations_folder()))
@@ -207,18 +222,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.seeds:
         apply_seeds()
     if arguments.verify and (found := run_checks(arguments.verify)):
-        raise MigrationFailed(f"{found} findings after migrating to {after}: see the lines above")
+        raise MigrationFailed(summary(found, f" after migrating to {after}"))
     say("INFO", "migrated", **{"from": before, "to": after}, seconds=round(time.monotonic() - started, 3))
     return 0
 
 
 def _reason(exc: BaseException) -> str:
     cause = getattr(exc, "orig", None) or exc
-    return " ".join(str(cause).split())[:500]
+    return " ".join(str(cause).split())[:1000]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 1 failed (the last line says why), 2 wrong arguments."""
+    """Exit code: 0 done, 1 failed or findings (the last line says why in one sentence), 2 wrong arguments."""
     arguments = _arguments(argv)
     try:
         return _run(arguments)
