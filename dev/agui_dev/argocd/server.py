@@ -24,7 +24,8 @@ from agui_dev.paths import ROOT
 from agui_dev.ports import free_ports
 from agui_dev.setup import packages
 from agui_dev.steps import StepFailed
-from agui_dev.testbed.kube_api import KubeApi
+from agui_dev.testbed.kube_api import ApiRefused, KubeApi
+from agui_dev.testbed.system import wait_for
 
 Json = dict[str, Any]
 VERSION = "3.2.11"
@@ -129,7 +130,7 @@ class ArgoCd:
         for crd in ("application", "appproject", "applicationset"):
             path = Path(where, "manifests", "crds", f"{crd}-crd.yaml")
             self._plane.kubectl("apply", "--server-side", "-f", str(path))
-        self._plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        wait_for(lambda: all(map(self._served, ("applications", "appprojects", "applicationsets"))), "Argo CD's kinds")
         config = yaml.safe_load((ROOT / CONFIG).read_text())
         config["data"]["timeout.reconciliation"] = "10s"
         metadata = {"namespace": NAMESPACE, "labels": _PART}
@@ -140,6 +141,13 @@ class ArgoCd:
             config,
         ]
         self._plane.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(documents))
+
+    def _served(self, plural: str) -> bool:
+        try:
+            self.api.call("GET", f"/apis/argoproj.io/v1alpha1/{plural}")
+        except ApiRefused:
+            return False
+        return True
 
     # --- use ---------------------------------------------------------------------------------------------------------
 
