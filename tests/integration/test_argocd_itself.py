@@ -212,7 +212,7 @@ def test_deleting_the_application_ends_with_nothing_left(place: Place) -> None:
     assert not place.system.api.exists(place.name, ENVIRONMENT, "aguienvironments")
 
 
-@pytest.mark.parametrize("name", ["appproject", "application", "applicationset"])
+@pytest.mark.parametrize("name", ["appproject", "application", "applicationset", "operator"])
 def test_the_examples_fit_the_schema_of_argo_cd(argo_cd: ArgoCd, system: System, name: str) -> None:
     system.plane.kubectl("apply", "--server-side", "--dry-run=server", "-f", str(EXAMPLES / f"{name}.yaml"))
 

@@ -100,6 +100,14 @@ def test_each_application_applies_on_the_server_and_looks_at_git_between_retries
     assert {element["environment"] for element in generated} == set(ENVIRONMENTS)
 
 
+def test_the_application_of_the_operator_removes_no_crd_and_names_what_is_there() -> None:
+    application = example("operator")
+    assert "finalizers" not in application["metadata"]
+    assert application["spec"]["syncPolicy"]["automated"]["prune"] is False
+    assert "ServerSideApply=true" in application["spec"]["syncPolicy"]["syncOptions"]
+    assert all((ROOT / source["path"]).is_dir() for source in application["spec"]["sources"])
+
+
 def test_the_project_permits_what_the_examples_deploy() -> None:
     project = example("appproject")
     spec, meta = project["spec"], project["metadata"]
