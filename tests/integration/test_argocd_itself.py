@@ -191,7 +191,7 @@ def test_a_commit_that_corrects_an_invalid_spec_is_not_held_up_by_the_retries(pl
     place.becomes("Healthy", "v2")
 
 
-def test_equal_notations_in_git_stay_in_sync_and_release_nothing(place: Place) -> None:
+def test_equal_notations_in_git_stay_in_sync(place: Place) -> None:
     resources = {"cpu": "1", "memory": "1Gi"}
     place.push("v2", strategy=AT_ONCE, backend=backend(place, resources))
     place.becomes("Healthy", "v2")
