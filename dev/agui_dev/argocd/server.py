@@ -145,7 +145,7 @@ class ArgoCd:
     def _served(self, plural: str) -> bool:
         try:
             self.api.call("GET", f"/apis/argoproj.io/v1alpha1/{plural}")
-        except ApiRefused:
+        except (ApiRefused, ValueError):  # ValueError: "404 page not found" is no JSON
             return False
         return True
 
