@@ -86,7 +86,7 @@ def _convert(node: Mapping[str, Any], defs: Mapping[str, Any], where: str) -> Sc
 
 def _children(node: Mapping[str, Any], defs: Mapping[str, Any], where: str) -> Schema:
     out: Schema = {}
-    if node.get("properties"):  # the API server does not store an empty map
+    if node.get("properties"):  # the API server stores no empty map, and a sync tool would see a difference for ever
         out["properties"] = {
             name: _property(child, defs, f"{where}.{name}") for name, child in node["properties"].items()
         }
