@@ -155,6 +155,7 @@ def test_the_condition_paused_outweighs_the_phase(lua: Lua, phase: str) -> None:
         ("AgUiPolicy", {"Ready": "False"}, "Degraded"),
         ("AgUiPolicy", {"Ready": "True", "Stalled": "True"}, "Degraded"),
         ("AgUiPolicy", {"Ready": "Unknown"}, "Progressing"),
+        ("AgUiPolicy", {"Ready": "False", "Reconciling": "True"}, "Progressing"),
     ],
 )
 def test_environments_and_policies_follow_their_conditions(

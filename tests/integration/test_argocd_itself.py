@@ -64,7 +64,8 @@ class Place:
     def __init__(self, system: System, argo_cd: ArgoCd, folder: Path) -> None:
         self.system, self.argo_cd, self.name = system, argo_cd, system.case()
         self.repository = Repository(folder)
-        printed = create_environment(system.endpoint, Plan(self.name, self.name, f"{self.name}-{NAME}"))
+        plan = Plan(self.name, self.name, f"{self.name}-{NAME}", domain=system.origin(self.name))
+        printed = create_environment(system.endpoint, plan)
         self.environment = in_wave(environment(printed, self.name), "-1")
 
     def push(self, tag: str, **parts: Any) -> None:

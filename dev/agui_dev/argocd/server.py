@@ -86,6 +86,7 @@ class ArgoCd:
         words += ["--metrics-address", "127.0.0.1", "--metrics-port", str(ports["m1"])]
         self._child("argocd-repo-server", [self._role("argocd-repo-server"), *words])
         words = [kubeconfig, "-n", NAMESPACE, "--redis", redis, *repo, "--metrics-port", str(ports["m2"])]
+        words += ["--persist-resource-health"]  # of each object, in the Application's status
         self._child("argocd-application-controller", [self._role("argocd-application-controller"), *words])
         words = [kubeconfig, "-n", NAMESPACE, "--redis", redis, *repo, "--insecure", "--disable-auth"]
         words += ["--address", "127.0.0.1", "--port", str(ports["server"]), "--dex-server", "http://127.0.0.1:1"]

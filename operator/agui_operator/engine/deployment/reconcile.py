@@ -44,11 +44,8 @@ from agui_operator.engine.settings import Settings
 
 logger = logging.getLogger(__name__)
 _EXPOSED = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.BAKING, Phase.ROLLING_BACK})
-<<<<<<< HEAD
 _FAILED_LOOK = 20.0  # seconds until a resting object is looked at again where that failed
-=======
 _RECHECK = 10.0  # seconds from a correction of drift to the comparison that proves it
->>>>>>> w/truth
 _UNPLACED = 30.0  # seconds until an object without environment is looked at again: the grace of its conditions ends
 _CHAIN = 25  # events read in one go; more would be a loop in the table
 
@@ -147,14 +144,11 @@ class Engine:
                     self._collector.consider(scope, cache)
                 return self._delay(cache, scope, decision)
             await self._act(cache, scope, decision)
-<<<<<<< HEAD
-            if fault is not None:
-                raise fault
-=======
-            if resting:
+            if decision.memory.phase in RESTING:
                 cache.compared_at(None)  # corrected, and not compared since
                 cache.compare_after(min(_RECHECK, self._settings.resync))
->>>>>>> w/truth
+            if fault is not None:
+                raise fault
         raise IllegalTransition(f"more than {_CHAIN} events in one turn, last phase {cache.load(body).phase}")
 
     async def _look(self, cache: ObjectCache, scope: Scope) -> tuple[Snapshot, Exception | None]:

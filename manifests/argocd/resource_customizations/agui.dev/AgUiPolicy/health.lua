@@ -13,20 +13,22 @@ if obj.status.observedGeneration ~= obj.metadata.generation then
   return hs
 end
 
-hs.status = "Progressing"
+local found = {}
 for _, condition in ipairs(obj.status.conditions) do
-  if condition.type == "Stalled" and condition.status == "True" then
-    hs.status = "Degraded"
-    hs.message = condition.message
-    return hs
-  end
-  if condition.type == "Ready" then
-    hs.message = condition.message
-    if condition.status == "True" then
-      hs.status = "Healthy"
-    elseif condition.status == "False" then
-      hs.status = "Degraded"
-    end
-  end
+  found[condition.type] = condition
+end
+local ready = found["Ready"] or {}
+hs.message = ready.message
+if found["Stalled"] ~= nil and found["Stalled"].status == "True" then
+  hs.status = "Degraded"
+  hs.message = found["Stalled"].message
+elseif found["Reconciling"] ~= nil and found["Reconciling"].status == "True" then
+  hs.status = "Progressing"
+elseif ready.status == "True" then
+  hs.status = "Healthy"
+elseif ready.status == "False" then
+  hs.status = "Degraded"
+else
+  hs.status = "Progressing"
 end
 return hs
