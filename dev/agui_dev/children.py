@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 # PR_SET_PDEATHSIG (prctl(2)) is set by a small Python that then becomes the program: a `preexec_fn` would run Python
 # between fork and exec of a process that may have threads, which can deadlock. If the parent died before the call, the
@@ -38,6 +39,19 @@ def _in_lasting_thread(start: Callable[[], subprocess.Popen[bytes]]) -> subproce
     return _starter.submit(start).result()
 
 
+class Process(Protocol):
+    """What a child needs of `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sig: int, /) -> None: ...
+
+
 class ChildFailed(RuntimeError):
     """A program ended or was not ready in time; the message ends with its last output."""
 
@@ -63,7 +77,7 @@ class Child:
         self._start_of_output = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             # An own session: Ctrl-C reaches us alone, and we stop the programs in their order.
-            self._process = _in_lasting_thread(
+            self._process: Process = _in_lasting_thread(
                 lambda: subprocess.Popen(
                     tether,
                     stdin=subprocess.DEVNULL,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import psycopg
 import pytest
 
@@ -187,7 +186,7 @@ def test_a_reloaded_page_gets_its_open_approval_back(app_instances, thread):
 )
 def test_bad_input_gets_a_clear_refusal(app_instances, body, status, code):
     for path in ("/agent", "/copilotkit/agent/default/run"):
-        response = httpx.post(app_instances[0].url + path, content=body, timeout=20)
+        response = app_instances[0].ask("POST", path, content=body)
         assert (response.status_code, response.json()["error"]) == (status, code)
 
 

@@ -8,13 +8,12 @@ import subprocess
 import sys
 import textwrap
 
-import httpx
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from agui_app.telemetry.logs import JsonFormatter, discreet, log
 from agui_dev.ports import free_port
-from agui_dev.testbed.app_instance import app_environment, json_lines, migrate, text_of, types_of
+from agui_dev.testbed.app_instance import app_environment, json_lines, text_of, types_of
 
 REPORTED = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"
 SERVICE = {"service": "concierge", "version": "concierge-7"}
@@ -162,17 +161,16 @@ def test_ordinary_words_pass(text):
 
 
 @pytest.fixture
-def broken_app(start_app, postgres_url, tmp_path):
+def broken_app(start_app, seeded_url, tmp_path):
     """An instance with a tool and a route that fail, and a password that must not be seen."""
     (tmp_path / "broken_extension.py").write_text(textwrap.dedent(EXTENSION))
-    migrate(postgres_url, "upgrade", "head", "--seeds")
     script = tmp_path / "script.yaml"
     script.write_text(
         "version: 1\nagents:\n  concierge: {rules: [{when: dog, transfer: orders}]}\n"
         "  orders: {rules: [{when: dog, call: estimate_delivery, with: {order_id: 42}}]}\n"
     )
     return start_app(
-        postgres_url.replace("postgres@", "postgres:hunter2@"),
+        seeded_url.replace("postgres@", "postgres:hunter2@"),
         K_SERVICE="concierge",
         K_REVISION="concierge-7",
         AGUI_IDENTITY="development",
@@ -188,7 +186,7 @@ def test_failures_of_a_run_and_of_a_route_are_reported_without_words_or_secrets(
     assert types_of(events)[-1] == "RUN_ERROR"
     assert text_of(events) == ""
     assert "table is empty" not in json.dumps(events)  # what went wrong inside is not the client's business
-    exploded = httpx.get(broken_app.url + "/api/explode", params={"secret": "hunter2 from the query"}, timeout=20)
+    exploded = broken_app.get("/api/explode", params={"secret": "hunter2 from the query"})
     assert (exploded.status_code, exploded.text) == (500, "Internal Server Error")
     assert broken_app.stop() == 0
     lines = broken_app.log()

@@ -48,7 +48,7 @@ run_inputs = st.fixed_dictionaries(
 
 def send(app, method: str, path: str, body) -> httpx.Response:
     content = None if body is None else json.dumps(body, ensure_ascii=True).encode()
-    return httpx.request(method, app.url + path, content=content, timeout=60)
+    return app.ask(method, path, content=content)
 
 
 @SETTINGS

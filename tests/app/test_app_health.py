@@ -11,10 +11,9 @@ from agui_dev.ports import free_port
 from agui_dev.testbed.app_instance import migrate
 
 
-def test_healthz_answers_long_before_readyz(start_app, postgres_url):
-    migrate(postgres_url, "upgrade", "head")
+def test_healthz_answers_long_before_readyz(start_process, seeded_url):
     started = time.monotonic()
-    instance = start_app(postgres_url, ready=False)
+    instance = start_process(seeded_url, ready=False)
     instance.wait("/healthz")
     alive = time.monotonic() - started
     instance.wait("/readyz")
@@ -49,11 +48,10 @@ def test_readyz_is_red_without_a_database_and_healthz_is_not(start_app):
     assert instance.get("/api/orders/1").status_code == 503
 
 
-def test_a_raised_floor_turns_old_code_red(start_app, postgres_url):
-    migrate(postgres_url, "upgrade", "head")
-    with psycopg.connect(postgres_url) as connection:
+def test_a_raised_floor_turns_old_code_red(start_app, seeded_url):
+    with psycopg.connect(seeded_url) as connection:
         connection.execute("UPDATE schema_floor SET revision = '0002'")
-    instance = start_app(postgres_url, ready=False)
+    instance = start_app(seeded_url, ready=False)
     instance.wait("/health")
     deadline = time.monotonic() + 30
     while "schema" not in instance.wait("/readyz", 503).json()["checks"]:
@@ -62,10 +60,9 @@ def test_a_raised_floor_turns_old_code_red(start_app, postgres_url):
     assert "no longer supports code of schema 0001" in instance.get("/readyz").json()["missing"][0]
 
 
-def test_version_names_release_revision_and_schemas(start_app, postgres_url):
-    migrate(postgres_url, "upgrade", "head")
+def test_version_names_release_revision_and_schemas(start_app, seeded_url):
     instance = start_app(
-        postgres_url,
+        seeded_url,
         K_SERVICE="concierge",
         K_REVISION="concierge-00007",
         AGUI_RELEASE="r-abc",
@@ -93,26 +90,24 @@ def test_every_answer_names_its_revision(start_app, postgres_url):
         assert (headers["x-agui-revision"], headers["x-agui-release"]) == ("concierge-00007", "r-abc"), path
 
 
-def test_the_runtime_role_needs_no_right_to_change_the_schema(start_app, postgres_url):
-    migrate(postgres_url, "upgrade", "head", "--seeds")
-    name = f"runtime_{postgres_url.rsplit('/', 1)[1]}"
-    with psycopg.connect(postgres_url) as connection:
+def test_the_runtime_role_needs_no_right_to_change_the_schema(start_app, seeded_url):
+    name = f"runtime_{seeded_url.rsplit('/', 1)[1]}"
+    with psycopg.connect(seeded_url) as connection:
         connection.execute(f"CREATE ROLE {name} LOGIN")
         connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
         connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {name}")
         connection.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {name}")
-    instance = start_app(postgres_url.replace("postgres@", f"{name}@"))
+    instance = start_app(seeded_url.replace("postgres@", f"{name}@"))
     events = instance.say("t", "where is order 42")
     assert events[-1]["type"] == "RUN_FINISHED"
     instance.stop()
-    with psycopg.connect(postgres_url) as connection:
+    with psycopg.connect(seeded_url) as connection:
         connection.execute(f"DROP OWNED BY {name}")
         connection.execute(f"DROP ROLE {name}")
 
 
-def test_sigterm_lets_the_stream_end_and_exits_zero(start_app, postgres_url):
-    migrate(postgres_url, "upgrade", "head", "--seeds")
-    instance = start_app(postgres_url)
+def test_sigterm_lets_the_stream_end_and_exits_zero(start_process, seeded_url):
+    instance = start_process(seeded_url)
     with httpx.stream(
         "POST",
         instance.url + "/agent",

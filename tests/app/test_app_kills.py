@@ -42,9 +42,9 @@ def slow_script(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def survivor(app_database, slow_script, tmp_path_factory):
+def survivor(app_database, app_forks, slow_script, tmp_path_factory):
     """The instance that all tests leave alone."""
-    starter = AppStarter(tmp_path_factory.mktemp("survivor"))
+    starter = AppStarter(tmp_path_factory.mktemp("survivor"), app_forks)
     try:
         yield starter(app_database, AGUI_SCRIPT=slow_script)
     finally:
@@ -171,7 +171,7 @@ def test_an_instance_killed_inside_a_tool_leaves_a_thread_that_works(pair, app_d
 def test_a_stop_reaches_a_stream_on_the_other_instance_and_a_dead_one_does_no_harm(pair, app_database, thread):
     first, second = pair
     body = said(thread, "hello")
-    with httpx.stream("POST", first.url + "/agent", json=body, timeout=30) as stream:
+    with first.stream("POST", "/agent", json=body) as stream:
         lines = stream.iter_lines()
         next(line for line in lines if "TEXT_MESSAGE_CONTENT" in line)
         assert second.post(f"/copilotkit/agent/default/stop/{thread}", {}).json() == {"stopped": True}
@@ -205,7 +205,7 @@ def begin_without_waiting(app, body: dict) -> None:
 
     def post() -> None:
         with contextlib.suppress(httpx.HTTPError):
-            httpx.post(app.url + "/agent", json=body, timeout=60)
+            app.post("/agent", body)
 
     threading.Thread(target=post, daemon=True).start()
 

@@ -22,12 +22,12 @@ WORDS = ("where is order 42", "hello", "research oak bookshelf", "refund order 4
 
 
 @pytest.fixture(scope="module")
-def slow_pair(app_database, tmp_path_factory):
+def slow_pair(app_database, app_forks, tmp_path_factory):
     """Two instances whose agents take their time, so that cuts fall into runs."""
     folder = tmp_path_factory.mktemp("load")
     script = yaml.safe_load((ROOT / "app/agui_app/data/script.yaml").read_text())
     (folder / "slow.yaml").write_text(yaml.safe_dump(script | {"pause_ms": 15, "words_per_chunk": 1}))
-    starter = AppStarter(folder)
+    starter = AppStarter(folder, app_forks)
     try:
         both = [starter(app_database, ready=False, AGUI_SCRIPT=str(folder / "slow.yaml")) for _ in "ab"]
         for app in both:

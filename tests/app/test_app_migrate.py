@@ -27,30 +27,27 @@ def test_moves_an_empty_database_to_head_and_says_so(postgres_url):
         assert connection.execute("SELECT value FROM adk_internal_metadata").fetchone() == ("1",)
 
 
-def test_is_idempotent_with_seeds(postgres_url):
-    migrate(postgres_url, "upgrade", "head", "--seeds")
-    with psycopg.connect(postgres_url) as connection:
+def test_is_idempotent_with_seeds(seeded_url):
+    with psycopg.connect(seeded_url) as connection:
         connection.execute("UPDATE orders SET status = 'lost' WHERE id = 7")
-    again = json_lines(migrate(postgres_url, "upgrade", "head", "--seeds").stdout)
+    again = json_lines(migrate(seeded_url, "upgrade", "head", "--seeds").stdout)
     assert (again[-1]["from"], again[-1]["to"]) == ("0002", "0002")
-    with psycopg.connect(postgres_url) as connection:
+    with psycopg.connect(seeded_url) as connection:
         assert connection.execute("SELECT status FROM orders WHERE id = 7").fetchone() == ("lost",)
 
 
-def test_an_older_image_leaves_a_newer_database_alone(postgres_url):
-    migrate(postgres_url, "upgrade", "head")
-    done = migrate(postgres_url, "upgrade", "head", AGUI_SCHEMA_HEAD="0001")
+def test_an_older_image_leaves_a_newer_database_alone(seeded_url):
+    done = migrate(seeded_url, "upgrade", "head", AGUI_SCHEMA_HEAD="0001")
     lines = json_lines(done.stdout)
     assert done.returncode == 0
     assert [line["event"] for line in lines] == ["database_is_ahead", "migrated"]
     assert lines[-1]["to"] == "0002"
 
 
-def test_a_revision_this_image_does_not_have_counts_as_ahead(postgres_url):
-    migrate(postgres_url, "upgrade", "head")
-    with psycopg.connect(postgres_url) as connection:
+def test_a_revision_this_image_does_not_have_counts_as_ahead(seeded_url):
+    with psycopg.connect(seeded_url) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0099'")
-    done = migrate(postgres_url, "upgrade", "head")
+    done = migrate(seeded_url, "upgrade", "head")
     assert done.returncode == 0
     assert json_lines(done.stdout)[-1]["to"] == "0099"
 
@@ -106,9 +103,8 @@ def test_failure_is_one_clear_line_without_the_password(postgres_url, env, said)
     assert "Traceback" not in done.stderr
 
 
-def test_verify_finds_what_was_broken_on_purpose(postgres_url):
-    migrate(postgres_url, "upgrade", "head", "--seeds")
-    with psycopg.connect(postgres_url) as connection:
+def test_verify_finds_what_was_broken_on_purpose(seeded_url):
+    with psycopg.connect(seeded_url) as connection:
         connection.execute(
             "INSERT INTO sessions VALUES ('concierge', 'u', 's', '{\"x\": 1, \"user:y\": 2}', now(), now())"
         )
@@ -122,7 +118,7 @@ def test_verify_finds_what_was_broken_on_purpose(postgres_url):
         ("pipelines", "brief_incomplete"),
         ("schema", "schema_differs"),
     ):
-        done = migrate(postgres_url, "verify", check)
+        done = migrate(seeded_url, "verify", check)
         assert done.returncode == 1, check
         assert finding in {line.get("finding") for line in json_lines(done.stdout)}
 

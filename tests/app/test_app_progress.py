@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import httpx
 import psycopg
 import pytest
 
@@ -107,7 +106,7 @@ def test_another_instance_shows_how_far_it_is_and_follows_it_to_the_end(app_inst
             run = pool.submit(first.say, thread, "research oak bookshelf")
             until_reading(app_database, thread)
             body = {"threadId": thread, "runId": "c"}
-            with httpx.stream("POST", second.url + CONNECT, json=body, timeout=20) as answer:
+            with second.stream("POST", CONNECT, json=body) as answer:
                 lines = answer.iter_lines()
                 snapshot = next(line for line in lines if "STATE_SNAPSHOT" in line)
         seen = only(json.loads(snapshot[6:])["snapshot"]["pipelines"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 
-import httpx
 import psycopg
 import pytest
 import yaml
@@ -93,7 +92,7 @@ def test_a_redaction_is_not_a_block(app_instances, app_database, thread):
 
 def test_an_answer_that_was_stopped_comes_back_as_far_as_it_was_shown(start_app, app_database, thread, tmp_path):
     app = start_app(app_database, AGUI_SCRIPT=str(slow_script(tmp_path)))
-    with httpx.stream("POST", app.url + "/agent", json=said(thread, "house rules"), timeout=30) as answer:
+    with app.stream("POST", "/agent", json=said(thread, "house rules")) as answer:
         shown = []
         for line in answer.iter_lines():
             shown.append(line)

@@ -14,16 +14,14 @@ from agui_app.agents.sessions import SessionStore
 from agui_app.database.engine import create_engine
 from agui_app.database.passwords import Connector
 from agui_app.settings import database_settings
-from agui_dev.testbed.app_instance import migrate
 
 WHO = {"app_name": "concierge", "user_id": "ann", "session_id": "s1"}
 
 
 @pytest.fixture
-async def stores(postgres_url):
+async def stores(seeded_url):
     """Two stores, as on two instances, and ADK's own service, on one database."""
-    migrate(postgres_url, "upgrade", "head")
-    engines = [create_engine(Connector(database_settings({"DATABASE_URL": postgres_url}))) for _ in range(3)]
+    engines = [create_engine(Connector(database_settings({"DATABASE_URL": seeded_url}))) for _ in range(3)]
     yield SessionStore(engines[0]), SessionStore(engines[1]), DatabaseSessionService(db_engine=engines[2])
     for engine in engines:
         await engine.dispose()

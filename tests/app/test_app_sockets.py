@@ -14,7 +14,7 @@ import websockets
 import yaml
 
 from agui_dev.paths import ROOT
-from agui_dev.testbed.app_instance import migrate, said, types_of
+from agui_dev.testbed.app_instance import said, types_of
 
 SLOW = 120  # ms between the words of an answer
 
@@ -64,10 +64,9 @@ def slow_script(tmp_path):
 
 
 @pytest.fixture
-def slow_pair(start_app, postgres_url, slow_script):
+def slow_pair(start_app, seeded_url, slow_script):
     """Two instances whose agents speak slowly."""
-    migrate(postgres_url, "upgrade", "head", "--seeds")
-    both = [start_app(postgres_url, ready=False, AGUI_SCRIPT=slow_script, K_REVISION=f"slow-{n}") for n in "ab"]
+    both = [start_app(seeded_url, ready=False, AGUI_SCRIPT=slow_script, K_REVISION=f"slow-{n}") for n in "ab"]
     for app in both:
         app.wait()
     return both
@@ -100,7 +99,7 @@ async def test_a_second_socket_on_the_other_instance_sees_the_run(app_instances,
         assert here == there
 
 
-async def test_a_killed_instance_loses_no_event_that_was_seen(slow_pair, postgres_url, thread):
+async def test_a_killed_instance_loses_no_event_that_was_seen(slow_pair, seeded_url, thread):
     first, second = slow_pair
     seen = []
     async with open_socket(first, thread) as (socket, _):
@@ -110,7 +109,7 @@ async def test_a_killed_instance_loses_no_event_that_was_seen(slow_pair, postgre
                 seen.append((text["seq"], text["event"]))
             if len(seen) == 6:
                 first.kill()
-    with psycopg.connect(postgres_url) as connection:  # so that the test need not wait for the heartbeat to age
+    with psycopg.connect(seeded_url) as connection:  # so that the test need not wait for the heartbeat to age
         connection.execute("UPDATE agent_runs SET heartbeat_at = now() - interval '1 minute' WHERE status = 'running'")
         rows = connection.execute("SELECT seq, event FROM run_events WHERE thread_id = %s ORDER BY seq", (thread,))
         logged = {seq: json.loads(event) for seq, event in rows}
@@ -167,10 +166,9 @@ async def test_sigterm_tells_sockets_and_running_clients(slow_pair, thread):
     assert await asyncio.to_thread(first.child.wait, 20) == 0
 
 
-async def test_planned_reconnect_ping_and_origin(start_app, postgres_url, thread):
-    migrate(postgres_url, "upgrade", "head")
+async def test_planned_reconnect_ping_and_origin(start_app, seeded_url, thread):
     app = start_app(
-        postgres_url,
+        seeded_url,
         AGUI_WS_PING_SECONDS="0.2",
         AGUI_WS_RECONNECT_AFTER_SECONDS="1",
         AGUI_ALLOWED_ORIGINS="https://app.example",

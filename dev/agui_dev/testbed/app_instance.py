@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,15 @@ import httpx
 
 from agui_dev.children import Child
 from agui_dev.ports import free_port
+from agui_dev.testbed.fork_server import ForkServer
 from agui_dev.testbed.postgres import PostgresServer
 
 Event = dict[str, Any]
+# One for all requests: httpx would read the certificates of all authorities for each, 20 ms of computing.
+TLS = httpx.create_ssl_context()
+APP_IMPORTS = "agui_dev.testbed.app_imports"
+# Settings that are read when they are used, not when a module is imported: a fork may have other ones than its server.
+_READ_LATE = tuple("AGUI_ DB_ K_ DATABASE_URL HOST PORT GOOGLE_CLOUD_PROJECT OTEL_EXPORTER_ ADK_CAPTURE_".split())
 
 
 def app_environment(database_url: str, **more: str) -> dict[str, str]:
@@ -40,12 +47,15 @@ def migrate(database_url: str, *arguments: str, **env: str) -> subprocess.Comple
 
 
 def seeded_database(server: PostgresServer) -> str:
-    """URL of a new database that is migrated and seeded. Raises RuntimeError with the output of the migration."""
-    url = server.create_database()
-    done = migrate(url, "upgrade", "head", "--seeds")
-    if done.returncode != 0:
-        raise RuntimeError(f"the migration ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return url
+    """URL of a new database that is migrated and seeded: a copy of one that was made by the migration command.
+    Raises RuntimeError with the output of the migration."""
+    if not server.seeded:
+        url = server.create_database()
+        done = migrate(url, "upgrade", "head", "--seeds")
+        if done.returncode != 0:
+            raise RuntimeError(f"the migration ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        server.seeded = url.rpartition("/")[2]
+    return server.create_database(server.seeded)
 
 
 def json_lines(text: str) -> list[dict[str, Any]]:
@@ -82,7 +92,7 @@ class AppInstance:
         while time.monotonic() < deadline:
             assert self.child.is_alive, f"the instance ended: {self.log_path.read_text()[-2000:]}"
             try:
-                response = httpx.get(self.url + path, timeout=5)
+                response = httpx.get(self.url + path, timeout=5, verify=TLS)
                 if response.status_code == status:
                     return response
                 last = f"{response.status_code} {response.text}"
@@ -92,12 +102,19 @@ class AppInstance:
         raise AssertionError(f"{path} did not answer {status} in {seconds} s; last: {last}")
 
     def get(self, path: str, **more: Any) -> httpx.Response:
-        return httpx.get(self.url + path, headers=self.headers | more.pop("headers", {}), timeout=20, **more)
+        return self.ask("GET", path, **{"timeout": 20} | more)
 
     def post(self, path: str, body: Any, **more: Any) -> httpx.Response:
-        return httpx.post(
-            self.url + path, json=body, headers=self.headers | more.pop("headers", {}), timeout=60, **more
-        )
+        return self.ask("POST", path, json=body, **more)
+
+    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """One request on a connection of its own."""
+        headers = self.headers | more.pop("headers", {})
+        return httpx.request(method, self.url + path, headers=headers, verify=TLS, **{"timeout": 60} | more)
+
+    def stream(self, method: str, path: str, **more: Any) -> AbstractContextManager[httpx.Response]:
+        """A request whose answer is read while it comes."""
+        return httpx.stream(method, self.url + path, verify=TLS, **{"timeout": 30} | more)
 
     def run(self, body: Mapping[str, Any], path: str = "/agent", **more: Any) -> list[Event]:
         """Runs to the end and gives all events."""
@@ -156,11 +173,18 @@ def interrupt_of(events: list[Event]) -> str:
     return str(interrupt["id"])
 
 
-class AppStarter:
-    """Starts instances and stops all of them at the end."""
+def may_fork(environment: Mapping[str, str]) -> bool:
+    """True when nothing in the environment changes how Python starts or what modules read when they are imported."""
+    changed = {name for name in environment | os.environ if environment.get(name) != os.environ.get(name)}
+    return all(name.startswith(_READ_LATE) for name in changed)
 
-    def __init__(self, folder: Path) -> None:
+
+class AppStarter:
+    """Starts instances and stops all of them at the end; with `forks` as forks of that server where they can be."""
+
+    def __init__(self, folder: Path, forks: ForkServer | None = None) -> None:
         self._folder = folder
+        self._forks = forks
         self._instances: list[AppInstance] = []
 
     def __call__(self, database_url: str, ready: bool = True, module: str = "agui_app", **env: str) -> AppInstance:
@@ -170,12 +194,17 @@ class AppStarter:
         log_path.unlink(missing_ok=True)
         environment = app_environment(database_url, PORT=str(port), **env)
         began = time.perf_counter()
-        child = Child(module, [sys.executable, "-m", module], log_path, env=environment, inherit=False)
+        child = self._start(module, log_path, environment)
         instance = AppInstance(port, log_path, child, began)
         self._instances.append(instance)
         if ready:
             instance.wait()
         return instance
+
+    def _start(self, module: str, log: Path, environment: Mapping[str, str]) -> Child:
+        if self._forks is not None and may_fork(environment):
+            return self._forks.start(module, module, log, environment)
+        return Child(module, [sys.executable, "-m", module], log, env=environment, inherit=False)
 
     def stop_all(self) -> None:
         for instance in self._instances:

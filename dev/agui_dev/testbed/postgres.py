@@ -49,6 +49,7 @@ class PostgresServer:
         self.folder = folder
         self.port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}"
+        self.seeded = ""  # name of a database that was migrated and seeded, once one was asked for
         account = _account()
         data = folder / "data"
         if account is not None:
@@ -85,11 +86,11 @@ class PostgresServer:
                     raise RuntimeError((self.folder / "server.log").read_text()) from None
                 time.sleep(0.05)
 
-    def create_database(self, name: str | None = None) -> str:
-        """URL of a new, empty database."""
-        name = name or f"t{uuid.uuid4().hex[:12]}"
+    def create_database(self, template: str = "template1") -> str:
+        """URL of a new database: empty, or a copy of one that nobody is connected to."""
+        name = f"t{uuid.uuid4().hex[:12]}"
         with psycopg.connect(f"{self.url}/postgres", autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return f"{self.url}/{name}"
 
     def drop_database(self, url: str) -> None:
