@@ -20,10 +20,22 @@ ROTATED = "pw-linen-2"
 SECRET = "projects/demo/secrets/concierge-db"
 
 
+@pytest.fixture(scope="module")
+def unchanged(local_cloud):
+    """The instance for tests that only look at it; the last ones of this file, because others empty the cloud."""
+    local_cloud.reset()
+    return create_instance(local_cloud)
+
+
 @pytest.fixture
 def cloud_sql(fresh_cloud):
+    """The instance for one test."""
+    return create_instance(fresh_cloud)
+
+
+def create_instance(cloud):
     """Instance `main` with database `shop` and user `app`. Gives (its API, environment of the application)."""
-    api = SqlApi(fresh_cloud.endpoint)
+    api = SqlApi(cloud.endpoint)
     api.create("main")
     api.done("/instances/main/databases", {"name": "shop"})
     named = {"DATABASE_URL": "", "DB_INSTANCE": "demo:us-central1:main", "DB_NAME": "shop", "DB_USER": "app"}
@@ -106,8 +118,8 @@ def add_version(cloud, value: str) -> None:
         ({"AGUI_SQLADMIN_ENDPOINT": "http://127.0.0.1:1"}, "the Cloud SQL Admin API cannot be reached"),
     ],
 )
-def test_what_cannot_be_reached_names_the_setting(cloud_sql, changed, said):
-    _, env = cloud_sql
+def test_what_cannot_be_reached_names_the_setting(unchanged, changed, said):
+    _, env = unchanged
     env = env | changed
 
     async def connect() -> None:
@@ -122,8 +134,8 @@ def test_what_cannot_be_reached_names_the_setting(cloud_sql, changed, said):
     assert said in str(refused.value)
 
 
-def test_a_failed_migration_names_the_setting(cloud_sql):
-    _, env = cloud_sql
+def test_a_failed_migration_names_the_setting(unchanged):
+    _, env = unchanged
     done = migrate("", "current", **env | {"DB_INSTANCE": "demo:us-central1:none"})
     assert done.returncode == 1
     (line,) = json_lines(done.stdout)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 
-import httpx
 import psycopg
 
 from agui_dev.ports import free_port
-from agui_dev.testbed.app_instance import migrate
+from agui_dev.testbed.app_instance import migrate, said
 
 
 def test_healthz_answers_long_before_readyz(start_process, seeded_url):
@@ -108,12 +107,7 @@ def test_the_runtime_role_needs_no_right_to_change_the_schema(start_app, seeded_
 
 def test_sigterm_lets_the_stream_end_and_exits_zero(start_process, seeded_url):
     instance = start_process(seeded_url)
-    with httpx.stream(
-        "POST",
-        instance.url + "/agent",
-        json={"threadId": "t", "runId": "r", "messages": [{"id": "1", "role": "user", "content": "where is order 42"}]},
-        timeout=30,
-    ) as response:
+    with instance.stream("POST", "/agent", json=said("t", "where is order 42")) as response:
         lines = response.iter_lines()
         assert "RUN_STARTED" in next(lines)
         instance.child.terminate()

@@ -229,6 +229,7 @@ def _expect_sentences(refusal: SpecInvalid) -> None:
     assert all(e.path.startswith("spec") and e.message and e.fix for e in refusal.errors)
 
 
+@pytest.mark.no_cover  # a measured run takes three times as long and shows nothing that unit tests do not
 @pytest.mark.timeout(3600)
 def test_no_spec_raises_anything_else() -> None:
     rng = random.Random(SEED)

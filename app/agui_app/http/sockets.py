@@ -61,6 +61,7 @@ class _Conversation:
         self._thread = thread
         self._sending = asyncio.Lock()
         self._sent = asyncio.Event()
+        self._last_is_sent = False
 
     async def serve(self, last: int | None) -> None:
         newest = await self._services.event_log.last_seq(self._user, self._thread)
@@ -95,11 +96,15 @@ class _Conversation:
             with suppress(RuntimeError, WebSocketDisconnect):
                 await self._socket.close(RESTART)
 
-    async def _send(self, frame: dict[str, Any]) -> None:
-        await self._send_text(json.dumps(frame, separators=(",", ":")))
+    async def _send(self, frame: dict[str, Any], *, last: bool = False) -> None:
+        await self._send_text(json.dumps(frame, separators=(",", ":")), last=last)
 
-    async def _send_text(self, frame: str) -> None:
+    async def _send_text(self, frame: str, *, last: bool = False) -> None:
+        """Sends a frame; after the last one nothing: a ping that is due at the same moment is dropped."""
         async with self._sending:
+            if self._last_is_sent:
+                return
+            self._last_is_sent = last
             await self._socket.send_text(frame)
         self._sent.set()
 
@@ -124,7 +129,7 @@ class _Conversation:
 
     async def _ask_to_reconnect(self) -> None:
         await asyncio.sleep(self._services.settings.sockets.reconnect_after_seconds)
-        await self._send({"type": "reconnect", "reason": "planned"})
+        await self._send({"type": "reconnect", "reason": "planned"}, last=True)
 
     async def _receive(self) -> None:
         limit = self._services.settings.limits.body_bytes

@@ -26,7 +26,19 @@ Event = dict[str, Any]
 TLS = httpx.create_ssl_context()
 APP_IMPORTS = "agui_dev.testbed.app_imports"
 # Settings that are read when they are used, not when a module is imported: a fork may have other ones than its server.
-_READ_LATE = tuple("AGUI_ DB_ K_ DATABASE_URL HOST PORT GOOGLE_CLOUD_PROJECT OTEL_EXPORTER_ ADK_CAPTURE_".split())
+_READ_LATE = (
+    "AGUI_",
+    "DB_",
+    "K_",
+    "DATABASE_URL",
+    "HOST",
+    "PORT",
+    "LOG_LEVEL",
+    "PYTHONPATH",
+    "GOOGLE_CLOUD_PROJECT",
+    "OTEL_EXPORTER_",
+    "ADK_CAPTURE_",
+)
 
 
 def app_environment(database_url: str, **more: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Starts programs of Python from a process that has imported what they need, so that a start does not import it again.
 
 `python -m agui_dev.testbed.fork_server SOCKET MODULE` imports the module, listens on a Unix socket and forks once
-per connection. The fork becomes `python -m <module>` with an environment and a log of its own. It ends with the server,
+per connection. The fork becomes `python -m <module>` with an environment and a log of its own; PYTHONPATH adds
+modules to it, but does not replace those that are imported already. It ends with the server,
 and the server with the process that started it.
 """
 
@@ -165,6 +166,7 @@ def become(request: Mapping[str, Any], server: int) -> None:
     os.environ.update(request["env"])
     time.tzset()
     sys.argv[1:] = []
+    sys.path[1:1] = [entry for entry in request["env"].get("PYTHONPATH", "").split(os.pathsep) if entry]
     if any(name.startswith(_MEASURED) for name in request["env"]):
         import coverage
 

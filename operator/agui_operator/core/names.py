@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 _SERVICE_MAX = 30  # so that the tag `r-<release id>` fits beside it into the 46 characters that Cloud Run allows
@@ -26,6 +27,7 @@ def digest_of(value: Any, length: int = 10) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+@lru_cache(maxsize=4096)  # the same few names are asked for at every look
 def bounded(text: str, limit: int) -> str:
     """`text` as a DNS label of at most `limit` characters; a hash keeps shortened ones distinct."""
     label = re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")
