@@ -26,6 +26,7 @@ Event = dict[str, Any]
 TLS = httpx.create_ssl_context()
 APP_IMPORTS = "agui_dev.testbed.app_imports"
 # Settings that are read when they are used, not when a module is imported: a fork may have other ones than its server.
+# MALLOC_ARENA_MAX only changes how much memory it takes.
 _READ_LATE = (
     "AGUI_",
     "DB_",
@@ -38,6 +39,7 @@ _READ_LATE = (
     "GOOGLE_CLOUD_PROJECT",
     "OTEL_EXPORTER_",
     "ADK_CAPTURE_",
+    "MALLOC_ARENA_MAX",
 )
 
 

@@ -15,6 +15,7 @@ from agui_operator.gcp.kinds.monitoring import alert_policy
 from agui_operator.gcp.kinds.monitoring.alert_messages import KEY, OWNER, from_message
 from agui_operator.gcp.kinds.shared import Changes, SharedReads
 from agui_operator.gcp.transport.clients import Cloud
+from agui_operator.gcp.transport.paging import pages
 
 _PAGE = 500
 Views = tuple[AlertView, ...]
@@ -49,13 +50,9 @@ class AlertInventory:
 
         name = f"projects/{project}"
         found: defaultdict[str, list[AlertView]] = defaultdict(list)
-        token = ""
-        while True:
-            request = monitoring_v3.ListAlertPoliciesRequest(name=name, page_size=_PAGE, page_token=token)
-            page = await self._cloud.rpc("AlertPolicyService.ListAlertPolicies", request, name)
+        request = monitoring_v3.ListAlertPoliciesRequest(name=name, page_size=_PAGE)
+        async for page in pages(self._cloud, "AlertPolicyService.ListAlertPolicies", request, name):
             for policy in page.alert_policies:
                 if policy.user_labels.get(OWNER) and policy.user_labels.get(KEY):
                     found[policy.user_labels[OWNER]].append(AlertView(policy.name, from_message(policy)))
-            token = str(page.next_page_token)
-            if not token:
-                return {owner: tuple(views) for owner, views in found.items()}
+        return {owner: tuple(views) for owner, views in found.items()}

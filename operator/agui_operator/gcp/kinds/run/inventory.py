@@ -14,6 +14,7 @@ from agui_operator.core.snapshot import ServiceView
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.shared import Changes, SharedReads
 from agui_operator.gcp.transport.clients import Cloud
+from agui_operator.gcp.transport.paging import pages
 from agui_operator.gcp.transport.run_views import service_view, short
 
 _PAGE = 500
@@ -49,11 +50,7 @@ class Inventory:
 
         parent = f"projects/{project}/locations/{region}"
         found: dict[str, ServiceView] = {}
-        token = ""
-        while True:
-            request = run_v2.ListServicesRequest(parent=parent, page_size=_PAGE, page_token=token)
-            page = await self._cloud.rpc("Services.ListServices", request, parent)
+        request = run_v2.ListServicesRequest(parent=parent, page_size=_PAGE)
+        async for page in pages(self._cloud, "Services.ListServices", request, parent):
             found |= {short(s.name): service_view(s) for s in page.services if not s.delete_time}
-            token = str(page.next_page_token)
-            if not token:
-                return found
+        return found
