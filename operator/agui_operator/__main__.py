@@ -68,7 +68,10 @@ def plan(files: tuple[Path, ...], offline: bool) -> None:
 @click.option("--environment", "name", default="demo", show_default=True, help="Name of the environment.")
 @click.option("--namespace", default="demo", show_default=True, help="Namespace of the printed AgUiEnvironment.")
 @click.option(
-    "--service", default="demo-concierge", show_default=True, help="Cloud Run service behind the load balancer."
+    "--service",
+    default="demo-concierge-u7ne4j4vhm",
+    show_default=True,
+    help="Cloud Run service behind the load balancer.",
 )
 def init(**new: str) -> None:
     """Creates what a new environment stands on, and prints its AgUiEnvironment. Repeating it changes nothing.

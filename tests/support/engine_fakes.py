@@ -22,7 +22,7 @@ from agui_operator.core.names import Names
 from agui_operator.core.phases.case import stage_of
 from agui_operator.core.release import Resolved, make_release
 from agui_operator.core.rollout import Phase
-from agui_operator.core.snapshot import AlertView, AnalysisResult, CheckResult, ServiceView, Snapshot, Verdict
+from agui_operator.core.snapshot import AlertView, AnalysisResult, Blocker, CheckResult, ServiceView, Snapshot, Verdict
 from agui_operator.engine.cluster.kube import Kube, KubeError
 from agui_operator.engine.cluster.records import Recorder
 from agui_operator.engine.deployment.belongings import Belongings
@@ -270,12 +270,19 @@ class FakeDirectory:
     spec: AgUiEnvironmentSpec | None = field(default_factory=lambda: parse_environment(sample("environment.yaml")))
     error: str | None = None
     allowed: tuple[AgUiPolicySpec, ...] = field(default_factory=lambda: (parse_policy(sample("policy.yaml")),))
+    rivals: tuple[Blocker, ...] = ()
 
     def environment(self, namespace: str, name: str) -> tuple[AgUiEnvironmentSpec | None, str | None]:
         return self.spec, self.error
 
     def policies(self) -> Sequence[AgUiPolicySpec]:
         return self.allowed
+
+    def conflicts(self, uid: str) -> Sequence[Blocker]:
+        return self.rivals
+
+    def holder(self, owner: str) -> str | None:
+        return None
 
 
 @dataclass

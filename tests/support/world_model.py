@@ -177,7 +177,7 @@ def _service(world: World, luck: Luck) -> ServiceView | None:
     return ServiceView(
         name=NAMES.service,
         etag="e",
-        owner=NAMES.uid,
+        owner=NAMES.owner,
         uri="http://x",
         traffic=cloud.traffic,
         serving=cloud.traffic,

@@ -10,7 +10,7 @@ from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.environment import Edge, Place
-from agui_operator.core.permitted import frozen, permitted
+from agui_operator.core.permitted import Ground, frozen, permitted
 from agui_operator.core.snapshot import Blocker
 
 
@@ -21,15 +21,19 @@ def blockers(
     namespace: str,
     policies: Sequence[AgUiPolicySpec],
     now: datetime,
+    ground: Ground | None = None,
 ) -> tuple[Blocker, ...]:
-    """Everything that stands in the way, most fundamental first."""
+    """Everything that stands in the way, most fundamental first. `ground`: where the release is, if it is not where
+    the environment says; it is what a policy has to permit, also while there is no environment."""
     found: list[Blocker] = []
     if environment is None:
         message = environment_error or f"AgUiEnvironment {namespace}/{spec.environment_ref.name} does not exist"
         fix = "create the environment or correct spec.environmentRef.name"
         found.append(Blocker(ConditionType.ENVIRONMENT_READY, Reason.ENVIRONMENT_NOT_READY, message, fix))
-    else:
-        found += _refused(spec, environment, namespace, policies)
+    ground = ground or environment
+    if ground is not None:
+        found += _refused(spec, ground, namespace, policies)
+    if environment is not None:
         found += _missing(spec, environment)
     freeze = frozen(policies, namespace, now)
     if freeze is not None:
@@ -46,9 +50,9 @@ def blockers(
 
 
 def _refused(
-    spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec, namespace: str, policies: Sequence[AgUiPolicySpec]
+    spec: AgUiDeploymentSpec, ground: Ground, namespace: str, policies: Sequence[AgUiPolicySpec]
 ) -> list[Blocker]:
-    findings = permitted(spec, environment, namespace, policies)
+    findings = permitted(spec, ground, namespace, policies)
     if not findings:
         return []
     text = "; ".join(str(f) for f in findings)

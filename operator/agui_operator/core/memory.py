@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from agui_operator.api.conditions import Reason
+from agui_operator.core import place as places
+from agui_operator.core.place import PlaceRecord
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import AnalysisResult, CheckResult, Verdict
@@ -85,6 +87,7 @@ class Memory:
     analysis: AnalysisResult | None = None
     history: tuple[HistoryEntry, ...] = ()
     acknowledged: Acknowledged | None = None
+    place: PlaceRecord | None = None  # None: no release has begun, or an earlier version wrote the status
 
     @property
     def serving(self) -> Release | None:
@@ -129,6 +132,7 @@ def to_status(memory: Memory) -> dict[str, Any]:
         "rejected": _rejected(memory.rejected),
         "history": [_entry(e) for e in memory.history],
         "lastRequest": _acknowledged(memory.acknowledged),
+        "place": places.to_status(memory.place),
     }
 
 
@@ -156,6 +160,7 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
         if isinstance(history, list | tuple)
         else (),
         acknowledged=_parse_acknowledged(status.get("lastRequest")),
+        place=places.from_status(status.get("place")),
     )
 
 

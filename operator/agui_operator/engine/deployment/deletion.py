@@ -121,7 +121,7 @@ def intent_of(scope: Scope) -> Intent:
     return Intent(
         policy=scope.parsed.deletion,
         policy_error=scope.parsed.deletion_error,
-        environment_error=None if scope.environment is not None else scope.environment_error,
+        environment_error=None if scope.location is not None else scope.environment_error,
         abandoned=scope.annotations.get(ABANDON, "").lower() == "true",
         released=was_released(scope.memory),
     )

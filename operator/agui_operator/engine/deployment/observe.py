@@ -82,7 +82,7 @@ class Observer:
         if Look.ASSETS in wanted and blueprint.bundle is not None and blueprint.release.frontend is not None:
             if not cache.is_known(ASSETS):
                 where = blueprint.assets_bucket, blueprint.release.frontend
-                views.put_assets(await release_assets.observe(self._cloud, *where, scope.names.uid))
+                views.put_assets(await release_assets.observe(self._cloud, *where, scope.names.owner))
                 views.mark_fresh(ASSETS)
             return replace(seen, assets_complete=views.assets)
         return seen

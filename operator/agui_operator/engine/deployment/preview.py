@@ -11,10 +11,11 @@ from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.parse import parse_deployment, parse_environment, parse_policy
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core import memory as memories
+from agui_operator.core.conflicts import Claim, Tenant, claims_of, conflicts, tenant_of
 from agui_operator.core.errors import UserError
 from agui_operator.core.forecast import Forecast, forecast
 from agui_operator.core.release import make_release
-from agui_operator.core.snapshot import Snapshot
+from agui_operator.core.snapshot import Blocker, Snapshot
 from agui_operator.engine.deployment.scope import Scope, Scopes
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.run import service as run_service
@@ -37,6 +38,20 @@ class Documents:
     def policies(self) -> Sequence[AgUiPolicySpec]:
         return self.allowed
 
+    def conflicts(self, uid: str) -> Sequence[Blocker]:
+        """Among the documents; `uid` is what `sort` gave them."""
+        known = {t.uid: t for t in map(tenant_of, self.deployments)}
+        if uid not in known:
+            return ()
+        claims = {t.uid: self._claims(t) for t in known.values()}
+        return conflicts(known[uid], {c: [t for t in known.values() if c in claims[t.uid]] for c in claims[uid]})
+
+    def _claims(self, tenant: Tenant) -> tuple[Claim, ...]:
+        return claims_of(tenant, self.environments.get((tenant.namespace, tenant.environment)))
+
+    def holder(self, owner: str) -> str | None:
+        return None
+
 
 def sort(documents: Sequence[Mapping[str, Any]]) -> Documents:
     """Parses what is ours among the documents; the rest is left out. Raises SpecInvalid."""
@@ -52,10 +67,17 @@ def sort(documents: Sequence[Mapping[str, Any]]) -> Documents:
             case "AgUiPolicy":
                 policies.append(parse_policy(document.get("spec") or {}))
             case "AgUiDeployment":
-                deployments.append(document)
+                deployments.append(_identified(document))
             case _:
                 pass
     return Documents(tuple(deployments), environments, tuple(policies))
+
+
+def _identified(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A manifest that is in no cluster yet gets a uid, so that it can be told from others."""
+    meta = document.get("metadata") or {}
+    uid = meta.get("uid") or f"{meta.get('namespace', 'default')}/{meta.get('name')}"
+    return {**document, "metadata": {**meta, "uid": uid}}
 
 
 async def preview(cloud: Cloud, document: Mapping[str, Any], known: Documents) -> Forecast:

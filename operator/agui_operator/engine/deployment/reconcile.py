@@ -18,9 +18,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from agui_operator.api.conditions import Reason
 from agui_operator.core import requests
 from agui_operator.core.decide import Decision, decide
-from agui_operator.core.errors import Fault, IllegalTransition, LeaseLost, backoff, classify, reason_of
+from agui_operator.core.errors import Fault, IllegalTransition, LeaseLost, NotOwned, backoff, classify, reason_of
+from agui_operator.core.ownership import foreign
 from agui_operator.core.phases.case import Case, has_steps
 from agui_operator.core.rollout import RESTING, Phase
 from agui_operator.core.snapshot import Snapshot
@@ -32,6 +34,7 @@ from agui_operator.engine.deployment.check_runner import CheckRunner
 from agui_operator.engine.deployment.execute import Executor
 from agui_operator.engine.deployment.gc import GarbageCollector
 from agui_operator.engine.deployment.observe import Observer
+from agui_operator.engine.deployment.placing import Placer
 from agui_operator.engine.deployment.report import Reporter
 from agui_operator.engine.deployment.scope import Directory, Scope, Scopes
 from agui_operator.engine.deployment.shared import first_due
@@ -58,11 +61,12 @@ class Engine:
         reporter: Reporter,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         collector: GarbageCollector | None = None,
+        placer: Placer | None = None,
     ) -> None:
         self._settings, self._clock = settings, clock
         self._observer, self._checks, self._executor = observer, checks, executor
         self._recorder, self._reporter, self._collector = recorder, reporter, collector
-        self._scopes = Scopes(directory, clock)
+        self._placer, self._scopes = placer, Scopes(directory, clock, settings.cluster_id)
         self._caches: dict[str, ObjectCache] = {}
 
     def cache(self, uid: str) -> ObjectCache:
@@ -113,6 +117,9 @@ class Engine:
             if scope.location is None:
                 await self._write(cache, scope, None)
                 return None
+            if self._placer is not None and (self._placer.is_needed(scope) or _lost_owner(cache)):
+                cache.remember(replace(scope.memory, place=await self._placer.settle(scope)))
+                scope = self.scope(cache, body)
             seen, fault = await self._look(cache, scope)
             case = Case(scope.memory, seen, scope.blueprint, scope.names, self._clock())
             decision = decide(case, scope.parsed.history_limit)
@@ -152,6 +159,8 @@ class Engine:
         drift = scope.memory.phase in RESTING and time.monotonic() >= cache.drift_due
         try:
             seen = await self._observer.look(scope, cache, basic, drift=drift)
+            if (why := foreign(scope.names, seen.service)) is not None:
+                raise NotOwned(why)
             report = await self._checks.run(scope, cache.views.service)
         except LeaseLost:
             raise
@@ -249,6 +258,10 @@ class Engine:
         except Exception as second:
             logger.warning("the fault could not be written to the status: %s", second)
         return delay
+
+
+def _lost_owner(cache: ObjectCache) -> bool:
+    return cache.fault is not None and cache.fault.reason is Reason.NOT_OWNED
 
 
 def is_older(version: str, than: int) -> bool:

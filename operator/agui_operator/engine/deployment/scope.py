@@ -21,8 +21,9 @@ from agui_operator.core.blueprint import Blueprint, build_blueprint
 from agui_operator.core.environment import Place
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
+from agui_operator.core.place import PlaceRecord, moved, renewed
 from agui_operator.core.release import fingerprint_of
-from agui_operator.core.rollout import IN_FLIGHT, Phase
+from agui_operator.core.rollout import IN_FLIGHT, RESTING, Phase
 from agui_operator.core.snapshot import Blocker
 
 _PARSED_MAX = 512  # specs kept, which bounds memory; a larger fleet at rest is parsed once per resync
@@ -36,6 +37,14 @@ class Directory(Protocol):
         ...
 
     def policies(self) -> Sequence[AgUiPolicySpec]: ...
+
+    def conflicts(self, uid: str) -> Sequence[Blocker]:
+        """What other deployments have that this one wants."""
+        ...
+
+    def holder(self, owner: str) -> str | None:
+        """The living deployment that an owner label means, as namespace/name."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,8 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """`environment` is the one that exists now; `location` is the last known one while it does not."""
+    """`environment` is the one that exists now; `location` is where the release lives, which is remembered, or what
+    the environment says before there is one."""
 
     namespace: str
     name: str
@@ -88,12 +98,12 @@ class Scope:
 
     @property
     def names(self) -> Names:
-        """Raises LookupError while no environment has been seen."""
+        """Raises LookupError while there is neither a release nor an environment."""
         return self._located().names
 
     @property
     def place(self) -> Place:
-        """Raises LookupError while no environment has been seen."""
+        """Raises LookupError while there is neither a release nor an environment."""
         return self._located().place
 
     def _located(self) -> Location:
@@ -109,8 +119,8 @@ class Scope:
 class Scopes:
     """Builds scopes. Specs are parsed once per object and generation."""
 
-    def __init__(self, directory: Directory, clock: Callable[[], datetime]) -> None:
-        self._directory, self._clock = directory, clock
+    def __init__(self, directory: Directory, clock: Callable[[], datetime], cluster: str = "") -> None:
+        self._directory, self._clock, self._cluster = directory, clock, cluster
         self._parsed: OrderedDict[tuple[str, int], Parsed] = OrderedDict()
 
     def build(
@@ -124,10 +134,14 @@ class Scopes:
         generation = int(meta.get("generation", 0))
         parsed = self._parse(uid, generation, body.get("spec"))
         environment, why = self._environment(namespace, parsed)
-        location = last
-        if environment is not None:
-            names = Names(namespace, name, uid, environment.project_id, environment.region)
-            location = Location(names, place_of(environment))
+        now = place_of(environment) if environment is not None else None
+        if memory.place is not None and now is not None:
+            at_rest = memory.phase in RESTING or memory.phase in (Phase.PENDING, Phase.RESOLVING)
+            place = renewed(memory.place, str(parsed.environment_name), now, at_rest=at_rest)
+            memory = replace(memory, place=place)
+        base = Names(namespace, name, uid, "", "", self._cluster)
+        location = _location(base, memory.place, now) or last
+        blocked = self._blockers(namespace, uid, parsed, memory.place, environment, why)
         return Scope(
             namespace=namespace,
             name=name,
@@ -138,7 +152,7 @@ class Scopes:
             parsed=parsed,
             environment=environment,
             environment_error=why,
-            blockers=self._blockers(namespace, parsed, environment, why),
+            blockers=blocked,
             location=location,
             memory=memory,
             blueprint=None if deleting else _blueprint(memory, parsed, location),
@@ -163,11 +177,28 @@ class Scopes:
         return environment, why
 
     def _blockers(
-        self, namespace: str, parsed: Parsed, environment: AgUiEnvironmentSpec | None, why: str | None
+        self,
+        namespace: str,
+        uid: str,
+        parsed: Parsed,
+        record: PlaceRecord | None,
+        environment: AgUiEnvironmentSpec | None,
+        why: str | None,
     ) -> tuple[Blocker, ...]:
         if parsed.spec is None:
             return ()
-        return blockers(parsed.spec, environment, why, namespace, self._directory.policies(), self._clock())
+        now = place_of(environment) if environment is not None else None
+        move = moved(record, parsed.environment_name, now)
+        policies, at = self._directory.policies(), self._clock()
+        found = blockers(parsed.spec, environment, why, namespace, policies, at, ground=record)
+        return (*((move,) if move is not None else ()), *self._directory.conflicts(uid), *found)
+
+
+def _location(base: Names, record: PlaceRecord | None, now: Place | None) -> Location | None:
+    """Where the release lives; before there is one, where the environment says."""
+    if record is not None:
+        return Location(record.names(base), record.place)
+    return Location(replace(base, project=now.project, region=now.region), now) if now is not None else None
 
 
 def parse(raw: Any) -> Parsed:

@@ -10,6 +10,7 @@ from typing import Any
 from agui_operator.core.actions import ExecutionStarted, JobDefined, JobDeleted, JobTemplate
 from agui_operator.core.errors import CloudError, NotOwned
 from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
+from agui_operator.core.ownership import HOW
 from agui_operator.core.snapshot import JobView
 from agui_operator.gcp.kinds.run import containers
 from agui_operator.gcp.transport import operations
@@ -51,7 +52,7 @@ async def owned(cloud: Cloud, names: Names) -> list[JobView]:
     request = run_v2.ListJobsRequest(parent=names.parent, page_size=_PAGE)
     found: list[JobView] = []
     async for page in pages(cloud, "Jobs.ListJobs", request, names.parent):
-        found += [view_of(j) for j in page.jobs if j.labels.get(OWNER_LABEL) == names.uid and not j.delete_time]
+        found += [view_of(j) for j in page.jobs if names.owns(j.labels.get(OWNER_LABEL, "")) and not j.delete_time]
     return found
 
 
@@ -69,12 +70,28 @@ async def apply(
             return await _delete(cloud, names, job, have)
 
 
+async def take_over(cloud: Cloud, names: Names, label: str) -> None:
+    """Gives every job that carries this owner label the deployment's own. Raises CloudError."""
+    from google.cloud import run_v2
+
+    request = run_v2.ListJobsRequest(parent=names.parent, page_size=_PAGE)
+    found: list[Any] = []
+    async for page in pages(cloud, "Jobs.ListJobs", request, names.parent):
+        found += [j for j in page.jobs if j.labels.get(OWNER_LABEL) == label and not j.delete_time]
+    for job in found:
+        job.labels = {**job.labels, **names.labels}
+        update = run_v2.UpdateJobRequest(job=job)
+        outcome = _outcome(await cloud.rpc("Jobs.UpdateJob", update, job.name, write=True))
+        if outcome.operation is not None:
+            await operations.finish(cloud, outcome.operation)
+
+
 def desired(template: JobTemplate, names: Names) -> Any:
     """The run_v2.Job of a release, as it is sent."""
     from google.cloud import run_v2
 
     box = template.container
-    labels = {OWNER_LABEL: names.uid, RELEASE_LABEL: template.release}
+    labels = {**names.labels, RELEASE_LABEL: template.release}
     resources = run_v2.ResourceRequirements(limits=containers.limits(box))
     task = run_v2.TaskTemplate(
         containers=[containers.container(box, template.release, resources=resources)],
@@ -160,7 +177,8 @@ def _outcome(operation: Any) -> Outcome:
 
 
 def _check_owner(have: JobView, names: Names) -> None:
-    if have.owner and have.owner == names.uid:
+    if names.owns(have.owner):
         return
     owner = f"belongs to {have.owner}" if have.owner else f"has no label {OWNER_LABEL}"
-    raise NotOwned(f"Cloud Run job {have.name} {owner}; delete it, or rename this deployment")
+    text = f"Cloud Run job {have.name} {owner}; to take it over, {HOW}; or delete it, or rename this deployment"
+    raise NotOwned(text)
