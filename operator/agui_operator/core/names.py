@@ -119,6 +119,10 @@ class Names:
     def migration_job(self, release: str) -> str:
         return f"{self.service}-m-{release}"
 
+    def is_migration(self, job: str) -> bool:
+        """True for the migration job of any release of this deployment."""
+        return job.startswith(f"{self.service}-m-")
+
     def check_job(self, release: str, check: str) -> str:
         return f"{self.service}-c-{digest_of([release, check], 8)}"
 

@@ -45,6 +45,9 @@ def waiting_for(inputs: Inputs) -> dict[str, Any] | None:
         until = None
         if inputs.plan is not None and since is not None and memory.phase is not Phase.ROLLING_BACK:
             until = stamp(since + inputs.plan.progress_deadline)
+        jobs = inputs.seen.left_running if inputs.seen is not None else ()
+        if jobs:
+            return _wait(f"migration {jobs[0].name} of an earlier release to be cancelled", since, until, NO_ACTION)
         return _wait(f"{memory.phase} to end", since, until, NO_ACTION)
     return None
 

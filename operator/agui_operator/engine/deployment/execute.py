@@ -18,6 +18,7 @@ from agui_operator.core.actions import (
     AlertUpdated,
     AssetsPublished,
     BackupTaken,
+    ExecutionCancelled,
     ExecutionStarted,
     JobDefined,
     JobDeleted,
@@ -89,7 +90,7 @@ class Executor:
             case JobDefined() | JobDeleted():
                 job = action.template.job if isinstance(action, JobDefined) else action.job
                 return await run_job.apply(cloud, names, action, views.jobs.get(job))
-            case ExecutionStarted():
+            case ExecutionStarted() | ExecutionCancelled():
                 return await run_job.apply(cloud, names, action, views.jobs.get(action.job))
             case BackupTaken():
                 return await sql_backup.apply(cloud, names, action)
@@ -136,6 +137,8 @@ class Executor:
                 views.put_routing(action.pointer, action.candidate)
             case AssetsPublished():
                 views.put_assets(True)
+            case ExecutionCancelled():
+                pass  # the jobs are listed again
             case BackupTaken():
                 views.put_backup(BackupView(action.description, None))  # running, until its operation says more
             case AlertCreated() | AlertUpdated() | AlertDeleted():
@@ -165,7 +168,7 @@ def view_of(action: Action) -> str:
             return SERVICE
         case JobDefined():
             return of_job(action.template.job)
-        case ExecutionStarted() | JobDeleted():
+        case ExecutionStarted() | ExecutionCancelled() | JobDeleted():
             return of_job(action.job)
         case BackupTaken():
             return BACKUP

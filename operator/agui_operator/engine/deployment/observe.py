@@ -10,6 +10,7 @@ from datetime import datetime
 from agui_operator.core.actions import Action
 from agui_operator.core.analysis import Window, verdict
 from agui_operator.core.looks import looks
+from agui_operator.core.migrating import left_running
 from agui_operator.core.names import Names
 from agui_operator.core.phases.case import stage_of
 from agui_operator.core.release import make_release
@@ -19,7 +20,7 @@ from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.deployment.shared import SharedViews
-from agui_operator.engine.deployment.views import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, of_job
+from agui_operator.engine.deployment.views import ALERTS, ASSETS, BACKUP, LEFT_RUNNING, POINTER, SERVICE, of_job
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.monitoring import alert_policy, timeseries
 from agui_operator.gcp.kinds.run import job as run_job
@@ -71,6 +72,12 @@ class Observer:
         views, blueprint = cache.views, scope.blueprint
         if blueprint is None:
             return seen
+        if Look.BACKUP in wanted and blueprint.migration is not None and LEFT_RUNNING not in views.fresh:
+            jobs = left_running(scope.names, await run_job.owned(self._cloud, scope.names), blueprint.release.id)
+            seen = replace(seen, left_running=jobs)
+            if jobs:
+                return seen
+            views.mark_fresh(LEFT_RUNNING)
         if Look.BACKUP in wanted and blueprint.backup_instance is not None:
             if not cache.is_known(BACKUP):
                 description = scope.names.backup_description(blueprint.release.id)

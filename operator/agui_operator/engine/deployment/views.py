@@ -12,6 +12,7 @@ from agui_operator.core.actions import Pointer
 from agui_operator.core.snapshot import AlertView, BackupView, JobView, ServiceView
 
 SERVICE, POINTER, ALERTS, BACKUP, ASSETS = "service", "pointer", "alerts", "backup", "assets"
+LEFT_RUNNING = "left-running"
 
 
 def of_job(job: str) -> str:
@@ -72,7 +73,7 @@ class Views:
     def begin_rollout(self) -> None:
         """Drops what belongs to the last release; the service and the pointer are the deployment's."""
         self.backup, self.assets = None, None
-        self.fresh -= {BACKUP, ASSETS, *map(of_job, self.jobs)}
+        self.fresh -= {BACKUP, ASSETS, LEFT_RUNNING, *map(of_job, self.jobs)}
         self.jobs.clear()
         self.fresh_release = None
 

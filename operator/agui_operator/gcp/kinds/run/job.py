@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agui_operator.core.actions import ExecutionStarted, JobDefined, JobDeleted, JobTemplate
+from agui_operator.core.actions import ExecutionCancelled, ExecutionStarted, JobDefined, JobDeleted, JobTemplate
 from agui_operator.core.errors import CloudError, NotOwned
 from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
 from agui_operator.core.ownership import HOW
@@ -57,15 +57,20 @@ async def owned(cloud: Cloud, names: Names) -> list[JobView]:
 
 
 async def apply(
-    cloud: Cloud, names: Names, action: JobDefined | ExecutionStarted | JobDeleted, have: JobView | None
+    cloud: Cloud,
+    names: Names,
+    action: JobDefined | ExecutionStarted | ExecutionCancelled | JobDeleted,
+    have: JobView | None,
 ) -> Outcome:
-    """Creates, runs or deletes the job. An execution is started only if fewer than `attempt` exist. Raises NotOwned,
-    CloudError."""
+    """Creates, runs or deletes the job, or ends its execution. An execution is started only if fewer than `attempt`
+    exist. Raises NotOwned, CloudError."""
     match action:
         case JobDefined(template=template):
             return await _define(cloud, names, template, have)
         case ExecutionStarted():
             return await _start(cloud, names, action, have)
+        case ExecutionCancelled():
+            return await _cancel(cloud, names, action)
         case JobDeleted(job=job):
             return await _delete(cloud, names, job, have)
 
@@ -137,6 +142,22 @@ async def _start(cloud: Cloud, names: Names, action: ExecutionStarted, have: Job
     if action.args:
         request.overrides = {"container_overrides": [{"args": list(action.args)}]}
     return _outcome(await cloud.rpc("Jobs.RunJob", request, path, write=True))
+
+
+async def _cancel(cloud: Cloud, names: Names, action: ExecutionCancelled) -> Outcome:
+    """An execution that is gone, or has ended by now, needs no cancelling."""
+    from google.cloud import run_v2
+
+    path = f"{names.job_path(action.job)}/executions/{action.execution}"
+    try:
+        operation = await cloud.rpc(
+            "Executions.CancelExecution", run_v2.CancelExecutionRequest(name=path), path, write=True
+        )
+    except CloudError as error:
+        if error.code == 404 or error.status == "FAILED_PRECONDITION":
+            return Outcome()
+        raise
+    return Outcome(None if operation.done else operation.name)
 
 
 async def _delete(cloud: Cloud, names: Names, job: str, have: JobView | None) -> Outcome:
