@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.api.deployment import AgUiDeploymentSpec
@@ -78,6 +79,22 @@ def _missing(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec) -> list
         return []
     fix = "add the part to the AgUiEnvironment or remove it from the spec"
     return [Blocker(ConditionType.ENVIRONMENT_READY, Reason.ENVIRONMENT_INCOMPLETE, "; ".join(lacks), fix)]
+
+
+def with_grace(
+    found: Sequence[Blocker], since: datetime | None, now: datetime, grace: timedelta
+) -> tuple[Blocker, ...]:
+    """A permission that is withdrawn from a running rollout acts after a grace, in which the rollout is held: a policy
+    that is deleted and applied again is gone for a moment. `since`: when the withdrawal was first seen; None: there is
+    no rollout that was permitted, so it acts at once."""
+    if since is None or now >= since + grace:
+        return tuple(found)
+    until = (since + grace).strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = f"the rollout is held, and rolled back at {until} unless it is permitted again"
+    return tuple(
+        replace(b, revokes=False, holds_running=True, until=until, message=f"{b.message}; {text}") if b.revokes else b
+        for b in found
+    )
 
 
 def place_of(environment: AgUiEnvironmentSpec) -> Place:

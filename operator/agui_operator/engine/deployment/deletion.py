@@ -35,7 +35,7 @@ from agui_operator.engine.deployment.scope import Scope
 logger = logging.getLogger(__name__)
 _RETRY = 10.0  # seconds until a blocked deletion is looked at again
 _LONGEST = 30.0
-_STEPS = 12  # in one call; a deletion needs 6
+_STEPS = 13  # in one call; a deletion needs 9
 Views = dict[Kind, dict[str, Any]]  # what was listed, by kind and name
 
 

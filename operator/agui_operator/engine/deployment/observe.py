@@ -96,7 +96,7 @@ class Observer:
 
     async def _job(self, scope: Scope, cache: ObjectCache, job: str) -> JobView | None:
         views, view = cache.views, of_job(job)
-        if view in cache.operations:
+        if cache.is_awaited(view):
             return views.jobs.get(job)
         release = scope.blueprint.release.id if scope.blueprint is not None else None
         if job not in views.jobs and release is not None and views.fresh_release == release:
@@ -112,7 +112,7 @@ class Observer:
 
     async def _service(self, scope: Scope, cache: ObjectCache, *, again: bool) -> ServiceView | None:
         views = cache.views
-        if again and SERVICE not in cache.operations:
+        if again and not cache.is_awaited(SERVICE):
             views.put_service(await self._shared.service(scope.names))
             views.mark_fresh(SERVICE)  # its etag guards the next write: one on an old view is refused and looks again
             return views.service
@@ -120,7 +120,7 @@ class Observer:
             views.put_service(await run_service.observe(self._cloud, scope.names))
             if views.service is None or not views.service.reconciling:
                 views.mark_fresh(SERVICE)
-        elif SERVICE in cache.operations and views.service is not None:
+        elif cache.is_awaited(SERVICE) and views.service is not None:
             return replace(views.service, reconciling=True)
         return views.service
 
@@ -128,7 +128,7 @@ class Observer:
         views = cache.views
         if scope.place.edge is None:
             return replace(seen, pointer_known=True)
-        if POINTER in cache.operations:
+        if cache.is_awaited(POINTER):
             return replace(seen, pointer_known=False)
         if again or POINTER not in views.fresh:
             if again:

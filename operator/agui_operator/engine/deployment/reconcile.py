@@ -12,6 +12,7 @@ Turns are chained while events are read, so that a phase with nothing to do cost
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -43,6 +44,7 @@ from agui_operator.engine.settings import Settings
 
 logger = logging.getLogger(__name__)
 _EXPOSED = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.BAKING, Phase.ROLLING_BACK})
+_GRACE_POLL = 5.0  # seconds
 _CHAIN = 25  # events read in one go; more would be a loop in the table
 
 
@@ -66,7 +68,7 @@ class Engine:
         self._settings, self._clock = settings, clock
         self._observer, self._checks, self._executor = observer, checks, executor
         self._recorder, self._reporter, self._collector = recorder, reporter, collector
-        self._placer, self._scopes = placer, Scopes(directory, clock, settings.cluster_id)
+        self._placer, self._scopes = placer, Scopes(directory, clock, settings.cluster_id, settings.permission_grace)
         self._caches: dict[str, ObjectCache] = {}
 
     def cache(self, uid: str) -> ObjectCache:
@@ -86,6 +88,7 @@ class Engine:
         if cache is not None:
             cache.close()
         self._checks.end(uid)
+        self._scopes.forget(uid)
         if self._collector is not None:
             self._collector.forget(uid)
 
@@ -226,7 +229,8 @@ class Engine:
         if cache.operations or self._checks.is_running(scope.uid):
             return self._deadline_delay(scope, decision)
         if decision.requeue_after is not None:
-            return decision.requeue_after.total_seconds()
+            soon = any(b.reason is Reason.NOT_PERMITTED for b in scope.blockers)  # the end of the grace
+            return min(decision.requeue_after.total_seconds(), _GRACE_POLL if soon else math.inf)
         return max(0.1, cache.drift_due - time.monotonic()) if scope.memory.phase in RESTING else None
 
     def _deadline_delay(self, scope: Scope, decision: Decision) -> float:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from agui_operator.api.deployment import AgUiDeploymentSpec, DeletionPolicy
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.parse import SpecInvalid, parse_deletion_policy, parse_deployment
 from agui_operator.api.policy import AgUiPolicySpec
-from agui_operator.core.blockers import blockers, place_of
+from agui_operator.core.blockers import blockers, place_of, with_grace
 from agui_operator.core.blueprint import Blueprint, build_blueprint
 from agui_operator.core.environment import Place
 from agui_operator.core.memory import Memory
@@ -119,8 +119,12 @@ class Scope:
 class Scopes:
     """Builds scopes. Specs are parsed once per object and generation."""
 
-    def __init__(self, directory: Directory, clock: Callable[[], datetime], cluster: str = "") -> None:
+    def __init__(
+        self, directory: Directory, clock: Callable[[], datetime], cluster: str = "", grace: float = 0.0
+    ) -> None:
         self._directory, self._clock, self._cluster = directory, clock, cluster
+        self._grace = timedelta(seconds=grace)
+        self._withdrawn: dict[str, datetime] = {}  # by uid: since when a running rollout is not permitted any more
         self._parsed: OrderedDict[tuple[str, int], Parsed] = OrderedDict()
 
     def build(
@@ -142,6 +146,7 @@ class Scopes:
         base = Names(namespace, name, uid, "", "", self._cluster)
         location = _location(base, memory.place, now) or last
         blocked = self._blockers(namespace, uid, parsed, memory.place, environment, why)
+        blocked = self._graced(uid, memory, parsed, blocked)
         return Scope(
             namespace=namespace,
             name=name,
@@ -192,6 +197,18 @@ class Scopes:
         policies, at = self._directory.policies(), self._clock()
         found = blockers(parsed.spec, environment, why, namespace, policies, at, ground=record)
         return (*((move,) if move is not None else ()), *self._directory.conflicts(uid), *found)
+
+    def forget(self, uid: str) -> None:
+        self._withdrawn.pop(uid, None)
+
+    def _graced(self, uid: str, memory: Memory, parsed: Parsed, blocked: tuple[Blocker, ...]) -> tuple[Blocker, ...]:
+        """A rollout past its start was permitted once."""
+        candidate = memory.candidate if memory.phase in IN_FLIGHT else None
+        if candidate is None or candidate.fingerprint != parsed.fingerprint or not any(b.revokes for b in blocked):
+            self._withdrawn.pop(uid, None)
+            return blocked
+        now = self._clock()
+        return with_grace(blocked, self._withdrawn.setdefault(uid, now), now, self._grace)
 
 
 def _location(base: Names, record: PlaceRecord | None, now: Place | None) -> Location | None:
