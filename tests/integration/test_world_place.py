@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -151,3 +152,98 @@ def test_a_service_of_a_lost_cluster_is_taken_over_when_it_is_asked_for_and_allo
     system.api.delete(place, NAME)
     gone(system, place)
     assert Belongings.of(system.gcp, place, system.owner(place)).is_empty()
+
+
+def test_a_second_deployment_on_a_host_is_refused_before_anything_is_done(system: System, place: str) -> None:
+    before = system.position
+    system.api.apply(full_release(place, "v1", name="second"))
+    found = system.api.until(
+        place, "second", lambda d: condition(d, "Ready").get("reason") == "HostConflict", "a refusal"
+    )
+    assert f"{place}/{NAME}" in found["status"]["message"]
+    assert "delete that deployment" in found["status"]["waitingFor"]["unblockWith"]
+    assert not [e for e in system.effects(before) if place in e["resource"]]
+    system.api.delete(place, NAME)
+    gone(system, place)
+    system.api.until(place, "second", lambda d: d["status"]["phase"] != "Pending", "the end of the conflict")
+    system.api.delete(place, "second")
+    wait_for(lambda: not system.api.exists(place, "second"), "the end of the second one")
+    assert Belongings.of(system.gcp, place, system.owner(place, "second")).is_empty()
+
+
+def test_a_second_deployment_on_a_database_is_refused(system: System) -> None:
+    first, second = system.case(), system.case()
+    for namespace in (first, second):
+        edit_environment(system, namespace, database={"databases": [f"db-{first}"]})
+    system.api.apply(full_release(first, "v1"))
+    system.reaches(first, "BackingUp")
+    before = system.position
+    system.api.apply(full_release(second, "v1"))
+    found = refused(system, second, "DatabaseConflict")
+    assert f"{first}/{NAME}" in condition(found, "EnvironmentReady")["message"]
+    assert not [e for e in system.effects(before) if second in e["resource"]]
+
+
+HANGING: Json = {"migrations": {"target": "head", "backup": "Never"}, "env": {"APP_JOB_SECONDS": "600"}}
+
+
+def executions(system: System, place: str, *, running: bool) -> list[str]:
+    """Names of the executions of a case's migrations."""
+    found = []
+    for job in system.gcp.items("/v2/projects/demo/locations/us-central1/jobs", "jobs"):
+        if f"/jobs/{service_of(place)}-m-" in job["name"]:
+            path = f"/v2/{job['name']}/executions"
+            found += [e["name"] for e in system.gcp.items(path, "executions") if ("completionTime" not in e) is running]
+    return found
+
+
+def test_deleted_while_a_migration_hangs_it_is_cancelled_and_everything_goes(system: System) -> None:
+    place = system.case()
+    system.api.apply(release(place, "v1", **HANGING))
+    wait_for(lambda: bool(executions(system, place, running=True)), "a migration that hangs")
+    before = system.position
+    system.api.delete(place, NAME)
+    gone(system, place)
+    assert Belongings.of(system.gcp, place, system.owner(place)).is_empty()
+    ended = [e["effect"] for e in system.effects(before) if service_of(place) in e["resource"]]
+    assert "cancel" in ended
+
+
+def test_two_migrations_never_run_at_the_same_time(system: System) -> None:
+    """The spec is superseded twice while the first one hangs."""
+    place = system.case()
+    for number in ("1", "2"):
+        hanging = {**HANGING, "env": {**HANGING["env"], "APP_NUMBER": number}}
+        system.api.apply(release(place, "v1", **hanging))
+        wait_for(lambda seen=number: len(executions(system, place, running=True)) == 1 and len(
+            executions(system, place, running=False)) == int(seen) - 1, f"migration {number} alone")  # fmt: skip
+    system.api.apply(release(place, "v1", migrations={"target": "head", "backup": "Never"}))
+    system.settle(place, "Healthy")
+    assert executions(system, place, running=True) == []
+    assert len(executions(system, place, running=False)) == 3
+
+
+def test_a_policy_that_is_deleted_and_applied_again_holds_a_canary_and_takes_nothing_back(system: System) -> None:
+    """As a GitOps tool replaces it."""
+    place = f"p-{uuid.uuid4().hex[:8]}"  # the policy of all cases does not name it
+    system.place(place)
+    namespace_policy = policy(f"own-{place}", (place,))
+    try:
+        system.api.apply(namespace_policy)
+        system.api.apply(release(place, "v1"))
+        system.settle(place, "Healthy", version="v1")
+        pause = {"canary": {"steps": [{"setWeight": 20}, {"pause": {}}]}}
+        system.api.apply(release(place, "v2", strategy=pause))
+        system.reaches(place, "Paused")
+        system.api.delete("", f"own-{place}", "aguipolicies")
+        found = refused(system, place, "NotPermitted", "SpecAccepted")
+        assert found["status"]["phase"] == "Paused"
+        assert "rolled back at" in condition(found, "SpecAccepted")["message"]
+        system.api.apply(namespace_policy)
+        system.api.until(
+            place, NAME, lambda d: condition(d, "SpecAccepted").get("status") == "True", "the permission again"
+        )
+        system.api.annotate(place, NAME, promote="true")
+        system.settle(place, "Healthy", version="v2")
+    finally:
+        system.api.delete("", f"own-{place}", "aguipolicies")
