@@ -97,8 +97,12 @@ def init(**new: str) -> None:
 def lint(files: tuple[Path, ...]) -> None:
     """Checks manifests without a cluster: schema, rules and references. Exits 1 on any finding."""
     from agui_operator.api.lint import lint_documents
+    from agui_operator.engine.deployment.preview import conflicts_of
 
-    findings = [finding for file in files for finding in lint_documents(file.read_text(), str(file))]
+    texts = {str(file): file.read_text() for file in files}
+    findings: list[object] = [finding for name, text in texts.items() for finding in lint_documents(text, name)]
+    if not findings:
+        findings += conflicts_of(texts.values())
     for finding in findings:
         click.echo(finding)
     if findings:

@@ -91,7 +91,7 @@ async def stage(cloud: Cloud, names: Names) -> None:
 
 
 async def test_services_are_found_by_owner_and_deleted_by_their_own_name(cloud: Cloud) -> None:
-    renamed = replace(NAMES, name="before")  # the same owner under another name
+    renamed = replace(NAMES, kept="before")  # the same owner under another name
     for names in (NAMES, renamed, STRANGER):
         await stage(cloud, names)
     found = await run_service.owned(cloud, NAMES)

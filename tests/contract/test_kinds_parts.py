@@ -192,7 +192,7 @@ async def test_a_second_release_uploads_only_what_is_new(cloud: Cloud, buckets: 
     since = buckets.last
     await release_assets.apply(cloud, action, NAMES.owner)
     names = sorted(resource.rpartition("/")[2] for _, resource in buckets.effects(since))
-    assert names == ["b-2.js", "index.html", "manifest.json", NAMES.owner]
+    assert names == sorted(["b-2.js", "index.html", "manifest.json", NAMES.owner])
 
 
 async def test_an_interrupted_upload_is_no_release_and_is_taken_up(cloud: Cloud, buckets: LocalCloud) -> None:

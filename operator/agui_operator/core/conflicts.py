@@ -96,6 +96,16 @@ def conflicts(own: Tenant, others: Mapping[Claim, Iterable[Tenant]]) -> tuple[Bl
     return tuple(found)
 
 
+def among(tenants: Iterable[Tenant], claims: Mapping[str, tuple[Claim, ...]]) -> dict[str, tuple[Blocker, ...]]:
+    """The conflicts of each deployment with the others, by uid. `claims` by uid."""
+    known = {tenant.uid: tenant for tenant in tenants}
+    claimants: dict[Claim, list[Tenant]] = {}
+    for uid, tenant in known.items():
+        for claim in claims[uid]:
+            claimants.setdefault(claim, []).append(tenant)
+    return {uid: conflicts(own, {claim: claimants[claim] for claim in claims[uid]}) for uid, own in known.items()}
+
+
 def _blocker(claim: Claim, before: Tenant) -> Blocker:
     who = f"AgUiDeployment {before.namespace}/{before.name}"
     if claim.kind == HOST:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import yaml
 
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.parse import parse_deployment, parse_environment, parse_policy
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core import memory as memories
-from agui_operator.core.conflicts import Claim, Tenant, claims_of, conflicts, tenant_of
+from agui_operator.core.conflicts import Claim, Tenant, among, claims_of, tenant_of
 from agui_operator.core.errors import UserError
 from agui_operator.core.forecast import Forecast, forecast
 from agui_operator.core.release import make_release
@@ -40,11 +42,8 @@ class Documents:
 
     def conflicts(self, uid: str) -> Sequence[Blocker]:
         """Among the documents; `uid` is what `sort` gave them."""
-        known = {t.uid: t for t in map(tenant_of, self.deployments)}
-        if uid not in known:
-            return ()
-        claims = {t.uid: self._claims(t) for t in known.values()}
-        return conflicts(known[uid], {c: [t for t in known.values() if c in claims[t.uid]] for c in claims[uid]})
+        tenants = [tenant_of(document) for document in self.deployments]
+        return among(tenants, {tenant.uid: self._claims(tenant) for tenant in tenants}).get(uid, ())
 
     def _claims(self, tenant: Tenant) -> tuple[Claim, ...]:
         return claims_of(tenant, self.environments.get((tenant.namespace, tenant.environment)))
@@ -78,6 +77,18 @@ def _identified(document: Mapping[str, Any]) -> Mapping[str, Any]:
     meta = document.get("metadata") or {}
     uid = meta.get("uid") or f"{meta.get('namespace', 'default')}/{meta.get('name')}"
     return {**document, "metadata": {**meta, "uid": uid}}
+
+
+def conflicts_of(texts: Iterable[str]) -> list[str]:
+    """Manifests that want the same host or database, as one sentence each. Raises SpecInvalid."""
+    documents = [d for text in texts for d in yaml.safe_load_all(text) if isinstance(d, Mapping)]
+    known = sort(documents)
+    found = []
+    for document in known.deployments:
+        meta = document["metadata"]
+        who = f"{meta.get('namespace', 'default')}/{meta['name']}"
+        found += [f"{who}: {b.message}; {b.unblock_with}" for b in known.conflicts(meta["uid"])]
+    return found
 
 
 async def preview(cloud: Cloud, document: Mapping[str, Any], known: Documents) -> Forecast:
