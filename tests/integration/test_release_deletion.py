@@ -27,9 +27,10 @@ def uid_of(system: System, place: str) -> str:
     return str(system.api.get(place, NAME)["metadata"]["uid"])
 
 
-def remove_environment(system: System, place: str) -> None:
-    """Deletes it and waits until the operator knows, because two watches have no order."""
+def tear_away_environment(system: System, place: str) -> None:
+    """Deletes it with its finalizer and waits until the operator knows, because two watches have no order."""
     system.api.delete(place, ENVIRONMENT, "aguienvironments")
+    system.api.merge(place, ENVIRONMENT, {"metadata": {"finalizers": None}}, "aguienvironments")
     system.api.until(place, NAME, lambda d: condition(d, "EnvironmentReady").get("status") == "False", "its absence")
 
 
@@ -127,22 +128,27 @@ def test_while_the_cloud_refuses_the_object_says_why_and_goes_on_later(system: S
     assert "no delete" in found["status"]["message"]
     assert "agui.dev/abandon" in found["status"]["message"]
     gone(system, place)
+    assert [e for e in system.api.events(place) if e["reason"] == "DeletionBlocked"], "an Event says why, too"
     assert Belongings.of(system.gcp, place, owner).is_empty()
 
 
-def test_with_its_environment_gone_it_says_so_and_may_be_abandoned(system: System, place: str) -> None:
+def test_with_its_environment_gone_everything_goes_all_the_same(system: System, place: str) -> None:
+    system.api.apply(full_release(place, "v1", "v1"))
+    system.settle(place, "Healthy", version="v1")
+    tear_away_environment(system, place)
+    system.api.delete(place, NAME)
+    gone(system, place)
+    assert Belongings.of(system.gcp, place, system.owner(place)).is_empty()
+
+
+def test_an_abandoned_object_leaves_everything(system: System, place: str) -> None:
     system.api.apply(release(place, "v1"))
     system.settle(place, "Healthy", version="v1")
-    owner = system.owner(place)
-    remove_environment(system, place)
-    system.api.delete(place, NAME)
-    found = system.api.until(
-        place, NAME, lambda d: condition(d, "Ready").get("reason") == "DeletionBlocked", "the reason"
-    )
-    assert ENVIRONMENT in found["status"]["message"]
+    tear_away_environment(system, place)
     system.api.annotate(place, NAME, abandon="true")
+    system.api.delete(place, NAME)
     gone(system, place)
-    assert Belongings.of(system.gcp, place, owner).service is not None, "abandoning touches nothing in the cloud"
+    assert Belongings.of(system.gcp, place, system.owner(place)).service is not None
 
 
 def test_an_object_made_again_under_the_same_name_is_another_one(system: System, place: str) -> None:
@@ -194,19 +200,3 @@ def test_jobs_that_neither_spec_nor_history_name_go_too(system: System, place: s
     gone(system, place)
     assert Belongings.of(system.gcp, place, owner).is_empty()
     assert foreign in Belongings.of(system.gcp, place, "somebody-else").jobs
-
-
-def test_deletion_goes_on_when_its_environment_comes_back(system: System, place: str) -> None:
-    system.api.apply(release(place, "v1"))
-    system.settle(place, "Healthy", version="v1")
-    owner = system.owner(place)
-    kept = system.api.get(place, ENVIRONMENT, "aguienvironments")
-    remove_environment(system, place)
-    system.api.delete(place, NAME)
-    system.api.until(place, NAME, lambda d: condition(d, "Ready").get("reason") == "DeletionBlocked", "the reason")
-    meta = {"name": ENVIRONMENT, "namespace": place}
-    system.api.apply({key: kept[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": meta})
-    gone(system, place)
-    assert Belongings.of(system.gcp, place, owner).is_empty()
-    blocked = [e for e in system.api.events(place) if e["reason"] == "DeletionBlocked"]
-    assert blocked, "an Event says why, too"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.memory import Memory
-from agui_operator.core.names import Names, old_service_name, service_name
+from agui_operator.core.names import OWNER_LABEL, Names, old_service_name, service_name
 from agui_operator.core.permitted import matches
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import ServiceView
@@ -105,7 +105,7 @@ def _foreign(names: Names, service: str, label: str, claims: Claims) -> Settled 
         return Refused(f"Cloud Run service {service} belongs to AgUiDeployment {holder}; rename this deployment")
     if claims.adopt and claims.allowed(names.namespace, service):
         return Settled(service, names.owner, label)
-    what = f"belongs to {label}, which is no deployment of this cluster" if label else "has no owner's label"
+    what = f"belongs to {label}, which is no deployment of this cluster" if label else f"has no label {OWNER_LABEL}"
     if claims.adopt:
         fix = f"no AgUiPolicy of namespace {names.namespace} allows to take it over: add {service} to its spec.adopt"
     else:

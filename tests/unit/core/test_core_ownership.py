@@ -58,7 +58,7 @@ def test_a_service_of_nobody_known_is_taken_over_only_when_asked_for_and_allowed
 def test_a_name_that_was_taken_by_hand_is_refused() -> None:
     found = settle(NAMES, (NEW, OLD), {NEW: ""}, claims())
     assert isinstance(found, Refused)
-    assert "no owner's label" in found.message
+    assert "has no label agui-owner" in found.message
 
 
 def test_a_living_deployment_is_never_robbed() -> None:
