@@ -141,6 +141,21 @@ async def test_what_an_earlier_version_made_is_taken_over_silently_under_its_old
     assert fresh_cloud.effects(since) == [], "twice is once"
 
 
+async def test_at_rest_what_an_earlier_version_made_is_recorded_and_not_written(
+    cloud: Cloud, fresh_cloud: LocalCloud
+) -> None:
+    new = replace(LOST, uid=LOST.owner, cluster="this", kept="")
+    since = fresh_cloud.last
+    record = await placer(cloud).settle(scope_of(new, Memory(phase=Phase.HEALTHY, stable=STABLE)))
+    assert (record.service, record.owner) == ("shop-concierge", new.uid)
+    assert fresh_cloud.effects(since) == []
+    assert not placer(cloud).is_needed(scope_of(new, Memory(phase=Phase.HEALTHY, stable=STABLE, place=record)))
+    fresh_cloud.fault(method="AlertPolicyService.ListAlertPolicies", code="PERMISSION_DENIED", message="disabled")
+    starting = scope_of(new, Memory(phase=Phase.RESOLVING, stable=STABLE, place=record))
+    assert placer(cloud).is_needed(starting)
+    assert (await placer(cloud).settle(starting)).owner == new.owner, "no release waits for Monitoring"
+
+
 async def test_what_another_cluster_made_is_refused_until_it_is_asked_for_and_allowed(
     cloud: Cloud, fresh_cloud: LocalCloud
 ) -> None:

@@ -83,8 +83,9 @@ class System:
     def _sweep(self, namespace: str) -> None:
         """Finalizers go, because no operator is there any more to take them off."""
         with contextlib.suppress(ApiRefused):
-            for found in self.api.call("GET", self.api.path(namespace))["items"]:
-                self.api.merge(namespace, found["metadata"]["name"], {"metadata": {"finalizers": None}})
+            for plural in ("aguideployments", "aguienvironments"):
+                for found in self.api.call("GET", self.api.path(namespace, plural))["items"]:
+                    self.api.merge(namespace, found["metadata"]["name"], {"metadata": {"finalizers": None}}, plural)
             self.api.call("DELETE", f"/api/v1/namespaces/{namespace}")
 
     # --- operators -----------------------------------------------------------------------------------------------

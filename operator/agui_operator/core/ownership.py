@@ -62,7 +62,7 @@ def needs_settling(memory: Memory, names: Names) -> bool:
     """True if it is not known which service is the deployment's, or if that has another owner's label."""
     place = memory.place
     if place is None:
-        return memory.phase is not Phase.PENDING
+        return memory.phase not in (Phase.PENDING, Phase.SUSPENDED)  # where nothing is looked at and nothing done
     if not names.owns(place.owner):
         return True
     return place.owner != names.owner and memory.phase is Phase.RESOLVING

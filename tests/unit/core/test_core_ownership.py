@@ -71,6 +71,7 @@ def test_a_living_deployment_is_never_robbed() -> None:
     ("owner", "phase", "needed"),
     [
         (None, Phase.PENDING, False),
+        (None, Phase.SUSPENDED, False),
         (None, Phase.RESOLVING, True),
         (None, Phase.HEALTHY, True),
         (NAMES.owner, Phase.RESOLVING, False),
