@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agui_operator.api.conditions import Reason
-from agui_operator.core.environment import Edge, Place
 from agui_operator.core.memory import (
     Acknowledged,
     Cause,
@@ -24,10 +23,10 @@ from agui_operator.core.memory import (
     from_status,
     to_status,
 )
-from agui_operator.core.place import PlaceRecord
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import AnalysisResult, CheckResult, Verdict
+from place_model import PLACE, RECORD
 from world_model import FIRST, NOW, SECOND
 
 words = st.text("abcXYZ-:/@. ", max_size=12)
@@ -50,11 +49,10 @@ releases = st.builds(
 )
 numbers = st.sampled_from([0.0, 0.5, 1.25, 200.0])
 checks = st.builds(CheckResult, words, st.none() | st.booleans(), words, st.none() | numbers, st.none() | st.integers())
-edges = st.builds(Edge, ids, ids, words, words, st.lists(words, max_size=2).map(tuple))
-places = st.builds(Place, ids, ids, words, words, st.none() | ids, st.none() | edges, st.dictionaries(words, words))
+BARE = replace(RECORD, place=replace(PLACE, edge=None, sql_instance=None, channels={}))
 memories = st.builds(
     Memory,
-    place=st.none() | st.builds(PlaceRecord, words, ids, words, places),
+    place=st.sampled_from([None, RECORD, BARE]),
     phase=st.sampled_from(Phase),
     since=st.none() | times,
     started=st.none() | times,
