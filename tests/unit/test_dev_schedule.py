@@ -173,7 +173,7 @@ def test_a_run_that_is_stopped_twice_ends_at_once(tmp_path: Path) -> None:
     until(lambda: not any(alive(pid) for pid in pids))
 
 
-def until(test: object, seconds: float = 30) -> None:
+def until(test: object, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not test():  # type: ignore[operator]
         assert time.monotonic() < deadline

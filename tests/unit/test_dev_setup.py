@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -64,16 +64,22 @@ def test_the_set_up_runs_on_a_bare_python_with_the_standard_library_alone() -> N
     assert loaded - set(sys.stdlib_module_names) <= {"agui_dev", "__main__", "__mp_main__"}
 
 
-def test_a_second_run_costs_less_than_a_third_of_a_second() -> None:
+def test_a_second_run_costs_less_than_a_third_of_a_cpu_second() -> None:
     if not venv.venv_stamp().is_current():
         pytest.skip("this environment was not made by the set-up, so there is no first run")
     python = sys._base_executable  # type: ignore[attr-defined]  # the stamp is of the Python that made the environment
     seconds = []
     for _ in range(3):
-        started = time.monotonic()
+        before = _computed()
         subprocess.run([python, BOOTSTRAP, "--only", "venv"], check=True, capture_output=True)
-        seconds.append(time.monotonic() - started)
+        seconds.append(_computed() - before)
     assert min(seconds) < 0.3, seconds
+
+
+def _computed() -> float:
+    """CPU seconds of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_an_old_python_is_told_what_to_do() -> None:

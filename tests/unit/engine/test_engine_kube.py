@@ -236,12 +236,12 @@ async def test_a_write_that_waited_for_a_connection_asks_again_whether_it_may(se
 
 
 async def test_the_lease_is_held_while_a_thousand_status_writes_queue(server: ApiServer) -> None:
-    """A lease of 1 s beside 2 s of writes: the control client has connections of its own."""
-    server.delay = 0.04
+    """A lease of 3 s beside 6 s of writes: the control client has connections of its own."""
+    server.delay = 0.12
     server.lease = {"metadata": {"resourceVersion": "1"}, "spec": {}}
-    bulk, control = clients(Connection(server.url, {}, None), lease_seconds=1.0)
+    bulk, control = clients(Connection(server.url, {}, None), lease_seconds=3.0)
     ended: list[bool] = []
-    lease = Lease(control, "ns", "op", "one", 1.0, lambda: ended.append(True))
+    lease = Lease(control, "ns", "op", "one", 3.0, lambda: ended.append(True))
     await lease.acquire()
     writes = asyncio.gather(*(bulk.patch_status("ns", f"n{n}", "uid", {}) for n in range(1000)))
     held = []
