@@ -156,7 +156,9 @@ def test_a_service_of_a_lost_cluster_is_taken_over_when_it_is_asked_for_and_allo
 
 def test_a_second_deployment_on_a_host_is_refused_before_anything_is_done(system: System, place: str) -> None:
     before = system.position
-    system.api.apply(full_release(place, "v1", name="second"))
+    document = full_release(place, "v1")
+    document["metadata"]["name"] = "second"
+    system.api.apply(document)
     found = system.api.until(
         place, "second", lambda d: condition(d, "Ready").get("reason") == "HostConflict", "a refusal"
     )

@@ -77,6 +77,7 @@ async def test_at_rest_a_move_is_refused_and_a_new_release_does_not_start(bench:
     assert bench.kube.condition("EnvironmentReady")["reason"] == "PlaceChanged"
     assert bench.kube.condition("Ready")["reason"] == "PlaceChanged"
     assert bench.kube.status["place"]["region"] == "us-central1"
+    assert bench.engine.scope(bench.cache, bench.kube.body).names.region == "us-central1"
     bench.directory.spec = home
     assert await bench.settle() == "Healthy"
 
