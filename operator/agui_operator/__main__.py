@@ -95,10 +95,13 @@ def lint(files: tuple[str, ...]) -> None:
 def _findings(sources: Sequence[Source]) -> tuple[list[str], tuple[str, ...]]:
     """What is wrong with the texts, and what was passed over in them."""
     from agui_operator.api.lint import lint
+    from agui_operator.engine.deployment.preview import conflicts_of
 
     found = lint((source.name, source.text) for source in sources)
     unreadable = [f"{source.name}: {source.error}" for source in sources if source.error]
     findings = [*unreadable, *found.findings]
+    if not findings:
+        findings += conflicts_of(source.text for source in sources)
     if not findings and not found.ours:
         findings.append("no AgUiDeployment, AgUiEnvironment or AgUiPolicy in these files; correct apiVersion")
     return findings, found.passed_over
@@ -152,7 +155,10 @@ def wait(name: str, namespace: str | None, timeout: str) -> None:
 @click.option("--environment", "name", default="demo", show_default=True, help="Name of the environment.")
 @click.option("--namespace", default="demo", show_default=True, help="Namespace of the printed AgUiEnvironment.")
 @click.option(
-    "--service", default="demo-concierge", show_default=True, help="Cloud Run service behind the load balancer."
+    "--service",
+    default="demo-concierge-u7ne4j4vhm",
+    show_default=True,
+    help="Cloud Run service behind the load balancer.",
 )
 def init(**new: str) -> None:
     """Creates what a new environment stands on, and prints its AgUiEnvironment. Repeating it changes nothing.

@@ -75,7 +75,7 @@ async def test_jobs_are_found_by_owner_whatever_they_are_called(cloud: Cloud, fr
     since = fresh_cloud.last
     found = await run_job.owned(cloud, NAMES)
     assert sorted(view.name for view in found) == sorted(mine)
-    assert {view.owner for view in found} == {NAMES.uid}
+    assert {view.owner for view in found} == {NAMES.owner}
     assert [e["method"] for e in fresh_cloud.ledger(since, kind="call")] == ["ListJobs"] * 3
     for view in found:
         await finished(cloud, await run_job.apply(cloud, NAMES, JobDeleted(view.name), view))
@@ -91,7 +91,7 @@ async def stage(cloud: Cloud, names: Names) -> None:
 
 
 async def test_services_are_found_by_owner_and_deleted_by_their_own_name(cloud: Cloud) -> None:
-    renamed = replace(NAMES, name="before")  # the same owner under another name
+    renamed = replace(NAMES, kept="before")  # the same owner under another name
     for names in (NAMES, renamed, STRANGER):
         await stage(cloud, names)
     found = await run_service.owned(cloud, NAMES)
@@ -175,10 +175,15 @@ async def test_alert_policies_are_found_whatever_limits_there_are_now(cloud: Clo
 
 async def test_release_folders_are_found_by_their_claims(cloud: Cloud, fresh_cloud: LocalCloud) -> None:
     fresh_cloud.call("/storage/v1/b?project=demo", "POST", {"name": "assets"})
-    for frontend, owner in (("f-2", NAMES.uid), ("f-1", NAMES.uid), ("f-1", STRANGER.uid), ("f-3", STRANGER.uid)):
+    for frontend, owner in (
+        ("f-2", NAMES.owner),
+        ("f-1", NAMES.owner),
+        ("f-1", STRANGER.owner),
+        ("f-3", STRANGER.owner),
+    ):
         await objects.create(cloud, "assets", release_assets.claim(frontend, owner))
-    assert await release_assets.owned(cloud, "assets", NAMES.uid) == ["f-1", "f-2"]
-    assert await release_assets.owned(cloud, "assets", STRANGER.uid) == ["f-1", "f-3"]
+    assert await release_assets.owned(cloud, "assets", NAMES.owner) == ["f-1", "f-2"]
+    assert await release_assets.owned(cloud, "assets", STRANGER.owner) == ["f-1", "f-3"]
 
 
 async def test_backups_are_found_by_owner(

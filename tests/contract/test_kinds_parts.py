@@ -167,10 +167,10 @@ async def test_a_bundle_is_published_with_its_page_last(cloud: Cloud, buckets: L
     assert await release_assets.observe(cloud, "assets", action.frontend) is False
     since = buckets.last
     steps: list[tuple[int, int]] = []
-    await release_assets.apply(cloud, action, NAMES.uid, lambda done, total: steps.append((done, total)))
+    await release_assets.apply(cloud, action, NAMES.owner, lambda done, total: steps.append((done, total)))
     written = [resource.rpartition("/o/")[2] or resource for _, resource in buckets.effects(since)]
     assert len(written) == len(files) + 2
-    assert written[0].endswith(f"/.claims/{NAMES.uid}"), "the claim is there before any file is relied on"
+    assert written[0].endswith(f"/.claims/{NAMES.owner}"), "the claim is there before any file is relied on"
     assert written[-1].endswith(f"releases/{action.frontend}/index.html")
     assert written[-2].endswith("manifest.json")
     assert steps[-1] == (len(files) + 1, len(files) + 1)
@@ -180,19 +180,19 @@ async def test_a_bundle_is_published_with_its_page_last(cloud: Cloud, buckets: L
     script = buckets.call("/storage/v1/b/assets/o/assets%2Fapp-3.js")
     assert (script["contentType"], script["cacheControl"]) == ("text/javascript", release_assets.FOREVER)
     since = buckets.last
-    await release_assets.apply(cloud, action, NAMES.uid)
+    await release_assets.apply(cloud, action, NAMES.owner)
     assert buckets.effects(since) == []
 
 
 async def test_a_second_release_uploads_only_what_is_new(cloud: Cloud, buckets: LocalCloud) -> None:
     first = published(upload(buckets, archive({"assets/a-1.js": b"1", "index.html": HTML})))
-    await release_assets.apply(cloud, first, NAMES.uid)
+    await release_assets.apply(cloud, first, NAMES.owner)
     files = {"assets/a-1.js": b"1", "assets/b-2.js": b"2", "index.html": HTML + b"2"}
     action = published(upload(buckets, archive(files), "c.tar.gz"))
     since = buckets.last
-    await release_assets.apply(cloud, action, NAMES.uid)
+    await release_assets.apply(cloud, action, NAMES.owner)
     names = sorted(resource.rpartition("/")[2] for _, resource in buckets.effects(since))
-    assert names == ["b-2.js", "index.html", "manifest.json", NAMES.uid]
+    assert names == sorted(["b-2.js", "index.html", "manifest.json", NAMES.owner])
 
 
 async def test_an_interrupted_upload_is_no_release_and_is_taken_up(cloud: Cloud, buckets: LocalCloud) -> None:
@@ -200,10 +200,10 @@ async def test_an_interrupted_upload_is_no_release_and_is_taken_up(cloud: Cloud,
     # The first file's write has its effect and its reply is lost.
     buckets.fault(method="storage.objects.insert", when="after", skip=1, count=1, code="UNAVAILABLE", message="lost")
     with pytest.raises(CloudError, match="lost"):
-        await release_assets.apply(cloud, action, NAMES.uid)
+        await release_assets.apply(cloud, action, NAMES.owner)
     assert await release_assets.observe(cloud, "assets", action.frontend) is False
     since = buckets.last
-    await release_assets.apply(cloud, action, NAMES.uid)
+    await release_assets.apply(cloud, action, NAMES.owner)
     assert await release_assets.observe(cloud, "assets", action.frontend) is True
     assert not [r for _, r in buckets.effects(since) if r.endswith("a-1.js")]
 
@@ -217,16 +217,16 @@ async def test_what_is_refused_uploads_nothing(cloud: Cloud, buckets: LocalCloud
         (replace(published(good), bundle=replace(good, object="missing.tar.gz")), "does not exist"),
     ):
         with pytest.raises(UserError, match=message):
-            await release_assets.apply(cloud, action, NAMES.uid)
+            await release_assets.apply(cloud, action, NAMES.owner)
     assert buckets.effects(since) == []
 
 
 async def test_other_bytes_under_a_pool_name_are_never_overwritten(cloud: Cloud, buckets: LocalCloud) -> None:
     first = published(upload(buckets, archive({"assets/a-1.js": b"1", "index.html": HTML})))
-    await release_assets.apply(cloud, first, NAMES.uid)
+    await release_assets.apply(cloud, first, NAMES.owner)
     action = published(upload(buckets, archive({"assets/a-1.js": b"CHANGED", "index.html": HTML}), "c.tar.gz"))
     with pytest.raises(BundleRefused, match=r"assets/a-1\.js is published with another content"):
-        await release_assets.apply(cloud, action, NAMES.uid)
+        await release_assets.apply(cloud, action, NAMES.owner)
 
 
 # --- pointer ---------------------------------------------------------------------------------------------------------
@@ -286,7 +286,7 @@ async def test_the_pointer_moves_back_and_goes(cloud: Cloud, balancer: LocalClou
 async def test_the_edge_serves_what_the_pointer_says(cloud: Cloud, balancer: LocalCloud) -> None:
     files = {"assets/app-1.js": b"1", "index.html": HTML, "favicon.svg": b"<svg/>"}
     action = published(upload(balancer, archive(files)))
-    await release_assets.apply(cloud, action, NAMES.uid)
+    await release_assets.apply(cloud, action, NAMES.owner)
     await point(cloud, Pointer(action.frontend, "r1"))
     async with aiohttp.ClientSession(base_url=balancer.edge) as browser:
         for path, code, body in (
@@ -308,7 +308,7 @@ async def test_the_edge_shows_a_candidate_to_requests_that_name_it(cloud: Cloud,
     for number in (b"1", b"2"):
         page = HTML + b"<!-- " + number + b" -->"
         action = published(upload(balancer, archive({"assets/app-1.js": b"1", "index.html": page})))
-        await release_assets.apply(cloud, action, NAMES.uid)
+        await release_assets.apply(cloud, action, NAMES.owner)
         folders.append((action.frontend, page))
     (old, old_page), (new, new_page) = folders
     since = balancer.last
@@ -359,8 +359,8 @@ async def test_a_stale_fingerprint_is_looked_up_again(cloud: Cloud, balancer: Lo
 async def test_a_strangers_rules_are_left_alone(cloud: Cloud, balancer: LocalCloud) -> None:
     await point(cloud, Pointer("aaa111", "r1"))
     since = balancer.last
-    stranger = replace(NAMES, uid="uid-2")
-    with pytest.raises(NotOwned, match="belongs to uid-1"):
+    stranger = replace(NAMES, uid="uid-2", cluster="other")
+    with pytest.raises(NotOwned, match=f"belongs to {NAMES.owner}"):
         await url_map.apply(cloud, stranger, PLACE, PointerSet(Pointer("bbb222", "r9")))
     assert await pointed(cloud, stranger) is None
     taken = replace(PLACE, edge=replace(EDGE, domain="other.example"))
@@ -394,7 +394,7 @@ async def test_alerts_converge_and_go(cloud: Cloud, fresh_cloud: LocalCloud) -> 
     assert [e for e, _ in fresh_cloud.effects(since)] == ["update"]
     have = await alert_policy.observe(cloud, NAMES)
     assert alerts.plan(want, have) == ()
-    assert await alert_policy.observe(cloud, replace(NAMES, uid="uid-2")) == ()
+    assert await alert_policy.observe(cloud, replace(NAMES, uid="uid-2", cluster="other")) == ()
     for action in (*alerts.plan((), have), *alerts.plan((), have)):
         await alert_policy.apply(cloud, NAMES, action)  # type: ignore[arg-type]
     assert await alert_policy.observe(cloud, NAMES) == ()

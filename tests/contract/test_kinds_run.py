@@ -41,7 +41,7 @@ pytestmark = pytest.mark.contract
 LOCALGCP_OPTIONS = ("--catalogue", str(SMALL_IMAGES))
 REPOSITORY = "us-central1-docker.pkg.dev/demo/agui"
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
-STRANGER = replace(NAMES, uid="uid-2")
+STRANGER = replace(NAMES, uid="uid-2", cluster="other")
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ async def first(cloud: Cloud) -> ServiceView:
 async def test_a_release_goes_out_in_steps(cloud: Cloud, fresh_cloud: LocalCloud) -> None:
     assert await run_service.observe(cloud, NAMES) is None
     have = await first(cloud)
-    assert (have.owner, have.ready, have.reconciling) == (NAMES.uid, True, False)
+    assert (have.owner, have.ready, have.reconciling) == (NAMES.owner, True, False)
     assert have == await run_service.observe(cloud, NAMES)
 
     since = fresh_cloud.last
@@ -137,7 +137,7 @@ async def test_a_strangers_service_is_left_alone(cloud: Cloud, fresh_cloud: Loca
     staged = RevisionStaged(revision("r2"), split(target("r2"), None, 100))
     for action in (staged, TrafficSplit(staged.traffic), ServiceDeleted(NAMES.service)):
         for known in (have, None):
-            with pytest.raises(NotOwned, match="belongs to uid-1"):
+            with pytest.raises(NotOwned, match=f"belongs to {NAMES.owner}"):
                 await run_service.apply(cloud, STRANGER, action, known)
     assert fresh_cloud.effects(since) == []
 
@@ -187,7 +187,7 @@ async def test_a_job_is_defined_and_executed_once(cloud: Cloud, fresh_cloud: Loc
     await defined(cloud, template)
     have = await run_job.observe(cloud, NAMES, template.job)
     assert have is not None
-    assert (have.ready, have.execution, have.owner) == (True, None, NAMES.uid)
+    assert (have.ready, have.execution, have.owner) == (True, None, NAMES.owner)
     started = await run_job.apply(cloud, NAMES, ExecutionStarted(template.job), have)
     assert started.operation is not None
     result = await operations.wait(cloud, started.operation, 20)

@@ -71,6 +71,13 @@ async def clients(fresh_cloud: LocalCloud) -> AsyncIterator[JobClients]:
         yield JobClients(fresh_cloud, channel)
 
 
+async def outcome(clients: JobClients) -> str:
+    """What the job itself says of its newest execution."""
+    reference = (await clients.jobs.get_job(name=clients.name)).latest_created_execution
+    assert bool(reference.completion_time) is (reference.completion_status.name != "EXECUTION_RUNNING")
+    return reference.completion_status.name
+
+
 def completed(resource: Any) -> Any:
     return next(c for c in resource.conditions if c.type_ == "Completed")
 
@@ -85,6 +92,7 @@ async def test_an_execution_that_succeeds(clients: JobClients) -> None:
     assert execution.log_uri.startswith("https://console.cloud.google.com/logs/viewer?project=demo")
     job = await clients.jobs.get_job(name=clients.name)
     assert (job.execution_count, job.latest_created_execution.name) == (1, execution.name.rpartition("/")[2])
+    assert await outcome(clients) == "EXECUTION_SUCCEEDED"
 
 
 async def test_a_failure_carries_its_exit_code_and_last_lines(clients: JobClients) -> None:
@@ -98,6 +106,7 @@ async def test_a_failure_carries_its_exit_code_and_last_lines(clients: JobClient
     (task,) = [task async for task in await clients.tasks.list_tasks(parent=execution.name)]
     assert task.last_attempt_result.exit_code == 3
     assert completed(task).message == "The container exited with an error."
+    assert await outcome(clients) == "EXECUTION_FAILED"
     log = clients.log(execution)
     assert [attempt["exitCode"] for attempt in log["attempts"]] == [3, 3, 3]
     assert '"args": ["exit", "3"]' in log["lines"][-1]
@@ -141,11 +150,13 @@ async def test_cancelling_ends_the_process(clients: JobClients) -> None:
     operation = await clients.jobs.run_job(name=clients.name)
     name = operation.metadata.name
     await clients.started(name)
+    assert await outcome(clients) == "EXECUTION_RUNNING"
     with pytest.raises(exceptions.FailedPrecondition, match="running executions"):
         await clients.jobs.delete_job(name=clients.name)
     cancelled = await (await clients.executions.cancel_execution(name=name)).result(timeout=20)
     assert completed(cancelled).execution_reason == run_v2.Condition.ExecutionReason.CANCELLED
     assert cancelled.cancelled_count == 1
+    assert await outcome(clients) == "EXECUTION_CANCELLED"
     await (await clients.jobs.delete_job(name=clients.name)).result(timeout=20)
     with pytest.raises(exceptions.NotFound):
         await clients.executions.get_execution(name=name)

@@ -31,8 +31,7 @@ def page(system: System, place: str, release: str | None = None) -> tuple[int, s
 
 
 def matcher(system: System, place: str) -> str:
-    uid = system.api.get(place, NAME)["metadata"]["uid"]
-    return str(Belongings.of(system.gcp, place, uid).matcher)
+    return str(Belongings.of(system.gcp, place, system.owner(place)).matcher)
 
 
 @pytest.mark.parametrize("end", ["promote", "abort"])

@@ -102,4 +102,4 @@ def test_one_that_slept_through_its_lease_writes_nothing_when_it_wakes(system: S
     assert history == [("v3", "Promoted"), ("v2", "Promoted"), ("v1", "Promoted")]
     staged = [e for e in system.effects(after) if e["effect"] == "create" and "/revisions/" in e["resource"]]
     assert len(staged) == 1
-    assert len(Belongings.of(system.gcp, place, found["metadata"]["uid"]).revisions) == 3
+    assert len(Belongings.of(system.gcp, place, system.owner(place)).revisions) == 3

@@ -27,19 +27,20 @@ def uid_of(system: System, place: str) -> str:
     return str(system.api.get(place, NAME)["metadata"]["uid"])
 
 
-def remove_environment(system: System, place: str) -> None:
-    """Deletes it and waits until the operator knows, because two watches have no order."""
+def tear_away_environment(system: System, place: str) -> None:
+    """Deletes it with its finalizer and waits until the operator knows, because two watches have no order."""
     system.api.delete(place, ENVIRONMENT, "aguienvironments")
+    system.api.merge(place, ENVIRONMENT, {"metadata": {"finalizers": None}}, "aguienvironments")
     system.api.until(place, NAME, lambda d: condition(d, "EnvironmentReady").get("status") == "False", "its absence")
 
 
 def test_by_default_data_stays_and_the_rest_goes(system: System, place: str) -> None:
     system.api.apply(full_release(place, "v1", "v1"))
     system.settle(place, "Healthy", version="v1")
-    uid = uid_of(system, place)
+    owner = system.owner(place)
     system.api.delete(place, NAME)
     gone(system, place)
-    have = Belongings.of(system.gcp, place, uid)
+    have = Belongings.of(system.gcp, place, owner)
     assert have.is_empty(), have
     assert len(have.backups) == 1
     folders = system.cloud(f"/storage/v1/b/{place}-assets/o?prefix=releases/")["items"]
@@ -51,10 +52,10 @@ def test_what_is_to_be_retained_stays_and_goes_on_serving(system: System, place:
     keep = {"backend": "Retain", "alerts": "Retain", "pointer": "Retain"}
     system.api.apply(full_release(place, "v1", "v1", migrations=None, deletionPolicy=keep))
     system.settle(place, "Healthy", version="v1")
-    uid = uid_of(system, place)
+    owner = system.owner(place)
     system.api.delete(place, NAME)
     gone(system, place)
-    have = Belongings.of(system.gcp, place, uid)
+    have = Belongings.of(system.gcp, place, owner)
     assert have.service is not None
     assert have.matcher is not None
     assert have.alerts
@@ -77,12 +78,12 @@ def test_deleted_while_it_prepares_nothing_is_left(system: System, place: str, p
     system.api.apply(document)
     try:
         system.reaches(place, phase)
-        uid = uid_of(system, place)
+        owner = system.owner(place)
         system.api.delete(place, NAME)
         gone(system, place)
     finally:
         system.clear_faults()
-    wait_for(lambda: Belongings.of(system.gcp, place, uid).is_empty(), "the end of what it had begun")
+    wait_for(lambda: Belongings.of(system.gcp, place, owner).is_empty(), "the end of what it had begun")
 
 
 def test_deleted_in_a_canary_everything_goes(system: System, place: str) -> None:
@@ -90,20 +91,20 @@ def test_deleted_in_a_canary_everything_goes(system: System, place: str) -> None
     system.settle(place, "Healthy", version="v1")
     system.api.apply(release(place, "v2", strategy={"canary": HELD}))
     system.reaches(place, "Paused")
-    uid = uid_of(system, place)
+    owner = system.owner(place)
     system.api.delete(place, NAME)
     gone(system, place)
-    assert Belongings.of(system.gcp, place, uid).is_empty()
+    assert Belongings.of(system.gcp, place, owner).is_empty()
 
 
 @pytest.mark.parametrize("tag", ["broken", "crashing"])
 def test_deleted_after_a_failure_everything_goes(system: System, place: str, tag: str) -> None:
     system.api.apply(release(place, tag))
     system.settle(place, "Failed", version=tag)
-    uid = uid_of(system, place)
+    owner = system.owner(place)
     system.api.delete(place, NAME)
     gone(system, place)
-    assert Belongings.of(system.gcp, place, uid).is_empty()
+    assert Belongings.of(system.gcp, place, owner).is_empty()
 
 
 def test_deleted_before_anything_was_made(system: System, place: str) -> None:
@@ -118,7 +119,7 @@ def test_deleted_before_anything_was_made(system: System, place: str) -> None:
 def test_while_the_cloud_refuses_the_object_says_why_and_goes_on_later(system: System, place: str) -> None:
     system.api.apply(release(place, "v1"))
     system.settle(place, "Healthy", version="v1")
-    uid = uid_of(system, place)
+    owner = system.owner(place)
     system.fault(method="Services.DeleteService", match=place, code="UNAVAILABLE", count=2, message="no delete")
     system.api.delete(place, NAME)
     found = system.api.until(
@@ -127,22 +128,27 @@ def test_while_the_cloud_refuses_the_object_says_why_and_goes_on_later(system: S
     assert "no delete" in found["status"]["message"]
     assert "agui.dev/abandon" in found["status"]["message"]
     gone(system, place)
-    assert Belongings.of(system.gcp, place, uid).is_empty()
+    assert [e for e in system.api.events(place) if e["reason"] == "DeletionBlocked"], "an Event says why, too"
+    assert Belongings.of(system.gcp, place, owner).is_empty()
 
 
-def test_with_its_environment_gone_it_says_so_and_may_be_abandoned(system: System, place: str) -> None:
+def test_with_its_environment_gone_everything_goes_all_the_same(system: System, place: str) -> None:
+    system.api.apply(full_release(place, "v1", "v1"))
+    system.settle(place, "Healthy", version="v1")
+    tear_away_environment(system, place)
+    system.api.delete(place, NAME)
+    gone(system, place)
+    assert Belongings.of(system.gcp, place, system.owner(place)).is_empty()
+
+
+def test_an_abandoned_object_leaves_everything(system: System, place: str) -> None:
     system.api.apply(release(place, "v1"))
     system.settle(place, "Healthy", version="v1")
-    uid = uid_of(system, place)
-    remove_environment(system, place)
-    system.api.delete(place, NAME)
-    found = system.api.until(
-        place, NAME, lambda d: condition(d, "Ready").get("reason") == "DeletionBlocked", "the reason"
-    )
-    assert ENVIRONMENT in found["status"]["message"]
+    tear_away_environment(system, place)
     system.api.annotate(place, NAME, abandon="true")
+    system.api.delete(place, NAME)
     gone(system, place)
-    assert Belongings.of(system.gcp, place, uid).service is not None, "abandoning touches nothing in the cloud"
+    assert Belongings.of(system.gcp, place, system.owner(place)).service is not None
 
 
 def test_an_object_made_again_under_the_same_name_is_another_one(system: System, place: str) -> None:
@@ -164,13 +170,13 @@ def test_while_the_spec_is_invalid_its_deletion_policy_still_holds(system: Syste
     keep = {"backend": "Retain", "alerts": "Delete", "pointer": "Retain"}
     system.api.apply(full_release(place, "v1", "v1", migrations=None, deletionPolicy=keep))
     system.settle(place, "Healthy", version="v1")
-    uid = uid_of(system, place)
+    owner = system.owner(place)
     unreadable = [{"name": "version", "http": {"path": "/version", "jsonPath": "$.schema.required"}}]
     system.api.merge(place, NAME, {"spec": {"smoke": unreadable}})
     system.api.until(place, NAME, lambda d: condition(d, "Ready").get("reason") == "InvalidSpec", "the refusal")
     system.api.delete(place, NAME)
     gone(system, place)
-    have = Belongings.of(system.gcp, place, uid)
+    have = Belongings.of(system.gcp, place, owner)
     assert have.service is not None
     assert have.matcher is not None
     assert have.alerts == []
@@ -181,32 +187,16 @@ def test_jobs_that_neither_spec_nor_history_name_go_too(system: System, place: s
     """Of a check that was renamed or removed since, or of a release that the history has forgotten."""
     system.api.apply(full_release(place, "v1", "v1"))
     system.settle(place, "Healthy", version="v1")
-    uid = uid_of(system, place)
+    owner = system.owner(place)
     forgotten, foreign = f"{place}-forgotten", f"{place}-foreign"
-    for job, owner in ((forgotten, uid), (foreign, "somebody-else")):
+    for job, label in ((forgotten, owner), (foreign, "somebody-else")):
         body = {
-            "labels": {"agui-owner": owner, "agui-release": "0123456789"},
+            "labels": {"agui-owner": label, "agui-release": "0123456789"},
             "template": {"template": {"containers": [{"image": f"{REPOSITORY}:v1"}]}},
         }
         system.cloud(f"/v2/projects/demo/locations/us-central1/jobs?jobId={job}", body)
-    assert forgotten in Belongings.of(system.gcp, place, uid).jobs
+    assert forgotten in Belongings.of(system.gcp, place, owner).jobs
     system.api.delete(place, NAME)
     gone(system, place)
-    assert Belongings.of(system.gcp, place, uid).is_empty()
+    assert Belongings.of(system.gcp, place, owner).is_empty()
     assert foreign in Belongings.of(system.gcp, place, "somebody-else").jobs
-
-
-def test_deletion_goes_on_when_its_environment_comes_back(system: System, place: str) -> None:
-    system.api.apply(release(place, "v1"))
-    system.settle(place, "Healthy", version="v1")
-    uid = uid_of(system, place)
-    kept = system.api.get(place, ENVIRONMENT, "aguienvironments")
-    remove_environment(system, place)
-    system.api.delete(place, NAME)
-    system.api.until(place, NAME, lambda d: condition(d, "Ready").get("reason") == "DeletionBlocked", "the reason")
-    meta = {"name": ENVIRONMENT, "namespace": place}
-    system.api.apply({key: kept[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": meta})
-    gone(system, place)
-    assert Belongings.of(system.gcp, place, uid).is_empty()
-    blocked = [e for e in system.api.events(place) if e["reason"] == "DeletionBlocked"]
-    assert blocked, "an Event says why, too"

@@ -12,7 +12,7 @@ from agui_dev.testbed.api_proxy import is_status_write
 from agui_dev.testbed.kube_api import condition
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, SECRET_VALUE, full_release, release
-from agui_dev.testbed.system import System, load, wait_for
+from agui_dev.testbed.system import System, load, service_of, wait_for
 from end_state import Belongings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
@@ -31,7 +31,7 @@ def test_the_first_release_becomes_public_only_when_it_has_passed_its_checks(sys
     system.proxy.clear()
     found = system.settle(place, "Healthy", version="v1")
     status, revision, _ = system.get(place, "/api/orders/1")
-    assert (status, revision) == (200, f"{place}-{NAME}-{found['status']['stable']['id']}")
+    assert (status, revision) == (200, f"{service_of(place)}-{found['status']['stable']['id']}")
     page = system.get(place, "/")
     assert page[0] == 200
     assert "1.0.0" in page[2]
@@ -59,7 +59,7 @@ def test_a_canary_goes_up_step_by_step_and_users_notice_nothing(system: System, 
     assert len({revision for _, revision in answers}) == 2, "the canary got no traffic before its promotion"
     assert [e["outcome"] for e in found["status"]["history"]] == ["Promoted", "Promoted"]
     assert "1.1.0" in system.get(place, "/")[2]
-    have = Belongings.of(system.gcp, place, found["metadata"]["uid"])
+    have = Belongings.of(system.gcp, place, system.owner(place))
     assert len(have.backups) == 1
     assert list(have.jobs.values()) == [1]
     assert {p["displayName"] for p in have.alerts}
@@ -74,7 +74,7 @@ def test_a_release_that_fails_its_smoke_never_meets_a_user(system: System, place
         system.api.apply(release(place, "broken"))
         found = system.settle(place, "RolledBack", version="broken")
     status = found["status"]
-    assert {revision for _, revision in answers} == {f"{place}-{NAME}-{stable['id']}"}
+    assert {revision for _, revision in answers} == {f"{service_of(place)}-{stable['id']}"}
     assert status["stable"] == stable
     assert status["rejected"]["reason"] == "SmokeFailed"
     smoke = condition(found, "SmokePassed")
@@ -83,7 +83,7 @@ def test_a_release_that_fails_its_smoke_never_meets_a_user(system: System, place
     assert condition(found, "Ready")["reason"] == "SmokeFailed"
     assert condition(found, "Stalled")["status"] == "True"
     assert "serves all traffic" in status["message"]
-    traffic = Belongings.of(system.gcp, place, found["metadata"]["uid"]).service
+    traffic = Belongings.of(system.gcp, place, system.owner(place)).service
     assert traffic is not None
     assert [t.get("percent", 0) for t in traffic["traffic"] if t.get("percent")] == [100]
 
@@ -118,7 +118,7 @@ def test_a_first_release_that_fails_was_never_public(
     assert found["status"]["rejected"]["reason"] == reason
     assert found["status"].get("stable") is None
     assert system.get(place, "/api/orders/1")[0] == 404 or not system.get(place, "/api/orders/1")[1]
-    have = Belongings.of(system.gcp, place, found["metadata"]["uid"])
+    have = Belongings.of(system.gcp, place, system.owner(place))
     assert have.matcher is None
 
 
@@ -136,7 +136,7 @@ def test_a_fix_rolls_out_over_a_rejected_release(system: System, place: str) -> 
 def test_a_fix_is_deployable_while_stable_is_down(system: System, place: str) -> None:
     system.api.apply(release(place, "mortal"))
     stable = system.settle(place, "Healthy", version="mortal")["status"]["stable"]["id"]
-    grave = Path(tempfile.gettempdir(), f"agui-grave-{place}-{NAME}-{stable}")
+    grave = Path(tempfile.gettempdir(), f"agui-grave-{service_of(place)}-{stable}")
     try:
         system.get(place, "/api/die")
         assert system.get(place, "/api/orders/1")[0] >= 500, "stable still serves"
@@ -207,7 +207,7 @@ def test_drift_is_corrected_at_the_next_look(system: System, place: str, operato
     system.api.apply(release(place, "v2", strategy=AT_ONCE))
     second = system.settle(place, "Healthy", version="v2")["status"]["stable"]["id"]
     operator.stop()
-    name = f"{place}-{NAME}"
+    name = f"{service_of(place)}"
     path = f"/v2/projects/demo/locations/us-central1/services/{name}"
     service = system.cloud(path)
     by_hand = [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": f"{name}-{first}", "percent": 100}]

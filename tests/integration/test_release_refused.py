@@ -10,7 +10,7 @@ import pytest
 
 from agui_dev.testbed.kube_api import ApiRefused, condition
 from agui_dev.testbed.releases import HELD, NAME, full_release, policy, release
-from agui_dev.testbed.system import System, wait_for
+from agui_dev.testbed.system import System, service_of, wait_for
 from end_state import Belongings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
@@ -173,13 +173,13 @@ def test_what_can_not_be_resolved_is_said_by_name_and_mended_without_a_new_spec(
 def test_a_service_of_somebody_else_is_never_touched(system: System, place: str) -> None:
     parent = "/v2/projects/demo/locations/us-central1/services"
     theirs = {"template": {"containers": [{"image": "us-central1-docker.pkg.dev/demo/agui/shop:v1"}]}}
-    system.cloud(f"{parent}?serviceId={place}-{NAME}", theirs)
-    wait_for(lambda: "latestReadyRevision" in system.cloud(f"{parent}/{place}-{NAME}"), "their service")
-    before = system.cloud(f"{parent}/{place}-{NAME}")
+    system.cloud(f"{parent}?serviceId={service_of(place)}", theirs)
+    wait_for(lambda: "latestReadyRevision" in system.cloud(f"{parent}/{service_of(place)}"), "their service")
+    before = system.cloud(f"{parent}/{service_of(place)}")
     system.api.apply(release(place, "v1"))
     found = stalled(system, place, "NotOwned")
     assert "has no label agui-owner" in found["status"]["message"]
-    assert system.cloud(f"{parent}/{place}-{NAME}")["generation"] == before["generation"]
+    assert system.cloud(f"{parent}/{service_of(place)}")["generation"] == before["generation"]
 
 
 def test_a_bundle_with_another_digest_is_refused(system: System, place: str) -> None:
@@ -188,7 +188,7 @@ def test_a_bundle_with_another_digest_is_refused(system: System, place: str) -> 
     system.api.apply(document)
     found = stalled(system, place, "BundleRefused")
     assert "sha256" in found["status"]["message"]
-    assert Belongings.of(system.gcp, place, found["metadata"]["uid"]).is_empty()
+    assert Belongings.of(system.gcp, place, system.owner(place)).is_empty()
 
 
 def stamp(moment: datetime) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from agui_dev.testbed.kube_api import condition
 from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, release
-from agui_dev.testbed.system import System
+from agui_dev.testbed.system import System, service_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
 
@@ -117,7 +117,7 @@ def test_undo_goes_back_to_the_release_before(system: System, place: str) -> Non
     assert ask(system, place, "undo", "previous")["accepted"] is True
     found = system.api.until(place, NAME, lambda d: d["status"]["phase"] == "RolledBack", "the release before v2")
     assert found["status"]["stable"]["id"] == first
-    assert system.get(place, "/api/orders/1")[1] == f"{place}-{NAME}-{first}"
+    assert system.get(place, "/api/orders/1")[1] == f"{service_of(place)}-{first}"
     assert found["status"]["rejected"]["reason"] == "Undone"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import AT_ONCE, NAME, full_release
-from agui_dev.testbed.system import System, wait_for
+from agui_dev.testbed.system import System, service_of, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -41,7 +41,7 @@ def stored(system: System, place: str) -> set[str]:
 
 
 def revisions(system: System, place: str) -> set[str]:
-    path = f"/v2/projects/demo/locations/us-central1/services/{place}-{NAME}/revisions"
+    path = f"/v2/projects/demo/locations/us-central1/services/{service_of(place)}/revisions"
     return {item["labels"]["agui-release"] for item in system.gcp.items(path, "revisions")}
 
 

@@ -17,7 +17,13 @@ from deletion_model import FOREIGN, OWNED, DeletionCloud, Json, Killed, Thing, b
 from engine_fakes import Bench, FakeDirectory
 
 PARTS = ("backend", "alerts", "pointer")
-PART_OF = {Kind.URL_MAP_RULES: "pointer", Kind.ALERT_POLICY: "alerts", Kind.SERVICE: "backend", Kind.JOB: "backend"}
+PART_OF = {
+    Kind.URL_MAP_RULES: "pointer",
+    Kind.ALERT_POLICY: "alerts",
+    Kind.SERVICE: "backend",
+    Kind.JOB: "backend",
+    Kind.EXECUTION: "backend",
+}
 POLICIES = [dict(zip(PARTS, rules, strict=True)) for rules in itertools.product(("Retain", "Delete"), repeat=3)]
 STRIKES: dict[str, Callable[[], BaseException]] = {
     "killed": Killed,

@@ -27,6 +27,7 @@ from agui_operator.core.past import Promotion
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import AnalysisResult, CheckResult, Verdict
+from place_model import PLACE, RECORD
 from world_model import FIRST, NOW, SECOND
 
 words = st.text("abcXYZ-:/@. ", max_size=12)
@@ -49,8 +50,10 @@ releases = st.builds(
 )
 numbers = st.sampled_from([0.0, 0.5, 1.25, 200.0])
 checks = st.builds(CheckResult, words, st.none() | st.booleans(), words, st.none() | numbers, st.none() | st.integers())
+BARE = replace(RECORD, place=replace(PLACE, edge=None, sql_instance=None, channels={}))
 memories = st.builds(
     Memory,
+    place=st.sampled_from([None, RECORD, BARE]),
     phase=st.sampled_from(Phase),
     since=st.none() | times,
     started=st.none() | times,

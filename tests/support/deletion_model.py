@@ -20,6 +20,7 @@ OWNED = {
     Kind.ALERT_POLICY: ("alert",),
     Kind.SERVICE: ("service",),
     Kind.JOB: ("j1", "j2"),
+    Kind.EXECUTION: ("j1",),
 }
 FOREIGN = frozenset((kind, f"foreign {kind}") for kind in Kind)
 Thing = tuple[Kind, str]

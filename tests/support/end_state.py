@@ -10,7 +10,7 @@ from typing import Any
 from agui_dev.testbed.api_proxy import Write
 from agui_dev.testbed.local_cloud import CloudRefused, LocalCloud
 from agui_dev.testbed.releases import NAME, URL_MAP
-from agui_dev.testbed.system import System
+from agui_dev.testbed.system import System, service_of
 
 Json = dict[str, Any]
 _PARENT = "/v2/projects/demo/locations/us-central1"
@@ -19,7 +19,7 @@ _VERIFIED = ("Progressing", "Paused", "Promoting", "Baking", "Healthy")
 
 @dataclass(frozen=True, slots=True)
 class Belongings:
-    """Cloud objects that carry one deployment's uid, as they are now."""
+    """Cloud objects that carry one deployment's owner label, as they are now."""
 
     service: Json | None
     revisions: list[str]
@@ -29,19 +29,19 @@ class Belongings:
     backups: list[str]  # descriptions
 
     @staticmethod
-    def of(cloud: LocalCloud, namespace: str, uid: str) -> Belongings:
-        service = _service(cloud, f"{namespace}-{NAME}")
+    def of(cloud: LocalCloud, namespace: str, owner: str) -> Belongings:
+        service = _service(cloud, service_of(namespace))
         jobs = cloud.items(f"{_PARENT}/jobs", "jobs")
         url_map = cloud.call(f"/compute/v1/projects/demo/global/urlMaps/{URL_MAP}")
         policies = cloud.items("/v3/projects/demo/alertPolicies", "alertPolicies")
         backups = cloud.items("/v1/projects/demo/instances/main/backupRuns", "items")
         return Belongings(
             service=service,
-            revisions=_revisions(cloud, f"{namespace}-{NAME}") if service else [],
-            jobs={_last(j["name"]): int(j.get("executionCount", 0)) for j in jobs if _owner(j.get("labels")) == uid},
-            matcher=next((m for m in url_map.get("pathMatchers", []) if uid in m.get("description", "")), None),
-            alerts=[p for p in policies if _owner(p.get("userLabels")) == uid],
-            backups=sorted(b["description"] for b in backups if uid in b.get("description", "")),
+            revisions=_revisions(cloud, service_of(namespace)) if service else [],
+            jobs={_last(j["name"]): int(j.get("executionCount", 0)) for j in jobs if _owner(j.get("labels")) == owner},
+            matcher=next((m for m in url_map.get("pathMatchers", []) if owner in m.get("description", "")), None),
+            alerts=[p for p in policies if _owner(p.get("userLabels")) == owner],
+            backups=sorted(b["description"] for b in backups if owner in b.get("description", "")),
         )
 
     def is_empty(self) -> bool:
@@ -51,8 +51,8 @@ class Belongings:
 def end_state(system: System, namespace: str) -> Json:
     """The whole of it, comparable between runs."""
     found = system.api.get(namespace, NAME)
-    uid, status = found["metadata"]["uid"], found["status"]
-    have = Belongings.of(system.gcp, namespace, uid)
+    owner, status = system.owner(namespace), found["status"]
+    have = Belongings.of(system.gcp, namespace, owner)
     service = have.service or {}
     template = service.get("template", {})
     state = {
@@ -73,7 +73,8 @@ def end_state(system: System, namespace: str) -> Json:
         "alerts": sorted(_alert(policy) for policy in have.alerts),
         "backups": have.backups,
     }
-    text = json.dumps(state, sort_keys=True).replace(uid, "UID").replace(namespace, "NAMESPACE")
+    text = json.dumps(state, sort_keys=True).replace(owner, "OWNER").replace(service_of(namespace), "SERVICE")
+    text = text.replace(namespace, "NAMESPACE")
     masked: Json = json.loads(text)
     return masked
 
@@ -83,8 +84,8 @@ def faults_of(system: System, namespace: str, effects: list[Json], writes: list[
     met a release before its checks had passed. `effects` and `writes` are those since the release was applied."""
     found = system.api.get(namespace, NAME)
     return [
-        *_done_twice(namespace, found, effects, Belongings.of(system.gcp, namespace, found["metadata"]["uid"])),
-        *_left_over(found, Belongings.of(system.gcp, namespace, found["metadata"]["uid"])),
+        *_done_twice(namespace, found, effects, Belongings.of(system.gcp, namespace, system.owner(namespace))),
+        *_left_over(found, Belongings.of(system.gcp, namespace, system.owner(namespace))),
         *_bad_traffic(namespace, found, effects, writes),
     ]
 

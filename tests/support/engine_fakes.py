@@ -25,6 +25,7 @@ from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import (
     AlertView,
     AnalysisResult,
+    Blocker,
     CheckResult,
     ServiceView,
     Snapshot,
@@ -295,12 +296,19 @@ class FakeDirectory:
     spec: AgUiEnvironmentSpec | None = field(default_factory=lambda: parse_environment(sample("environment.yaml")))
     error: str | None = None
     allowed: tuple[AgUiPolicySpec, ...] = field(default_factory=lambda: (parse_policy(sample("policy.yaml")),))
+    rivals: tuple[Blocker, ...] = ()
 
     def environment(self, namespace: str, name: str) -> tuple[AgUiEnvironmentSpec | None, str | None]:
         return self.spec, self.error
 
     def policies(self) -> Sequence[AgUiPolicySpec]:
         return self.allowed
+
+    def conflicts(self, uid: str) -> Sequence[Blocker]:
+        return self.rivals
+
+    def holder(self, owner: str) -> str | None:
+        return None
 
 
 @dataclass

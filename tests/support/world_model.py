@@ -20,6 +20,7 @@ from agui_operator.core.actions import (
     BackupTaken,
     Bundle,
     ContainerTemplate,
+    ExecutionCancelled,
     ExecutionStarted,
     JobDefined,
     JobTemplate,
@@ -195,6 +196,7 @@ def look(world: World, luck: Luck) -> Snapshot:
         missing=frozenset(t.revision for t in cloud.traffic if t.revision not in cloud.revisions),
         backup=backup,
         migration=_job(cloud, job, luck),
+        left_running=_left_running(cloud, job) if memory.phase is Phase.BACKING_UP else (),
         assets_complete=bool((about := release or memory.stable) and about.frontend in cloud.published),
         pointer=cloud.pointer,
         candidate_pointer=cloud.candidate_pointer,
@@ -250,7 +252,7 @@ def prune(world: World) -> World:
         revisions=cloud.revisions & ({NAMES.revision(r) for r in live} | {cloud.template}),
         backed_up=cloud.backed_up & candidate,
         jobs=cloud.jobs & jobs,
-        running=cloud.running & jobs,
+        running=cloud.running & jobs | cloud.running - cloud.migrated,  # what was left running matters
         migrated=cloud.migrated & jobs,
     )
     return replace(world, cloud=cloud, verified=world.verified & {NAMES.revision(r) for r in live})
@@ -268,7 +270,7 @@ def _service(world: World, luck: Luck) -> ServiceView | None:
     return ServiceView(
         name=NAMES.service,
         etag="e",
-        owner=NAMES.uid,
+        owner=NAMES.owner,
         uri="http://x",
         traffic=cloud.traffic,
         serving=cloud.serving if luck.routes else (),
@@ -290,6 +292,12 @@ def _job(cloud: Cloud, job: str, luck: Luck) -> JobView | None:
     return JobView(job, "img", True, execution)
 
 
+def _left_running(cloud: Cloud, own: str) -> tuple[JobView, ...]:
+    """Migrations of other releases that have not ended; what failed counts as such, until somebody cancels it."""
+    jobs = sorted(cloud.running - cloud.migrated - {own})
+    return tuple(JobView(job, "img", True, ExecutionView("e", None)) for job in jobs)
+
+
 def after(cloud: Cloud, action: Action) -> Cloud:
     """The world once the action had its effect. Doing it twice is doing it once."""
     match action:
@@ -300,7 +308,10 @@ def after(cloud: Cloud, action: Action) -> Cloud:
         case ExecutionStarted():
             assert action.job in cloud.jobs, "an execution of a job that does not exist"
             assert action.job not in cloud.running, "the migration was started twice"
+            assert not cloud.running - cloud.migrated, "two migrations run at the same time"
             return replace(cloud, running=cloud.running | {action.job})
+        case ExecutionCancelled():
+            return replace(cloud, running=cloud.running - {action.job})
         case AssetsPublished():
             return replace(cloud, published=cloud.published | {action.frontend})
         case RevisionStaged():

@@ -49,6 +49,8 @@ def test_the_operator_has_no_right_that_it_does_not_need() -> None:
     }
     assert granted == read | {
         (own, "aguideployments", "patch"),
+        (own, "aguienvironments", "patch"),
+        ("", "namespaces", "get"),
         (own, "aguideployments/status", "patch"),
         (own, "aguienvironments/status", "patch"),
         (own, "aguipolicies/status", "patch"),

@@ -63,6 +63,7 @@ def environment(printed: str, namespace: str) -> Json:
     document: Json = yaml.safe_load(printed)
     document["metadata"] = {"name": ENVIRONMENT, "namespace": namespace}
     document["spec"]["edge"] |= {"urlMap": URL_MAP, "backendBucket": f"{namespace}-pages"}
+    document["spec"]["database"]["databases"] = []  # all cases share the one that there is, which would be a conflict
     document["spec"]["storage"]["assets"]["bucket"] = f"{namespace}-assets"
     return document
 

@@ -27,9 +27,15 @@ from agui_dev.testbed.kube_api import PATIENCE, ApiRefused, KubeApi
 from agui_dev.testbed.local_cloud import CloudRefused, LocalCloud
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import ARTIFACTS, NAME, SECRET, SECRET_VALUE, URL_MAP, bundle, environment, policy
+from agui_operator.core.names import owner_of, service_name
 from localgcp.cli.init import Plan, create_environment
 
 Json = dict[str, Any]
+
+
+def service_of(namespace: str) -> str:
+    """Name of the Cloud Run service of a case."""
+    return service_name(namespace, NAME)
 
 
 class System:
@@ -77,8 +83,9 @@ class System:
     def _sweep(self, namespace: str) -> None:
         """Finalizers go, because no operator is there any more to take them off."""
         with contextlib.suppress(ApiRefused):
-            for found in self.api.call("GET", self.api.path(namespace))["items"]:
-                self.api.merge(namespace, found["metadata"]["name"], {"metadata": {"finalizers": None}})
+            for plural in ("aguideployments", "aguienvironments"):
+                for found in self.api.call("GET", self.api.path(namespace, plural))["items"]:
+                    self.api.merge(namespace, found["metadata"]["name"], {"metadata": {"finalizers": None}}, plural)
             self.api.call("DELETE", f"/api/v1/namespaces/{namespace}")
 
     # --- operators -----------------------------------------------------------------------------------------------
@@ -124,7 +131,7 @@ class System:
         self.api.call("POST", "/api/v1/namespaces", document)
         self._namespaces.append(namespace)
         if environment_too:
-            plan = Plan(namespace, namespace, f"{namespace}-{NAME}", domain=self.origin(namespace))
+            plan = Plan(namespace, namespace, service_of(namespace), domain=self.origin(namespace))
             printed = create_environment(self.endpoint, plan)
             self._assets(namespace)
             self.api.apply(environment(printed, namespace))
@@ -134,6 +141,11 @@ class System:
         self.cloud("/storage/v1/b?project=demo", {"name": f"{namespace}-assets"})
         backend = {"name": f"{namespace}-pages", "bucketName": f"{namespace}-assets"}
         self.cloud("/compute/v1/projects/demo/global/backendBuckets", backend)
+
+    def owner(self, namespace: str, name: str = NAME) -> str:
+        """The value of the owner label on what a deployment owns."""
+        cluster = self.api.call("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"]
+        return owner_of(cluster, namespace, name)
 
     def origin(self, namespace: str) -> str:
         return f"http://{namespace}.apps.localhost:{self.gcp.edge.rpartition(':')[2]}"

@@ -136,7 +136,10 @@ def clear_faults(endpoint: str, /) -> None:
 @click.option("--environment", default="demo", show_default=True, help="Name of the environment.")
 @click.option("--namespace", default="demo", show_default=True, help="Namespace of the printed AgUiEnvironment.")
 @click.option(
-    "--service", default="demo-concierge", show_default=True, help="Cloud Run service behind the load balancer."
+    "--service",
+    default="demo-concierge-u7ne4j4vhm",
+    show_default=True,
+    help="Cloud Run service behind the load balancer.",
 )
 @click.option("--domain", default="", help="Public origin to print; default: the local edge.")
 def init(endpoint: str, **plan: str) -> None:

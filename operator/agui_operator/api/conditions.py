@@ -33,6 +33,9 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"  # the message names the field and what to change
     NOT_PERMITTED = "NotPermitted"  # no AgUiPolicy allows it
     ENVIRONMENT_NOT_READY = "EnvironmentNotReady"  # the AgUiEnvironment is missing or invalid
+    PLACE_CHANGED = "PlaceChanged"  # the environment names another place than the one in which the release lives
+    HOST_CONFLICT = "HostConflict"  # another deployment serves the host of the environment
+    DATABASE_CONFLICT = "DatabaseConflict"  # another deployment migrates the same database
     ENVIRONMENT_INCOMPLETE = "EnvironmentIncomplete"  # it lacks a part that the spec needs
     INVALID_CONFIGURATION = "InvalidConfiguration"  # Google Cloud refused what the spec asks for
     NOT_OWNED = "NotOwned"  # a cloud resource with the required name has another owner

@@ -105,6 +105,12 @@ class AgUiPolicySpec(Model):
         max_length=3,
         description="Allowed values of spec.backend.ingress.",
     )
+    adopt: tuple[NamePattern, ...] = Field(
+        (),
+        max_length=50,
+        description="Cloud Run services of another owner that deployments with agui.dev/adopt=true may take over, as "
+        "after the loss of a cluster: names, or prefixes such as `shop-*`.",
+    )
     limits: PolicyLimits = Field(default_factory=PolicyLimits, description="Upper bounds.")
     freezes: tuple[FreezeWindow, ...] = Field(
         (), max_length=20, description="Freeze windows.", json_schema_extra=keyed_list("name")

@@ -163,6 +163,33 @@ class WaitingStatus(Model):
     unblock_with: Text | None = Field(None, description="What a user can do to end it.")
 
 
+class PlaceEdgeStatus(Model):
+    """The load balancer behind which a release is served."""
+
+    domain: Word | None = Field(None, description="Host name of the application.")
+    url_map: Word | None = Field(None, description="URL map that holds the release pointer.")
+    backend_bucket: Word | None = Field(None, description="Backend bucket of the pages.")
+    backend_service: Word | None = Field(None, description="Backend service of the API.")
+    api_paths: tuple[Word, ...] | None = Field(None, max_length=50, description="Path prefixes of the API.")
+
+
+class PlaceStatus(Model):
+    """Where the release lives. It is kept when the environment is edited or deleted, and deletion goes by it."""
+
+    environment: Word | None = Field(None, description="AgUiEnvironment that named the place.")
+    project: Word | None = Field(None, description="Google Cloud project.")
+    region: Word | None = Field(None, description="Region.")
+    service: Word | None = Field(None, description="Cloud Run service.")
+    owner: Word | None = Field(None, description="Value of the label agui-owner on everything that is owned there.")
+    assets_bucket: Word | None = Field(None, description="Bucket of the public files.")
+    artifacts_bucket: Word | None = Field(None, description="Bucket of the bundles.")
+    sql_instance: Word | None = Field(None, description="Cloud SQL instance.")
+    edge: PlaceEdgeStatus | None = Field(None, description="The load balancer.")
+    channels: dict[str, Word] | None = Field(
+        None, max_length=60, description="Notification channels: resource by name."
+    )
+
+
 class AgUiDeploymentStatus(Model):
     """Observed state, written by the operator. Do not edit it."""
 
@@ -176,6 +203,7 @@ class AgUiDeploymentStatus(Model):
     stable: ReleaseStatus | None = Field(None, description="The release that serves all users.")
     rollout: RolloutStatus | None = Field(None, description="The rollout.")
     rejected: RejectedStatus | None = Field(None, description="The release that failed.")
+    place: PlaceStatus | None = Field(None, description="Where the release lives.")
     waiting_for: WaitingStatus | None = Field(None, description="What it waits for.")
     last_request: RequestStatus | None = Field(None, description="The last request by annotation.")
     history: tuple[HistoryStatus, ...] | None = Field(None, max_length=50, description="Past rollouts, newest first.")

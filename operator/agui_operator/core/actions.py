@@ -121,6 +121,14 @@ class ExecutionStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutionCancelled:
+    """The execution of the job does not run any more."""
+
+    job: str
+    execution: str
+
+
+@dataclass(frozen=True, slots=True)
 class AssetsPublished:
     """Every file of the bundle is in the pool, the release folder is complete, its html written last."""
 
@@ -204,6 +212,7 @@ Action = (
     BackupTaken
     | JobDefined
     | ExecutionStarted
+    | ExecutionCancelled
     | AssetsPublished
     | RevisionStaged
     | TrafficSplit
@@ -225,6 +234,8 @@ def describe(action: Action) -> str:
             return f"Job {action.template.job} defined with image {action.template.container.image}"
         case ExecutionStarted():
             return f"Execution {action.attempt} of job {action.job} started"
+        case ExecutionCancelled():
+            return f"Execution {action.execution} of job {action.job} cancelled"
         case AssetsPublished():
             return f"Assets of bundle {action.bundle.object} published as release folder {action.frontend}"
         case RevisionStaged():

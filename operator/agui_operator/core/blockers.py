@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.environment import Edge, Place
-from agui_operator.core.permitted import frozen, matches, permitted
+from agui_operator.core.permitted import Ground, frozen, matches, permitted
 from agui_operator.core.snapshot import Blocker
 
 
@@ -21,8 +22,10 @@ def blockers(
     namespace: str,
     policies: Sequence[AgUiPolicySpec],
     now: datetime,
+    ground: Ground | None = None,
 ) -> tuple[Blocker, ...]:
-    """Everything that stands in the way, most fundamental first."""
+    """Everything that stands in the way, most fundamental first. `ground`: where the release is, if it is not where
+    the environment says; it is what a policy has to permit, also while there is no environment."""
     found: list[Blocker] = []
     if environment is None:
         message = environment_error or f"AgUiEnvironment {namespace}/{spec.environment_ref.name} does not exist"
@@ -30,8 +33,10 @@ def blockers(
         found.append(
             Blocker(ConditionType.ENVIRONMENT_READY, Reason.ENVIRONMENT_NOT_READY, message, fix, may_arrive=True)
         )
-    else:
-        found += _refused(spec, environment, namespace, policies)
+    ground = ground or environment
+    if ground is not None:
+        found += _refused(spec, ground, namespace, policies)
+    if environment is not None:
         found += _missing(spec, environment)
     freeze = frozen(policies, namespace, now)
     if freeze is not None:
@@ -48,9 +53,9 @@ def blockers(
 
 
 def _refused(
-    spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec, namespace: str, policies: Sequence[AgUiPolicySpec]
+    spec: AgUiDeploymentSpec, ground: Ground, namespace: str, policies: Sequence[AgUiPolicySpec]
 ) -> list[Blocker]:
-    findings = permitted(spec, environment, namespace, policies)
+    findings = permitted(spec, ground, namespace, policies)
     if not findings:
         return []
     text = "; ".join(str(f) for f in findings)
@@ -78,6 +83,22 @@ def _missing(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec) -> list
     fix = "add the part to the AgUiEnvironment or remove it from the spec"
     text = "; ".join(lacks)
     return [Blocker(ConditionType.ENVIRONMENT_READY, Reason.ENVIRONMENT_INCOMPLETE, text, fix, may_arrive=True)]
+
+
+def with_grace(
+    found: Sequence[Blocker], since: datetime | None, now: datetime, grace: timedelta
+) -> tuple[Blocker, ...]:
+    """A permission that is withdrawn from a running rollout acts after a grace, in which the rollout is held: a policy
+    that is deleted and applied again is gone for a moment. `since`: when the withdrawal was first seen; None: there is
+    no rollout that was permitted, so it acts at once."""
+    if since is None or now >= since + grace:
+        return tuple(found)
+    until = (since + grace).strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = f"the rollout is held, and rolled back at {until} unless it is permitted again"
+    return tuple(
+        replace(b, revokes=False, holds_running=True, until=until, message=f"{b.message}; {text}") if b.revokes else b
+        for b in found
+    )
 
 
 def place_of(environment: AgUiEnvironmentSpec) -> Place:

@@ -24,10 +24,12 @@ class Kind(StrEnum):
     ALERT_POLICY = "alert policy"
     SERVICE = "Cloud Run service"
     JOB = "Cloud Run job"
+    EXECUTION = "execution of Cloud Run job"  # that has not ended; by the name of its job
 
 
-# One stage after the other: the pointer goes first, so that nobody is served by something that is about to vanish.
-_STAGES = ((Kind.URL_MAP_RULES,), (Kind.ALERT_POLICY, Kind.SERVICE, Kind.JOB))
+# One stage after the other: the pointer goes first, so that nobody is served by something that is about to vanish; what
+# still works on the database ends before its job goes.
+_STAGES = ((Kind.URL_MAP_RULES,), (Kind.EXECUTION,), (Kind.ALERT_POLICY, Kind.SERVICE, Kind.JOB))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,5 +111,6 @@ def _kinds(policy: DeletionPolicy) -> frozenset[Kind]:
         Kind.ALERT_POLICY: policy.alerts,
         Kind.SERVICE: policy.backend,
         Kind.JOB: policy.backend,
+        Kind.EXECUTION: policy.backend,
     }
     return frozenset(kind for kind, rule in kinds.items() if rule == "Delete")

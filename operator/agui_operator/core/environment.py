@@ -21,6 +21,11 @@ class Edge:
         """Public origin without a trailing slash."""
         return self.domain.rstrip("/") if "://" in self.domain else f"https://{self.domain}"
 
+    @property
+    def host(self) -> str:
+        """The host name alone: without scheme and port."""
+        return self.domain.rpartition("://")[2].partition("/")[0].partition(":")[0].lower()
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

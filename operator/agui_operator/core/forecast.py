@@ -147,7 +147,7 @@ def _service(template: str, traffic: tuple[Target, ...], names: Names) -> Servic
     return ServiceView(
         name=names.service,
         etag="",
-        owner=names.uid,
+        owner=names.owner,
         uri="",
         traffic=traffic,
         serving=traffic,

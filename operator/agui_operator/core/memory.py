@@ -10,8 +10,10 @@ from typing import Any
 
 from agui_operator.api.conditions import Reason
 from agui_operator.core import past
+from agui_operator.core import place as places
 from agui_operator.core.parsing import items, mapping, member, number, time_of, time_text
 from agui_operator.core.past import Ring
+from agui_operator.core.place import PlaceRecord
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import AnalysisResult, CheckResult, Verdict
@@ -95,6 +97,7 @@ class Memory:
     promoted: Ring = ()
     attempts: Mapping[str, int] = field(default_factory=dict)  # highest number by release id
     acknowledged: Acknowledged | None = None
+    place: PlaceRecord | None = None  # None: no release has begun, or an earlier version wrote the status
 
     @property
     def serving(self) -> Release | None:
@@ -143,6 +146,7 @@ def to_status(memory: Memory) -> dict[str, Any]:
         "promoted": past.promoted_to_status(memory.promoted),
         "attempts": past.attempts_to_status(memory.attempts),
         "lastRequest": _acknowledged(memory.acknowledged),
+        "place": places.to_status(memory.place),
     }
 
 
@@ -171,6 +175,7 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
         promoted=_parse_promoted(status.get("promoted"), history, stable),
         attempts=past.attempts_from_status(status.get("attempts")),
         acknowledged=_parse_acknowledged(status.get("lastRequest")),
+        place=places.from_status(status.get("place")),
     )
 
 

@@ -9,12 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from agui_operator.api.deployment import AgUiDeploymentSpec
-from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.policy import AgUiPolicySpec
 
 _LISTED = 5
+
+
+class Ground(Protocol):
+    """Where a release runs: an environment, or the place that is remembered of one."""
+
+    @property
+    def project_id(self) -> str: ...
+
+    @property
+    def region(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +49,7 @@ class Freeze:
 
 def permitted(
     spec: AgUiDeploymentSpec,
-    environment: AgUiEnvironmentSpec,
+    ground: Ground,
     namespace: str,
     policies: Sequence[AgUiPolicySpec],
 ) -> tuple[Violation, ...]:
@@ -48,7 +58,7 @@ def permitted(
     own = [policy for policy in policies if matches(namespace, policy.namespaces)]
     if not own:
         return (Violation("metadata.namespace", namespace, "no AgUiPolicy names it"),)
-    return min((tuple(_violations(spec, environment, policy)) for policy in own), key=len)
+    return min((tuple(_violations(spec, ground, policy)) for policy in own), key=len)
 
 
 def frozen(policies: Sequence[AgUiPolicySpec], namespace: str, now: datetime) -> Freeze | None:
@@ -81,15 +91,13 @@ def from_repository(image: str, prefixes: Sequence[str]) -> bool:
     return False
 
 
-def _violations(
-    spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec, policy: AgUiPolicySpec
-) -> Iterator[Violation]:
+def _violations(spec: AgUiDeploymentSpec, ground: Ground, policy: AgUiPolicySpec) -> Iterator[Violation]:
     reference = f"spec.environmentRef ({spec.environment_ref.name})"
-    if not matches(environment.project_id, policy.projects):
-        yield Violation(f"{reference} projectId", environment.project_id, _listed("projects", policy.projects))
-    if not matches(environment.region, policy.regions):
-        yield Violation(f"{reference} region", environment.region, _listed("regions", policy.regions))
-    yield from _identity(spec, environment, policy)
+    if not matches(ground.project_id, policy.projects):
+        yield Violation(f"{reference} projectId", ground.project_id, _listed("projects", policy.projects))
+    if not matches(ground.region, policy.regions):
+        yield Violation(f"{reference} region", ground.region, _listed("regions", policy.regions))
+    yield from _identity(spec, ground, policy)
     for path, image in _images(spec):
         if not from_repository(image, policy.image_repositories):
             yield Violation(path, image, _listed("image repositories", policy.image_repositories))
@@ -101,13 +109,11 @@ def _violations(
     yield from _over(spec, policy)
 
 
-def _identity(
-    spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec, policy: AgUiPolicySpec
-) -> Iterator[Violation]:
+def _identity(spec: AgUiDeploymentSpec, ground: Ground, policy: AgUiPolicySpec) -> Iterator[Violation]:
     """A short name and the e-mail address of the same account are the same. A pattern without `@` speaks of accounts
     of the environment's project only."""
     short, _, host = spec.backend.service_account.partition("@")
-    home = f"{environment.project_id}.iam.gserviceaccount.com"
+    home = f"{ground.project_id}.iam.gserviceaccount.com"
     email = f"{short}@{host or home}"
     names = [p for p in policy.service_accounts if "@" in p or p == "*"]
     if host in ("", home):

@@ -182,6 +182,7 @@ class Snapshot:
     service_known: bool = False  # True: `service is None` means that it does not exist
     backup: BackupView | None = None
     migration: JobView | None = None
+    left_running: tuple[JobView, ...] = ()  # migrations of other releases that have not ended
     check_jobs: Mapping[str, JobView | None] = field(default_factory=dict)
     assets_complete: bool | None = None
     pointer: Pointer | None = None

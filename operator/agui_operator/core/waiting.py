@@ -92,6 +92,10 @@ def waiting_for(inputs: Inputs) -> dict[str, Any] | None:
         return _step_wait(inputs)
     if memory.phase in (Phase.ROLLING_BACK, Phase.UNDOING):
         return _wait(_DOING[memory.phase], since, None, NO_ACTION)
+    jobs = inputs.seen.left_running if inputs.seen is not None else ()
+    if jobs:
+        what = f"migration {jobs[0].name} of an earlier release to be cancelled"
+        return _wait(what, since, stamp(deadline(inputs)), NO_ACTION)
     return _phase_wait(inputs) if memory.phase in IN_FLIGHT else None
 
 

@@ -27,7 +27,9 @@ class Settings:
     require_lease: bool = True
     http_port: int = 8080  # /healthz, /metrics; 0 picks a free port
     http_host: str = "127.0.0.1"
+    permission_grace: float = 60.0  # between the withdrawal of a permission and the roll-back of a running rollout
     namespaces: tuple[str, ...] = ()  # empty: all
+    cluster_id: str = ""  # part of the owner label; empty: the uid of the namespace kube-system
     dashboard_port: int | None = None  # None: no dashboard; 0 picks a free port
     dashboard_host: str = "127.0.0.1"  # it has no login of its own: behind the loopback, kubectl port-forward is one
     dashboard_names: tuple[str, ...] = ()  # names that it answers to, beside those of the loopback
@@ -40,15 +42,15 @@ class Settings:
 
 _PREFIX = "AGUI_"
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_CLUSTER_ID = re.compile(r"[a-z0-9_-]{0,63}")
 _YEAR = 366 * 86400.0
 
 
 def from_environment(env: Mapping[str, str] | None = None) -> Settings:
-    """Reads AGUI_GCP_ENDPOINT, AGUI_RESYNC_SECONDS, AGUI_RETENTION_SECONDS, AGUI_CONCURRENT_TURNS, AGUI_LEASE_NAME,
-    AGUI_LEASE_NAMESPACE, AGUI_LEASE_SECONDS, AGUI_IDENTITY, AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT,
-    AGUI_NAMESPACES (comma separated), AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST and AGUI_DASHBOARD_NAMES (comma
-    separated). Raises
-    SettingInvalid."""
+    """Reads AGUI_GCP_ENDPOINT, AGUI_RESYNC_SECONDS, AGUI_RETENTION_SECONDS, AGUI_PERMISSION_GRACE_SECONDS,
+    AGUI_CONCURRENT_TURNS, AGUI_LEASE_NAME, AGUI_LEASE_NAMESPACE, AGUI_LEASE_SECONDS, AGUI_IDENTITY,
+    AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT, AGUI_NAMESPACES (comma separated), AGUI_CLUSTER_ID,
+    AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST and AGUI_DASHBOARD_NAMES (comma separated). Raises SettingInvalid."""
     env = os.environ if env is None else env
     base = Settings()
     return Settings(
@@ -63,7 +65,9 @@ def from_environment(env: Mapping[str, str] | None = None) -> Settings:
         require_lease=_flag(env, "REQUIRE_LEASE", base.require_lease),
         http_port=int(_number(env, "HTTP_PORT", base.http_port, least=0, most=65535)),
         http_host=env.get("AGUI_HTTP_HOST", base.http_host),
+        permission_grace=_number(env, "PERMISSION_GRACE_SECONDS", base.permission_grace, least=0),
         namespaces=_namespaces(env),
+        cluster_id=_cluster_id(env),
         dashboard_port=_optional_port(env, "DASHBOARD_PORT"),
         dashboard_host=env.get("AGUI_DASHBOARD_HOST") or base.dashboard_host,
         dashboard_names=tuple(name.lower() for name in _words(env, "DASHBOARD_NAMES")),
@@ -81,6 +85,17 @@ def _namespaces(env: Mapping[str, str]) -> tuple[str, ...]:
         if not _NAMESPACE.fullmatch(name):
             raise SettingInvalid(f"AGUI_NAMESPACES must be names of namespaces, separated by commas, got {name!r}")
     return names
+
+
+def _cluster_id(env: Mapping[str, str]) -> str:
+    """It becomes the value of a label."""
+    raw = env.get(_PREFIX + "CLUSTER_ID", "")
+    if not _CLUSTER_ID.fullmatch(raw):
+        raise SettingInvalid(
+            f"AGUI_CLUSTER_ID must have at most 63 lower-case letters, digits, - and _, got {raw!r}; "
+            "unset it to use the uid of the namespace kube-system"
+        )
+    return raw
 
 
 def _optional_port(env: Mapping[str, str], name: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Hashable
 from typing import Any
 
@@ -13,7 +14,7 @@ class Tasks:
     __slots__ = ("_running",)
 
     def __init__(self) -> None:
-        self._running: dict[Hashable, asyncio.Task[None]] = {}
+        self._running: dict[Hashable, tuple[asyncio.Task[None], float]] = {}  # since when, monotonic
 
     def start(self, key: Hashable, work: Coroutine[Any, Any, None]) -> None:
         """Starts `work`, unless work with that key is running."""
@@ -21,8 +22,17 @@ class Tasks:
             work.close()
             return
         task = asyncio.create_task(work)
-        self._running[key] = task
-        task.add_done_callback(lambda ended: self._running.pop(key) if self._running.get(key) is ended else None)
+        self._running[key] = task, time.monotonic()
+        task.add_done_callback(lambda ended: self._ended(key, ended))
+
+    def _ended(self, key: Hashable, task: asyncio.Task[None]) -> None:
+        running = self._running.get(key)
+        if running is not None and running[0] is task:
+            del self._running[key]
+
+    def age(self, key: Hashable) -> float:
+        """Seconds since the work that runs under the key began."""
+        return time.monotonic() - self._running[key][1]
 
     def leave(self, key: Hashable) -> None:
         """Called by the work itself before it wakes the loop, so that the loop does not find it still running."""
@@ -30,13 +40,13 @@ class Tasks:
 
     def cancel(self, key: Hashable | None = None) -> None:
         """Ends the work of that key, or all of it."""
-        for running, task in self._running.items():
+        for running, (task, _) in self._running.items():
             if key is None or running == key:
                 task.cancel()
 
     async def wait(self) -> None:
         """Until everything that runs now has ended."""
-        await asyncio.gather(*self._running.values())
+        await asyncio.gather(*(task for task, _ in self._running.values()))
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._running

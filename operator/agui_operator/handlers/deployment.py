@@ -15,19 +15,34 @@ from agui_operator.handlers.runtime import Runtime
 AGD = ("agui.dev", "v1alpha1", "aguideployments")
 
 
+@kopf.index(*AGD)
+async def known(body: kopf.Body, memo: kopf.Memo, **_: Any) -> None:
+    """An index, because kopf fills indices before it starts any daemon: all deployments are known when the first one
+    asks who has its host."""
+    runtime: Runtime = memo.runtime
+    before = runtime.references.namespaces()
+    runtime.wakeups.wake_each(runtime.references.put(body))
+    _refresh_policies(runtime, before)
+
+
+def _refresh_policies(runtime: Runtime, before: set[str]) -> None:
+    """A policy says which namespaces with deployments it matches."""
+    if runtime.references.namespaces() != before:
+        runtime.policies.refresh()
+
+
 @kopf.on.event(*AGD)
 async def woke(uid: str, body: kopf.Body, memo: kopf.Memo, type: str, **_: Any) -> None:  # noqa: A002 - kopf's name
     runtime: Runtime = memo.runtime
     if type == "DELETED":
         runtime.engine.forget(uid)
         runtime.wakeups.forget(uid)
-        if runtime.references.drop(uid):
-            runtime.policies.refresh()
+        before = runtime.references.namespaces()
+        runtime.wakeups.wake_each(runtime.references.drop(uid))
+        _refresh_policies(runtime, before)
         runtime.feed.gone(uid)
         metrics.PHASES.gone(uid)
     else:
-        if runtime.references.put(uid, str(body["metadata"]["namespace"]), body.get("spec") or {}):
-            runtime.policies.refresh()
         metrics.PHASES.first_seen(uid, body)
         runtime.feed.seen(body)
         runtime.wakeups.wake(uid, wake_key(body))
@@ -45,7 +60,6 @@ def wake_key(body: Mapping[str, Any]) -> object:
 @kopf.daemon(*AGD, cancellation_timeout=10)
 async def keep(body: kopf.Body, uid: str, stopped: kopf.DaemonStopped, memo: kopf.Memo, **_: Any) -> None:
     runtime: Runtime = memo.runtime
-    runtime.references.put(uid, str(body["metadata"]["namespace"]), body.get("spec") or {})
     while not stopped:
         delay = await one_turn(runtime, uid, body)
         if stopped:

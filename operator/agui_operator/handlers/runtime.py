@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from agui_operator.checks.guard import Guard
 from agui_operator.engine.cluster import metrics
-from agui_operator.engine.cluster.access import wait_for_access
+from agui_operator.engine.cluster.access import cluster_id, wait_for_access
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.cluster.kube import Connection, Kube, clients
 from agui_operator.engine.cluster.lease import Lease
@@ -22,6 +22,7 @@ from agui_operator.engine.deployment.deletion import Deleter
 from agui_operator.engine.deployment.execute import Executor
 from agui_operator.engine.deployment.gc import GarbageCollector
 from agui_operator.engine.deployment.observe import Observer
+from agui_operator.engine.deployment.placing import Placer
 from agui_operator.engine.deployment.reconcile import Engine
 from agui_operator.engine.deployment.report import Reporter
 from agui_operator.engine.environment.reconcile import EnvironmentEngine
@@ -85,11 +86,13 @@ async def build(
         before_write=lease.check if lease is not None else None,
     )
     await wait_for_access(control, settings.namespaces)
+    settings = replace(settings, cluster_id=settings.cluster_id or await cluster_id(control))
     if lease is not None:
         await lease.acquire()
     wakeups = Wakeups()
     guard = Guard(allow_loopback=settings.local, token=None if settings.local else IdTokens().token)
-    directory, references = WatchedDirectory(), References()
+    directory = WatchedDirectory(settings.cluster_id)
+    references = directory.references
     recorder, reporter = Recorder(kube, feed=feed), Reporter(kube, feed)
     engine = Engine(
         settings=settings,
@@ -100,6 +103,7 @@ async def build(
         recorder=recorder,
         reporter=reporter,
         collector=GarbageCollector(cloud, settings.retention, _now),
+        placer=Placer(cloud, directory),
     )
     return Runtime(
         settings=settings,

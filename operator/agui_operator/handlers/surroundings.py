@@ -10,6 +10,7 @@ import kopf
 from agui_operator.handlers.runtime import Runtime
 
 AGENV = ("agui.dev", "v1alpha1", "aguienvironments")
+_DELETION_RETRY = 3.0  # seconds
 AGPOL = ("agui.dev", "v1alpha1", "aguipolicies")
 
 
@@ -18,7 +19,7 @@ async def environments(namespace: str | None, name: str, spec: kopf.Spec, memo: 
     """An index, because kopf fills indices before it starts any daemon."""
     runtime: Runtime = memo.runtime
     if runtime.directory.put_environment(str(namespace), name, dict(spec)):
-        runtime.wakeups.wake_each(runtime.references.of_environment(str(namespace), name))
+        runtime.wakeups.wake_each(runtime.references.environment_changed(str(namespace), name))
     return {f"{namespace}/{name}": 1}
 
 
@@ -42,9 +43,19 @@ async def environment_seen(
     if type == "DELETED":
         runtime.environments.forget(str(body["metadata"]["uid"]))
         if runtime.directory.drop_environment(str(namespace), name):
-            runtime.wakeups.wake_each(runtime.references.of_environment(str(namespace), name))
+            runtime.wakeups.wake_each(runtime.references.environment_changed(str(namespace), name))
     else:
         runtime.environments.seen(body)
+
+
+@kopf.on.delete(*AGENV, id="wait-for-users")
+async def environment_removed(namespace: str | None, name: str, memo: kopf.Memo, **_: Any) -> None:
+    """An environment goes when no deployment needs it any more. Those that are being deleted do not: they know the
+    place of their release themselves, so that both may be deleted in any order."""
+    runtime: Runtime = memo.runtime
+    users = runtime.references.users_of(str(namespace), name)
+    if users:
+        raise kopf.TemporaryError(f"deployments that need this environment: {', '.join(users)}", delay=_DELETION_RETRY)
 
 
 @kopf.on.event(*AGPOL)

@@ -165,7 +165,7 @@ def test_a_burn_threshold_can_be_reached(objective: float, threshold: float) -> 
 def test_messages_say_what_policies_say() -> None:
     for each in desired(NAMES, CHANNELS, ALL, "r1"):
         message = to_message(each, NAMES)
-        assert dict(message.user_labels) == {"agui_owner": "uid-1", "agui_key": each.key, "agui_release": "r1"}
+        assert dict(message.user_labels) == {"agui_owner": NAMES.owner, "agui_key": each.key, "agui_release": "r1"}
         assert from_message(message) == each
 
 

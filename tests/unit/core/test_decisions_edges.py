@@ -210,7 +210,7 @@ def test_an_analysis_step_without_limits_has_no_end_to_tell() -> None:
 
 def test_a_null_that_is_gone_needs_no_patch() -> None:
     assert merge_patch({"a": None}, {}) == {}
-    assert NAMES.service_path == "projects/p/locations/r/services/demo-concierge"
+    assert NAMES.service_path == "projects/p/locations/r/services/demo-concierge-u7ne4j4vhm"
     assert NAMES.job_path("j").endswith("/jobs/j")
 
 

@@ -41,17 +41,21 @@ def intent(
 def test_the_pointer_goes_first_then_the_rest_at_once_then_it_is_done() -> None:
     assert next_step(intent(), {}) == Look((Kind.URL_MAP_RULES,))
     assert next_step(intent(), {Kind.URL_MAP_RULES: ("map",)}) == Remove(((Kind.URL_MAP_RULES, "map"),))
-    assert next_step(intent(), {Kind.URL_MAP_RULES: ()}) == Look(REST)
+    pointless = {Kind.URL_MAP_RULES: (), Kind.EXECUTION: ()}
+    assert next_step(intent(), {Kind.URL_MAP_RULES: ()}) == Look((Kind.EXECUTION,))
+    running = {Kind.URL_MAP_RULES: (), Kind.EXECUTION: ("j1",)}
+    assert next_step(intent(), running) == Remove(((Kind.EXECUTION, "j1"),)), "before its job goes"
+    assert next_step(intent(), pointless) == Look(REST)
     rest = (Kind.ALERT_POLICY, "a"), (Kind.SERVICE, "s"), (Kind.JOB, "j1"), (Kind.JOB, "j2")
-    assert next_step(intent(), {**ALL, Kind.URL_MAP_RULES: ()}) == Remove(rest)
+    assert next_step(intent(), {**ALL, **pointless}) == Remove(rest)
     assert next_step(intent(), NOTHING) == Done()
 
 
 @pytest.mark.parametrize(
     ("policy", "first"),
     [
-        (DeletionPolicy(pointer="Retain"), Look(REST)),
-        (DeletionPolicy(pointer="Retain", alerts="Retain"), Look((Kind.SERVICE, Kind.JOB))),
+        (DeletionPolicy(pointer="Retain"), Look((Kind.EXECUTION,))),
+        (DeletionPolicy(pointer="Retain", alerts="Retain"), Look((Kind.EXECUTION,))),
         (DeletionPolicy(pointer="Retain", backend="Retain"), Look((Kind.ALERT_POLICY,))),
         (DeletionPolicy(pointer="Retain", backend="Retain", alerts="Retain"), Done()),
     ],

@@ -34,7 +34,7 @@ HEALTHY = Memory(phase=Phase.HEALTHY, since=NOW, stable=SECOND, promoted=RING)
 SERVICE = ServiceView(
     name=NAMES.service,
     etag="e",
-    owner=NAMES.uid,
+    owner=NAMES.owner,
     uri="http://x",
     traffic=(Target(NEW, 100, "r-bbbb"),),
     serving=(Target(NEW, 100, "r-bbbb"),),

@@ -64,6 +64,12 @@ FLYING = Memory(phase=Phase.PROGRESSING, step=1, candidate=SECOND, stable=FIRST)
             Event.SPEC_CHANGED,
             "Spec changed; starting a new rollout",
         ),
+        (  # a forbidden spec before any release was made of it: the stable release has nothing to do with it
+            Memory(phase=Phase.RESOLVING, stable=FIRST),
+            Memory(phase=Phase.ROLLING_BACK, stable=FIRST, cause=CAUSE),
+            Event.ABORTED,
+            'A rollout is being rolled back: Check "a" failed',
+        ),
         (FLYING, replace(FLYING, phase=Phase.PAUSED), Event.HELD, "Release 2 (bbbb) is paused"),
         (Memory(), Memory(phase=Phase.SUSPENDED), Event.SUSPENDED, "Suspended: spec.suspend is true"),
     ],

@@ -15,7 +15,7 @@ from agui_operator.core.rollout import Phase
 from agui_operator.engine.cluster.feed import SILENT
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.handlers import deployment, surroundings
-from agui_operator.handlers.directory import References, WatchedDirectory
+from agui_operator.handlers.directory import WatchedDirectory
 from engine_fakes import sample
 
 ENVIRONMENT, POLICY = sample("environment.yaml"), sample("policy.yaml")
@@ -33,10 +33,11 @@ class Fleet:
         def seen(body: Any) -> None:
             self.surveyed.append(body)
 
+        directory = WatchedDirectory()
         self.runtime = SimpleNamespace(
             wakeups=wakeups,
-            directory=WatchedDirectory(),
-            references=References(),
+            directory=directory,
+            references=directory.references,
             environments=SimpleNamespace(seen=seen, forget=lambda uid: None),
             policies=SimpleNamespace(seen=seen, forget=lambda uid: None, refresh=lambda: None),
             feed=SILENT,
@@ -45,7 +46,11 @@ class Fleet:
         self.memo = cast(kopf.Memo, SimpleNamespace(runtime=self.runtime))
         for uid in uids:
             namespace, _, environment = uid.partition("/")
-            self.runtime.references.put(uid, namespace, {"environmentRef": {"name": environment}})
+            self.put(uid, namespace, {"name": environment})
+
+    def put(self, uid: str, namespace: str, reference: Any) -> None:
+        meta = {"uid": uid, "namespace": namespace, "name": uid}
+        self.runtime.references.put({"metadata": meta, "spec": {"environmentRef": reference}})
 
     async def environment(self, namespace: str, name: str, spec: Any, kind: str = "MODIFIED") -> list[str]:
         """An event as kopf delivers it: to the index, then to the handler. Returns who was woken."""
@@ -105,12 +110,12 @@ async def test_a_policy_wakes_the_namespaces_that_it_matched_or_matches(fleet: F
 
 
 async def test_a_deployment_that_goes_or_names_another_environment_is_not_woken(fleet: Fleet) -> None:
-    fleet.runtime.references.put("a/prod", "a", {"environmentRef": {"name": "test"}})
+    fleet.put("a/prod", "a", {"name": "test"})
     body = {"metadata": {"namespace": "a", "name": "x"}}
     await cast(Any, deployment.woke)(uid="a/test", body=body, memo=fleet.memo, type="DELETED")
     assert await fleet.environment("a", "prod", ENVIRONMENT) == []
     assert await fleet.environment("a", "test", ENVIRONMENT) == ["a/prod"]
-    fleet.runtime.references.put("odd", "a", {"environmentRef": "not a mapping"})
+    fleet.put("odd", "a", "not a mapping")
     assert await fleet.environment("a", "odd", ENVIRONMENT) == []
     fleet.runtime.references.drop("odd")
     fleet.runtime.references.drop("never seen")

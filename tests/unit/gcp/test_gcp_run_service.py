@@ -48,13 +48,13 @@ TRAFFIC = (Target("shop-concierge-r0", 100, "r-r0"), Target("shop-concierge-r1",
 
 def test_a_service_is_sent_as_the_release_says() -> None:
     service = run_service.desired(TEMPLATE, TRAFFIC, NAMES)
-    assert service.name == "projects/demo/locations/us-central1/services/shop-concierge"
-    assert dict(service.labels) == {"agui-owner": "uid-1"}
+    assert service.name == f"projects/demo/locations/us-central1/services/{NAMES.service}"
+    assert dict(service.labels) == NAMES.labels
     assert service.ingress is run_v2.IngressTraffic.INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER
     template = service.template
     assert (template.revision, dict(template.labels)) == (
         "shop-concierge-r1",
-        {"agui-owner": "uid-1", "agui-release": "r1"},
+        {**NAMES.labels, "agui-release": "r1"},
     )
     assert (template.scaling.min_instance_count, template.scaling.max_instance_count) == (1, 7)
     assert (template.max_instance_request_concurrency, template.timeout.total_seconds()) == (40, 3600)
@@ -94,7 +94,7 @@ def test_a_job_runs_once() -> None:
     assert (job.template.task_count, job.template.template.max_retries) == (1, 0)
     assert "max_retries" in job.template.template
     assert job.template.template.timeout.total_seconds() == 3600
-    assert dict(job.labels) == {"agui-owner": "uid-1", "agui-release": "r1"}
+    assert dict(job.labels) == {**NAMES.labels, "agui-release": "r1"}
 
 
 targets = st.builds(
@@ -111,7 +111,7 @@ def test_what_is_sent_is_seen_again(traffic: list[Target]) -> None:
     view = run_service.view_of(run_v2.Service.deserialize(run_v2.Service.serialize(service)))
     assert view.traffic == tuple(traffic)
     assert same_split(view.traffic, traffic)
-    assert (view.name, view.owner, view.template_revision) == (NAMES.service, NAMES.uid, TEMPLATE.revision)
+    assert (view.name, view.owner, view.template_revision) == (NAMES.service, NAMES.owner, TEMPLATE.revision)
 
 
 def observed(state: Any, **fields: object) -> Any:

@@ -16,7 +16,7 @@ from agui_operator.core.environment import Edge
 from agui_operator.core.errors import NotOwned
 from agui_operator.core.names import Names
 from agui_operator.gcp.kinds.edge.route_rules import rules
-from agui_operator.gcp.kinds.edge.url_map import Routing, UrlMap, host_of, parse, patch
+from agui_operator.gcp.kinds.edge.url_map import Routing, UrlMap, parse, patch
 
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
 EDGE = Edge("app.example", "site", "site-assets", "site-api", ("/copilotkit", "/api", "/ws"))
@@ -119,7 +119,7 @@ def test_without_a_frontend_everything_is_the_service() -> None:
     [("app.example", "app.example"), ("http://127.0.0.1:8086", "127.0.0.1"), ("https://App.Example/", "app.example")],
 )
 def test_the_host_of_a_domain(domain: str, host: str) -> None:
-    assert host_of(replace(EDGE, domain=domain)) == host
+    assert replace(EDGE, domain=domain).host == host
 
 
 def test_added_hosts_are_kept() -> None:

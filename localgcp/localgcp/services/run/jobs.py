@@ -21,6 +21,7 @@ from localgcp.services.run.types import (
     FAILED,
     GA,
     GEN2,
+    RUN_RUNNING,
     SUCCEEDED,
     CommonReason,
     Job,
@@ -108,8 +109,10 @@ class Jobs:
         if request.validate_only:
             return self._cloud.operations.finished("run.execution", parent, execution.name, execution, execution).pb
         job.execution_count += 1
+        job.latest_created_execution.Clear()
         job.latest_created_execution.name = short(execution.name)
         job.latest_created_execution.create_time.CopyFrom(execution.create_time)
+        job.latest_created_execution.completion_status = RUN_RUNNING
         with self._cloud.store.transaction():
             self._runs.create(execution)
             self._save(job)

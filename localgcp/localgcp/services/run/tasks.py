@@ -26,10 +26,14 @@ from localgcp.services.run.types import (
     FAILED,
     PENDING,
     RECONCILING,
+    RUN_CANCELLED,
+    RUN_FAILED,
+    RUN_SUCCEEDED,
     SUCCEEDED,
     Execution,
     ExecutionReason,
     ExecutionTemplate,
+    Job,
     Task,
     condition,
     condition_of,
@@ -52,6 +56,7 @@ class Runs:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self.executions: ProtoTable[Any] = cloud.store.protos("run.executions", Execution)
+        self._jobs: ProtoTable[Any] = cloud.store.protos("run.jobs", Job)
         self.tasks: ProtoTable[Any] = cloud.store.protos("run.tasks", Task)
         self._logs = cloud.store.json("run.execution_logs")
         self._cancelled: set[str] = set()
@@ -256,12 +261,24 @@ class Runs:
             execution, [completed, condition("Started", SUCCEEDED), condition("ResourcesAvailable", SUCCEEDED)]
         )
         self.save(execution)
+        self._tell_job(execution)
         self._cloud.operations.note(operation, execution)
         call.effect("complete" if failure is None else "fail", name, completed.message)
         self._cancelled.discard(name)
         if failure is not None:
             raise failure
         return execution
+
+    def _tell_job(self, execution: Any) -> None:
+        """The job's reference to its newest execution says how that ended. It changes neither generation nor etag."""
+        job = self._jobs.get(execution.name.partition("/executions/")[0])
+        if job is None or job.latest_created_execution.name != short(execution.name):
+            return
+        reference = job.latest_created_execution
+        reference.completion_time.CopyFrom(execution.completion_time)
+        failed = RUN_CANCELLED if execution.cancelled_count else RUN_FAILED
+        reference.completion_status = RUN_SUCCEEDED if execution.succeeded_count == execution.task_count else failed
+        self._jobs.put(job.name, job)
 
     def _cancel_tasks(self, tasks: list[Any]) -> None:
         for task in tasks:

@@ -41,6 +41,11 @@ GA = 4  # google.api.LaunchStage.GA
 INGRESS_ALL = int(run_v2.IngressTraffic.INGRESS_TRAFFIC_ALL)
 GEN2 = int(run_v2.ExecutionEnvironment.EXECUTION_ENVIRONMENT_GEN2)
 
+RUN_SUCCEEDED = int(run_v2.ExecutionReference.CompletionStatus.EXECUTION_SUCCEEDED)
+RUN_FAILED = int(run_v2.ExecutionReference.CompletionStatus.EXECUTION_FAILED)
+RUN_RUNNING = int(run_v2.ExecutionReference.CompletionStatus.EXECUTION_RUNNING)
+RUN_CANCELLED = int(run_v2.ExecutionReference.CompletionStatus.EXECUTION_CANCELLED)
+
 RevisionReason = run_v2.Condition.RevisionReason
 ExecutionReason = run_v2.Condition.ExecutionReason
 CommonReason = run_v2.Condition.CommonReason

@@ -11,6 +11,7 @@ from agui_operator.core.actions import (
     JobTemplate,
 )
 from agui_operator.core.memory import Cause
+from agui_operator.core.migrating import cancelled
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic, no_actions
 from agui_operator.core.rollout import Event, Look
 from agui_operator.core.snapshot import JobView
@@ -31,6 +32,8 @@ def _resolved(case: Case) -> Happened | None:
 
 def _backed_up(case: Case) -> Happened | None:
     backup = case.seen.backup
+    if case.seen.left_running:
+        return None
     if case.plan.backup_instance is None or (backup and backup.succeeded):
         return _DONE
     if backup and backup.succeeded is False:
@@ -39,6 +42,8 @@ def _backed_up(case: Case) -> Happened | None:
 
 
 def _back_up(case: Case) -> Actions:
+    if case.seen.left_running:
+        return cancelled(case.seen.left_running)
     if case.plan.backup_instance is None or case.seen.backup is not None or Look.BACKUP in case.seen.failed:
         return ()
     return (BackupTaken(case.plan.backup_instance, case.names.backup_description(case.plan.release.id)),)

@@ -18,6 +18,20 @@ _NAMESPACED = (PLURAL, "aguienvironments")
 _CLUSTER_WIDE = "aguipolicies"
 
 
+async def cluster_id(kube: Kube, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> str:
+    """The uid of the namespace kube-system, which is as old as the cluster. Returns when it could be read."""
+    said = ""
+    while True:
+        try:
+            return str((await kube.request("GET", "/api/v1/namespaces/kube-system", tries=1))["metadata"]["uid"])
+        except (KubeError, ConnectionError) as exc:
+            why = f"{exc}; let the operator read the namespace kube-system (ClusterRole), or set AGUI_CLUSTER_ID"
+        if why != said:
+            logger.warning("the identity of the cluster can't be read yet, retried automatically: %s", why)
+            said = why
+        await sleep(_PAUSE)
+
+
 async def missing_access(kube: Kube, namespaces: Sequence[str]) -> str | None:
     """Why a kind can't be listed and how to solve it, or None. Raises ConnectionError, and KubeError for what passes by
     itself."""

@@ -76,7 +76,7 @@ def is_important(phase: Phase, event: Event) -> bool:
 
 def sentence(before: Memory, after: Memory, event: Event) -> str:
     """What happened, in the past tense."""
-    release = after.candidate or before.candidate or after.stable
+    release = after.candidate or before.candidate or (after.stable if after.phase is Phase.HEALTHY else None)
     what = f"Release {release.version} ({release.id})" if release else "A rollout"
     if event is Event.STARTED:
         return "Rollout started: resolving image digests and secret versions"

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from agui_operator.core.actions import AlertDeleted, JobDeleted, ServiceDeleted
+from agui_operator.core.actions import AlertDeleted, ExecutionCancelled, JobDeleted, ServiceDeleted
 from agui_operator.core.deletion import Kind
 from agui_operator.core.errors import CloudError, NotOwned
+from agui_operator.core.migrating import is_running
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.monitoring import alert_policy
@@ -40,6 +41,8 @@ class Belongings:
                 return {view.name: view for view in await run_service.owned(cloud, names)}
             case Kind.JOB:
                 return {view.name: view for view in await run_job.owned(cloud, names)}
+            case Kind.EXECUTION:
+                return {view.name: view for view in await run_job.owned(cloud, names) if is_running(view)}
 
     async def _url_maps(self, scope: Scope) -> list[str]:
         """An environment without an edge may be in a project without Compute Engine, which answers 403."""
@@ -74,6 +77,9 @@ class Belongings:
                     outcome = await alert_policy.apply(cloud, names, AlertDeleted(name))
                 case Kind.SERVICE:
                     outcome = await run_service.apply(cloud, names, ServiceDeleted(name), view)
+                case Kind.EXECUTION:
+                    action = ExecutionCancelled(name, view.execution.name)
+                    outcome = await run_job.apply(cloud, names, action, view)
                 case Kind.JOB:
                     outcome = await run_job.apply(cloud, names, JobDeleted(name), view)
         except NotOwned as exc:
@@ -83,5 +89,5 @@ class Belongings:
             if exc.code != 404:
                 raise
             return Outcome()
-        logger.info("deleted %s %s", kind, name)
+        logger.info("%s %s %s", "cancelled" if kind is Kind.EXECUTION else "deleted", kind, name)
         return outcome

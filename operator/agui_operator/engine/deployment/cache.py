@@ -24,6 +24,8 @@ from agui_operator.engine.deployment.scope import Location
 from agui_operator.engine.deployment.views import Views
 from agui_operator.engine.tasks import Tasks
 
+_AWAITED = 30.0  # seconds that the end of an operation is waited for without a look at the resource
+
 
 @dataclass(slots=True)
 class ObjectCache:
@@ -78,8 +80,13 @@ class ObjectCache:
         self.location = location
 
     def is_known(self, view: str) -> bool:
-        """True if the view may be used without looking: it is fresh, or an operation that changes it is in progress."""
-        return view in self.views.fresh or view in self.operations
+        """True if the view may be used without looking: it is fresh, or the end of an operation is waited for."""
+        return view in self.views.fresh or self.is_awaited(view)
+
+    def is_awaited(self, view: str) -> bool:
+        """True while an operation that changes the view is in progress. One that takes long may have ended without an
+        answer to whom waits for it: then the resource itself is looked at, too."""
+        return view in self.operations and self.operations.age(view) < _AWAITED
 
     def failed(self, fault: FaultSeen) -> None:
         self.fault = fault

@@ -35,7 +35,7 @@ from agui_operator.engine.deployment.scope import Scope
 logger = logging.getLogger(__name__)
 _RETRY = 10.0  # seconds until a blocked deletion is looked at again
 _LONGEST = 30.0
-_STEPS = 12  # in one call; a deletion needs 6
+_STEPS = 13  # in one call; a deletion needs 9
 Views = dict[Kind, dict[str, Any]]  # what was listed, by kind and name
 
 
@@ -121,7 +121,7 @@ def intent_of(scope: Scope) -> Intent:
     return Intent(
         policy=scope.parsed.deletion,
         policy_error=scope.parsed.deletion_error,
-        environment_error=None if scope.environment is not None else scope.environment_error,
+        environment_error=None if scope.location is not None else scope.environment_error,
         abandoned=scope.annotations.get(ABANDON, "").lower() == "true",
         released=was_released(scope.memory),
     )

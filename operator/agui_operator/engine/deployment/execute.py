@@ -18,6 +18,7 @@ from agui_operator.core.actions import (
     AlertUpdated,
     AssetsPublished,
     BackupTaken,
+    ExecutionCancelled,
     ExecutionStarted,
     JobDefined,
     JobDeleted,
@@ -129,12 +130,12 @@ class Executor:
             case JobDefined() | JobDeleted():
                 job = action.template.job if isinstance(action, JobDefined) else action.job
                 return await run_job.apply(cloud, names, action, views.jobs.get(job))
-            case ExecutionStarted():
+            case ExecutionStarted() | ExecutionCancelled():
                 return await run_job.apply(cloud, names, action, views.jobs.get(action.job))
             case BackupTaken():
                 return await sql_backup.apply(cloud, names, action)
             case AssetsPublished():
-                return await release_assets.apply(cloud, action, names.uid, _log_progress)
+                return await release_assets.apply(cloud, action, names.owner, _log_progress)
             case PointerSet():
                 return await url_map.apply(cloud, names, place, action)
             case AlertCreated() | AlertUpdated() | AlertDeleted():
@@ -176,6 +177,8 @@ class Executor:
                 views.put_routing(action.pointer, action.candidate)
             case AssetsPublished():
                 views.put_assets(True)
+            case ExecutionCancelled():
+                pass  # the jobs are listed again
             case BackupTaken():
                 views.put_backup(BackupView(action.description, None))  # running, until its operation says more
             case AlertCreated() | AlertUpdated() | AlertDeleted():
@@ -205,7 +208,7 @@ def view_of(action: Action) -> str:
             return SERVICE
         case JobDefined():
             return of_job(action.template.job)
-        case ExecutionStarted() | JobDeleted():
+        case ExecutionStarted() | ExecutionCancelled() | JobDeleted():
             return of_job(action.job)
         case BackupTaken():
             return BACKUP

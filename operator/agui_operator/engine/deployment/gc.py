@@ -110,7 +110,7 @@ class GarbageCollector:
             metrics.COLLECTED.labels(kind).inc()
 
     async def _assets(self, scope: Scope, cache: ObjectCache, known: _Object, window: timedelta) -> None:
-        owner, bucket = scope.names.uid, scope.place.assets_bucket
+        owner, bucket = scope.names.owner, scope.place.assets_bucket
         folders = await collect_assets.observe(self._cloud, bucket)
         kept, now = kept_of(cache), self._clock()
         if kept is None or cache.memory is None:

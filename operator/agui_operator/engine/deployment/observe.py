@@ -12,6 +12,7 @@ from agui_operator.core.actions import Action
 from agui_operator.core.analysis import Window, verdict
 from agui_operator.core.errors import CloudError, Fault, LeaseLost, classify, reason_of
 from agui_operator.core.looks import looks
+from agui_operator.core.migrating import left_running
 from agui_operator.core.names import Names
 from agui_operator.core.phases.case import stage_of
 from agui_operator.core.recovery import unknown_revision
@@ -37,7 +38,16 @@ from agui_operator.engine.deployment.looking import PENDING
 from agui_operator.engine.deployment.resolution import resolution
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.deployment.shared import SharedViews
-from agui_operator.engine.deployment.views import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, TARGET, of_job
+from agui_operator.engine.deployment.views import (
+    ALERTS,
+    ASSETS,
+    BACKUP,
+    LEFT_RUNNING,
+    POINTER,
+    SERVICE,
+    TARGET,
+    of_job,
+)
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.monitoring import alert_policy, timeseries
 from agui_operator.gcp.kinds.run import job as run_job
@@ -203,6 +213,12 @@ class Observer:
         views, blueprint = cache.views, scope.blueprint
         if blueprint is None:
             return seen
+        if look is Look.BACKUP and blueprint.migration is not None and LEFT_RUNNING not in views.fresh:
+            jobs = left_running(scope.names, await run_job.owned(self._cloud, scope.names), blueprint.release.id)
+            seen = replace(seen, left_running=jobs)
+            if jobs:
+                return seen
+            views.mark_fresh(LEFT_RUNNING)
         if look is Look.BACKUP and blueprint.backup_instance is not None:
             if not cache.is_known(BACKUP):
                 description = scope.names.backup_description(blueprint.release.id)
@@ -214,7 +230,7 @@ class Observer:
         if look is Look.ASSETS and blueprint.bundle is not None and blueprint.release.frontend is not None:
             if not cache.is_known(ASSETS):
                 where = blueprint.assets_bucket, blueprint.release.frontend
-                views.put_assets(await release_assets.observe(self._cloud, *where, scope.names.uid))
+                views.put_assets(await release_assets.observe(self._cloud, *where, scope.names.owner))
                 views.mark_fresh(ASSETS)
             return replace(seen, assets_complete=views.assets)
         return seen
@@ -228,7 +244,7 @@ class Observer:
 
     async def _job(self, scope: Scope, cache: ObjectCache, job: str) -> JobView | None:
         views, view = cache.views, of_job(job)
-        if view in cache.operations:
+        if cache.is_awaited(view):
             return views.jobs.get(job)
         release = scope.blueprint.release.id if scope.blueprint is not None else None
         if job not in views.jobs and release is not None and views.fresh_release == release:
@@ -244,7 +260,7 @@ class Observer:
 
     async def _service(self, scope: Scope, cache: ObjectCache, *, again: bool) -> ServiceView | None:
         views = cache.views
-        if again and SERVICE not in cache.operations:
+        if again and not cache.is_awaited(SERVICE):
             views.put_service(await self._shared.service(scope.names))
             views.mark_fresh(SERVICE)  # its etag guards the next write: one on an old view is refused and looks again
             return views.service
@@ -254,7 +270,7 @@ class Observer:
             views.put_service(await run_service.observe(self._cloud, scope.names))
             if views.service is None or not views.service.reconciling:
                 views.mark_fresh(SERVICE)
-        elif SERVICE in cache.operations and views.service is not None:
+        elif cache.is_awaited(SERVICE) and views.service is not None:
             return replace(views.service, reconciling=True)
         return views.service
 
@@ -279,7 +295,7 @@ class Observer:
         views = cache.views
         if scope.place.edge is None:
             return True
-        if POINTER in cache.operations:
+        if cache.is_awaited(POINTER):
             return False
         if again or POINTER not in views.fresh:
             if again:

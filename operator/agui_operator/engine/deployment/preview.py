@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+
+import yaml
 
 from agui_operator.api.conditions import Reason
 from agui_operator.api.deployment import AgUiDeploymentSpec
@@ -13,10 +15,11 @@ from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.parse import parse_stored
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core import memory as memories
+from agui_operator.core.conflicts import Claim, Tenant, among, claims_of, tenant_of
 from agui_operator.core.errors import UserError
 from agui_operator.core.forecast import Forecast, forecast
 from agui_operator.core.release import Resolved, make_release
-from agui_operator.core.snapshot import Snapshot
+from agui_operator.core.snapshot import Blocker, Snapshot
 from agui_operator.engine.deployment.resolution import resolution
 from agui_operator.engine.deployment.scope import Scope, Scopes
 from agui_operator.gcp.kinds.edge import url_map
@@ -41,6 +44,17 @@ class Documents:
     def policies(self) -> Sequence[AgUiPolicySpec]:
         return self.allowed
 
+    def conflicts(self, uid: str) -> Sequence[Blocker]:
+        """Among the documents; `uid` is what `sort` gave them."""
+        tenants = [tenant_of(document) for document in self.deployments]
+        return among(tenants, {tenant.uid: self._claims(tenant) for tenant in tenants}).get(uid, ())
+
+    def _claims(self, tenant: Tenant) -> tuple[Claim, ...]:
+        return claims_of(tenant, self.environments.get((tenant.namespace, tenant.environment)))
+
+    def holder(self, owner: str) -> str | None:
+        return None
+
 
 def sort(documents: Sequence[Mapping[str, Any]]) -> Documents:
     """Parses what is ours among the documents; the rest is left out. Raises SpecInvalid."""
@@ -56,10 +70,29 @@ def sort(documents: Sequence[Mapping[str, Any]]) -> Documents:
             case "AgUiPolicy":
                 policies.append(parse_stored(AgUiPolicySpec, document.get("spec") or {})[0])
             case "AgUiDeployment":
-                deployments.append(document)
+                deployments.append(_identified(document))
             case _:
                 pass
     return Documents(tuple(deployments), environments, tuple(policies))
+
+
+def _identified(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A manifest that is in no cluster yet gets a uid, so that it can be told from others."""
+    meta = document.get("metadata") or {}
+    uid = meta.get("uid") or f"{meta.get('namespace', 'default')}/{meta.get('name')}"
+    return {**document, "metadata": {**meta, "uid": uid}}
+
+
+def conflicts_of(texts: Iterable[str]) -> list[str]:
+    """Manifests that want the same host or database, as one sentence each. Raises SpecInvalid."""
+    documents = [d for text in texts for d in yaml.safe_load_all(text) if isinstance(d, Mapping)]
+    known = sort(documents)
+    found = []
+    for document in known.deployments:
+        meta = document["metadata"]
+        who = f"{meta.get('namespace', 'default')}/{meta['name']}"
+        found += [f"{who}: {b.message}; {b.unblock_with}" for b in known.conflicts(meta["uid"])]
+    return found
 
 
 async def preview(cloud: Cloud, document: Mapping[str, Any], known: Documents) -> Forecast:

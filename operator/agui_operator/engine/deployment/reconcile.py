@@ -12,6 +12,7 @@ Turns are chained while events are read, so that a phase with nothing to do cost
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,8 +23,9 @@ from agui_operator.api.conditions import Reason
 from agui_operator.core import requests
 from agui_operator.core.actions import describe
 from agui_operator.core.decide import Decision, decide
-from agui_operator.core.errors import Fault, IllegalTransition, backoff, classify, reason_of
+from agui_operator.core.errors import Fault, IllegalTransition, NotOwned, backoff, classify, reason_of
 from agui_operator.core.notices import notices
+from agui_operator.core.ownership import foreign
 from agui_operator.core.phases.case import Case, has_steps
 from agui_operator.core.phases.weights import is_between_weights
 from agui_operator.core.rollout import PHASES, RESTING, Phase
@@ -36,6 +38,7 @@ from agui_operator.engine.deployment.check_runner import CheckRunner
 from agui_operator.engine.deployment.execute import Executor
 from agui_operator.engine.deployment.gc import GarbageCollector
 from agui_operator.engine.deployment.observe import Observer
+from agui_operator.engine.deployment.placing import Placer
 from agui_operator.engine.deployment.report import Reporter
 from agui_operator.engine.deployment.scope import Directory, Scope, Scopes
 from agui_operator.engine.deployment.shared import first_due
@@ -47,6 +50,7 @@ _EXPOSED = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.BA
 _FAILED_LOOK = 20.0  # seconds until a resting object is looked at again where that failed
 _RECHECK = 10.0  # seconds from a correction of drift to the comparison that proves it
 _UNPLACED = 30.0  # seconds until an object without environment is looked at again: the grace of its conditions ends
+_GRACE_POLL = 5.0  # seconds
 _CHAIN = 25  # events read in one go; more would be a loop in the table
 
 
@@ -65,11 +69,12 @@ class Engine:
         reporter: Reporter,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         collector: GarbageCollector | None = None,
+        placer: Placer | None = None,
     ) -> None:
         self._settings, self._clock = settings, clock
         self._observer, self._checks, self._executor = observer, checks, executor
         self._recorder, self._reporter, self._collector = recorder, reporter, collector
-        self._scopes = Scopes(directory, clock)
+        self._placer, self._scopes = placer, Scopes(directory, clock, settings.cluster_id, settings.permission_grace)
         self._caches: dict[str, ObjectCache] = {}
 
     def cache(self, uid: str) -> ObjectCache:
@@ -89,6 +94,7 @@ class Engine:
         if cache is not None:
             cache.close()
         self._checks.end(uid)
+        self._scopes.forget(uid)
         if self._collector is not None:
             self._collector.forget(uid)
 
@@ -120,6 +126,9 @@ class Engine:
             if scope.location is None:
                 await self._write(cache, scope, None)
                 return None if cache.is_stalled else _UNPLACED
+            if self._placer is not None and (self._placer.is_needed(scope) or _lost_owner(cache)):
+                cache.remember(replace(scope.memory, place=await self._placer.settle(scope)))
+                scope = self.scope(cache, body)
             seen, fault = await self._look(cache, scope)
             case = Case(scope.memory, seen, scope.blueprint, scope.names, self._clock())
             decision = decide(case, scope.parsed.history_limit)
@@ -168,6 +177,8 @@ class Engine:
         changed = cache.compared not in (None, scope.generation)  # an edit at rest is compared with the cloud at once
         drift = scope.memory.phase in RESTING and (changed or time.monotonic() >= cache.drift_due)
         sight = await self._observer.look(scope, cache, basic, drift=drift)
+        if (why := foreign(scope.names, sight.seen.service)) is not None:
+            return basic, NotOwned(why)
         if drift and not sight.pending:
             self._compared(cache, scope, sight.seen)
         report = await self._checks.run(scope, cache.views.service)
@@ -254,7 +265,8 @@ class Engine:
         if cache.operations or self._checks.is_running(scope.uid):
             return self._deadline_delay(scope, decision)
         if decision.requeue_after is not None:
-            return decision.requeue_after.total_seconds()
+            soon = any(b.reason is Reason.NOT_PERMITTED for b in scope.blockers)  # the end of the grace
+            return min(decision.requeue_after.total_seconds(), _GRACE_POLL if soon else math.inf)
         return max(0.1, cache.drift_due - time.monotonic()) if scope.memory.phase in RESTING else None
 
     def _deadline_delay(self, scope: Scope, decision: Decision) -> float:
@@ -294,6 +306,10 @@ def _drift(case: Case, decision: Decision) -> str | None:
     if not decision.actions or not (at_rest or is_between_weights(case)):
         return None
     return "; ".join(type(action).__name__ for action in decision.actions)
+
+
+def _lost_owner(cache: ObjectCache) -> bool:
+    return cache.fault is not None and cache.fault.reason is Reason.NOT_OWNED
 
 
 def is_older(version: str, than: int) -> bool:

@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from agui_operator.api.deployment import AgUiDeploymentSpec, DeletionPolicy
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.parse import SpecInvalid, parse_deletion_policy, parse_stored
 from agui_operator.api.policy import AgUiPolicySpec
-from agui_operator.core.blockers import blockers, place_of
+from agui_operator.core.blockers import blockers, place_of, with_grace
 from agui_operator.core.blueprint import Blueprint, build_blueprint
 from agui_operator.core.environment import Place
 from agui_operator.core.fingerprint import fingerprint_of, legacy_fingerprint_of, procedure_of
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
+from agui_operator.core.place import PlaceRecord, moved, renewed
 from agui_operator.core.recognise import recognised
-from agui_operator.core.rollout import IN_FLIGHT, Phase
+from agui_operator.core.rollout import IN_FLIGHT, RESTING, Phase
 from agui_operator.core.snapshot import Blocker
 from agui_operator.core.status_inputs import Asked, asked_of
 
@@ -38,6 +39,14 @@ class Directory(Protocol):
         ...
 
     def policies(self) -> Sequence[AgUiPolicySpec]: ...
+
+    def conflicts(self, uid: str) -> Sequence[Blocker]:
+        """What other deployments have that this one wants."""
+        ...
+
+    def holder(self, owner: str) -> str | None:
+        """The living deployment that an owner label means, as namespace/name."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,8 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """`environment` is the one that exists now; `location` is the last known one while it does not."""
+    """`environment` is the one that exists now; `location` is where the release lives, which is remembered, or what
+    the environment says before there is one."""
 
     namespace: str
     name: str
@@ -95,12 +105,12 @@ class Scope:
 
     @property
     def names(self) -> Names:
-        """Raises LookupError while no environment has been seen."""
+        """Raises LookupError while there is neither a release nor an environment."""
         return self._located().names
 
     @property
     def place(self) -> Place:
-        """Raises LookupError while no environment has been seen."""
+        """Raises LookupError while there is neither a release nor an environment."""
         return self._located().place
 
     def _located(self) -> Location:
@@ -116,8 +126,12 @@ class Scope:
 class Scopes:
     """Builds scopes. Specs are parsed once per object and generation."""
 
-    def __init__(self, directory: Directory, clock: Callable[[], datetime]) -> None:
-        self._directory, self._clock = directory, clock
+    def __init__(
+        self, directory: Directory, clock: Callable[[], datetime], cluster: str = "", grace: float = 0.0
+    ) -> None:
+        self._directory, self._clock, self._cluster = directory, clock, cluster
+        self._grace = timedelta(seconds=grace)
+        self._withdrawn: dict[str, datetime] = {}  # by uid: since when a running rollout is not permitted any more
         self._parsed: OrderedDict[tuple[str, int], Parsed] = OrderedDict()
 
     def build(
@@ -132,10 +146,15 @@ class Scopes:
         parsed = self._parse(uid, generation, body.get("spec"))
         memory = recognised(memory, parsed.legacy, parsed.fingerprint)
         environment, why = self._environment(namespace, parsed)
-        location = last
-        if environment is not None:
-            names = Names(namespace, name, uid, environment.project_id, environment.region)
-            location = Location(names, place_of(environment))
+        now = place_of(environment) if environment is not None else None
+        if memory.place is not None and now is not None:
+            at_rest = memory.phase in RESTING or memory.phase in (Phase.PENDING, Phase.RESOLVING)
+            place = renewed(memory.place, str(parsed.environment_name), now, at_rest=at_rest)
+            memory = replace(memory, place=place)
+        base = Names(namespace, name, uid, "", "", self._cluster)
+        location = _location(base, memory.place, now) or last
+        blocked = self._blockers(namespace, uid, parsed, memory.place, environment, why)
+        blocked = self._graced(uid, memory, parsed, blocked)
         return Scope(
             namespace=namespace,
             name=name,
@@ -146,7 +165,7 @@ class Scopes:
             parsed=parsed,
             environment=environment,
             environment_error=why,
-            blockers=self._blockers(namespace, parsed, environment, why),
+            blockers=blocked,
             location=location,
             memory=memory,
             blueprint=None if deleting else _blueprint(memory, parsed, location),
@@ -171,11 +190,40 @@ class Scopes:
         return environment, why
 
     def _blockers(
-        self, namespace: str, parsed: Parsed, environment: AgUiEnvironmentSpec | None, why: str | None
+        self,
+        namespace: str,
+        uid: str,
+        parsed: Parsed,
+        record: PlaceRecord | None,
+        environment: AgUiEnvironmentSpec | None,
+        why: str | None,
     ) -> tuple[Blocker, ...]:
         if parsed.spec is None:
             return ()
-        return blockers(parsed.spec, environment, why, namespace, self._directory.policies(), self._clock())
+        now = place_of(environment) if environment is not None else None
+        move = moved(record, parsed.environment_name, now)
+        policies, at = self._directory.policies(), self._clock()
+        found = blockers(parsed.spec, environment, why, namespace, policies, at, ground=record)
+        return (*((move,) if move is not None else ()), *self._directory.conflicts(uid), *found)
+
+    def forget(self, uid: str) -> None:
+        self._withdrawn.pop(uid, None)
+
+    def _graced(self, uid: str, memory: Memory, parsed: Parsed, blocked: tuple[Blocker, ...]) -> tuple[Blocker, ...]:
+        """A rollout past its start was permitted once."""
+        candidate = memory.candidate if memory.phase in IN_FLIGHT else None
+        if candidate is None or candidate.fingerprint != parsed.fingerprint or not any(b.revokes for b in blocked):
+            self._withdrawn.pop(uid, None)
+            return blocked
+        now = self._clock()
+        return with_grace(blocked, self._withdrawn.setdefault(uid, now), now, self._grace)
+
+
+def _location(base: Names, record: PlaceRecord | None, now: Place | None) -> Location | None:
+    """Where the release lives; before there is one, where the environment says."""
+    if record is not None:
+        return Location(record.names(base), record.place)
+    return Location(replace(base, project=now.project, region=now.region), now) if now is not None else None
 
 
 def parse(raw: Any) -> Parsed:

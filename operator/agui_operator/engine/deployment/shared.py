@@ -48,7 +48,7 @@ class SharedViews:
 
     async def page(self, names: Names, place: Place, frontend: str) -> bool:
         """True if the release folder is complete."""
-        return await self._pages.is_complete(place.assets_bucket, frontend, names.uid, self._age)
+        return await self._pages.is_complete(place.assets_bucket, frontend, names.owner, self._age)
 
     def changed(self, names: Names, actions: Sequence[Action]) -> None:
         """To be called before and after the actions: a list may have been read in between."""

@@ -14,6 +14,7 @@ from agui_operator.core.snapshot import AlertView, BackupView, Found, JobView, S
 
 SERVICE, POINTER, ALERTS, BACKUP, ASSETS = "service", "pointer", "alerts", "backup", "assets"
 TARGET = "target"
+LEFT_RUNNING = "left-running"
 
 
 def of_job(job: str) -> str:
@@ -89,7 +90,7 @@ class Views:
     def begin_rollout(self) -> None:
         """Drops what belongs to the last release; the service and the pointer are the deployment's."""
         self.backup, self.assets = None, None
-        self.fresh -= {BACKUP, ASSETS, *map(of_job, self.jobs)}
+        self.fresh -= {BACKUP, ASSETS, LEFT_RUNNING, *map(of_job, self.jobs)}
         self.jobs.clear()
         self.fresh_release = None
 

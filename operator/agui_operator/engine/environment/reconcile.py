@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -21,12 +21,13 @@ from agui_operator.core.merge import merge_patch
 from agui_operator.engine.cluster.kube import GROUP_VERSION, Kube, KubeError
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.environment import presence
-from agui_operator.engine.environment.status import EnvironmentLook, status_of
+from agui_operator.engine.environment.status import EnvironmentLook, deletion_status, status_of
 from agui_operator.engine.tasks import Tasks
 from agui_operator.gcp.transport.clients import Cloud
 
 logger = logging.getLogger(__name__)
 _INCOMPLETE = 60.0  # seconds between two looks while a part is missing: somebody is about to create it
+_DELETING = 3.0  # seconds between two looks at who needs an environment that is being deleted
 _AT_ONCE = 4  # environments that are looked at at the same time; each is a handful of reads
 
 
@@ -34,6 +35,10 @@ class Environments(Protocol):
     """Where the parsed environment is found."""
 
     def environment(self, namespace: str, name: str) -> tuple[AgUiEnvironmentSpec | None, str | None]: ...
+
+    def users_of(self, namespace: str, name: str) -> Sequence[str]:
+        """Names of the deployments that need it."""
+        ...
 
 
 @dataclass(slots=True)
@@ -104,6 +109,10 @@ class EnvironmentEngine:
         spec, error = self._directory.environment(str(meta["namespace"]), str(meta["name"]))
         if spec is None and error is None:
             return self._resync  # dropped from the directory: its end is about to be delivered
+        if meta.get("deletionTimestamp"):
+            users = self._directory.users_of(str(meta["namespace"]), str(meta["name"]))
+            await self._store(known, deletion_status(users, known.status, self._generation(known), self._clock()))
+            return _DELETING
         fault: Exception | None = None
         look = EnvironmentLook(spec_error=error)
         if spec is not None:
@@ -121,8 +130,14 @@ class EnvironmentEngine:
         return spread * (self._resync if look.is_complete else min(_INCOMPLETE, self._resync))
 
     async def _write(self, known: _Environment, look: EnvironmentLook) -> None:
+        await self._store(known, status_of(look, known.status, self._generation(known), self._clock()))
+
+    @staticmethod
+    def _generation(known: _Environment) -> int:
+        return int(known.body["metadata"].get("generation", 0))
+
+    async def _store(self, known: _Environment, status: dict[str, Any]) -> None:
         meta = known.body["metadata"]
-        status = status_of(look, known.status, int(meta.get("generation", 0)), self._clock())
         patch = merge_patch(known.status, status)
         if not patch:
             return

@@ -43,6 +43,36 @@ def status_of(look: EnvironmentLook, previous: Mapping[str, Any], generation: in
     }
 
 
+def deletion_status(
+    users: Sequence[str], previous: Mapping[str, Any], generation: int, now: datetime
+) -> dict[str, Any]:
+    """Of an environment that is being deleted, which waits for the deployments that need it."""
+    blocked = ("False", Reason.DELETING, "no deployment needs this environment")
+    if users:
+        text = f"deployments that need this environment: {', '.join(users)}; delete them, or remove the finalizer"
+        blocked = ("True", Reason.DELETION_BLOCKED, text)
+    others = [c for c in previous.get("conditions") or () if c.get("type") != "DeletionBlocked"]
+    condition = _condition("DeletionBlocked", blocked, previous, generation, now)
+    return {**previous, "observedGeneration": generation, "conditions": [*others, condition]}
+
+
+def _condition(
+    kind: str, fact: tuple[str, Reason, str], previous: Mapping[str, Any], generation: int, now: datetime
+) -> dict[str, Any]:
+    status, reason, message = fact
+    conditions = previous.get("conditions") or ()
+    old: Mapping[str, Any] = next((c for c in conditions if c.get("type") == kind), {})
+    moved = old.get("status") != status or not old.get("lastTransitionTime")
+    return {
+        "type": kind,
+        "status": status,
+        "reason": str(reason),
+        "message": message[:1024],
+        "observedGeneration": generation,
+        "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ") if moved else old["lastTransitionTime"],
+    }
+
+
 def _ready(look: EnvironmentLook) -> Ready:
     if look.spec_error is not None:
         return "False", Reason.INVALID_SPEC, look.spec_error

@@ -55,6 +55,15 @@ async def wait(cloud: Cloud, operation: str, timeout: float) -> OperationResult:
             pause = min(pause * _GROWTH, _LONGEST_PAUSE)
 
 
+async def finish(cloud: Cloud, operation: str, timeout: float = 60.0) -> None:
+    """Returns when the operation has succeeded. Raises its error, CloudError, TimeoutError."""
+    result = await wait(cloud, operation, timeout)
+    if result.error is not None:
+        raise result.error
+    if not result.done:
+        raise TimeoutError(f"{operation} did not end within {timeout:g} s")
+
+
 def result_of(operation: Any) -> OperationResult:
     """A google.longrunning.Operation of Cloud Run."""
     if not operation.done:

@@ -26,7 +26,7 @@ class MapInventory:
         routing; the map is read again for that, and serves the others too. Raises CloudError."""
         assert place.edge is not None
         self._changes.forget_before(self._maps.clock() - age)
-        since = max(self._maps.clock() - age, self._changes.at(names.uid))
+        since = max(self._maps.clock() - age, self._changes.at(names.owner))
 
         async def load() -> UrlMap:
             return (await url_map.observe(self._cloud, names, place))[1]
@@ -36,4 +36,4 @@ class MapInventory:
 
     def forget(self, names: Names) -> None:
         """This process changes the deployment's routing."""
-        self._changes.note(names.uid)
+        self._changes.note(names.owner)

@@ -89,7 +89,7 @@ def _only_for(route: Json, release: str) -> Json:
 def _describe(names: Names, pointer: Pointer | None, candidate: Pointer | None) -> str:
     """The routing as text that `described` reads back."""
     public = pointer or Pointer(None, _NOBODY)
-    text = f"{OWNER_LABEL}={names.uid} release={public.release} frontend={public.frontend or '-'}"
+    text = f"{OWNER_LABEL}={names.owner} release={public.release} frontend={public.frontend or '-'}"
     return f"{text} candidate={candidate.release} shown={candidate.frontend or '-'}" if candidate else text
 
 
@@ -101,6 +101,15 @@ def described(matcher: Json) -> Described | None:
     pointer = None if found[2] == _NOBODY else Pointer(None if found[3] == "-" else found[3], found[2])
     candidate = Pointer(None if found[5] == "-" else found[5], found[4]) if found[4] else None
     return Described(found[1], found[2], pointer, candidate)
+
+
+def relabelled(matcher: Json, label: str, owner: str) -> Json:
+    """The path matcher with another owner in its description, if it has this one."""
+    said = described(matcher)
+    if said is None or said.owner != label:
+        return matcher
+    text = str(matcher["description"]).replace(f"{OWNER_LABEL}={label} ", f"{OWNER_LABEL}={owner} ", 1)
+    return {**matcher, "description": text}
 
 
 def is_same(matcher: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -8,14 +8,14 @@ Source: https://cloud.google.com/compute/docs/reference/rest/v1/urlMaps
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from agui_operator.core.actions import CHANGED_BY_HAND, Pointer, PointerSet
 from agui_operator.core.environment import Edge, Place
 from agui_operator.core.errors import CloudError, NotOwned, UserError
 from agui_operator.core.names import Names
-from agui_operator.gcp.kinds.edge.route_rules import Json, described, is_same, rules
+from agui_operator.gcp.kinds.edge.route_rules import Json, described, is_same, relabelled, rules
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
@@ -42,11 +42,6 @@ class Routing:
     candidate: Pointer | None = None
 
 
-def host_of(edge: Edge) -> str:
-    """The host name that our host rule matches: without scheme and port."""
-    return edge.domain.rpartition("://")[2].partition("/")[0].partition(":")[0].lower()
-
-
 def parse(url_map: UrlMap, edge: Edge, names: Names) -> Routing:
     """What the map says about this deployment. Rules that were changed by hand give the folder CHANGED_BY_HAND, so that
     they are never taken for a release."""
@@ -54,7 +49,7 @@ def parse(url_map: UrlMap, edge: Edge, names: Names) -> Routing:
     if matcher is None or not _is_routed(url_map, edge, names):
         return Routing(None)
     said = described(matcher)
-    if said is None or said.owner != names.uid:
+    if said is None or not names.owns(said.owner):
         return Routing(None)
     pointer, candidate = said.pointer, said.candidate
     if (pointer or candidate) and is_same(matcher, rules(edge, names, pointer, candidate)):
@@ -75,11 +70,15 @@ def patch(url_map: UrlMap, edge: Edge, names: Names, pointer: Pointer | None, ca
     if visible:
         host_rules.append(_host_rule(url_map, edge, names))
         matchers.append(rules(edge, names, pointer, candidate))
+    return _body(url_map, host_rules, matchers)
+
+
+def _body(url_map: UrlMap, host_rules: Sequence[Json], matchers: Sequence[Json]) -> Json:
     # In a merge patch null removes a field; an empty list may be taken for "not given".
     return {
         "fingerprint": url_map.fingerprint,
-        "hostRules": host_rules or None,
-        "pathMatchers": matchers or None,
+        "hostRules": list(host_rules) or None,
+        "pathMatchers": list(matchers) or None,
     }
 
 
@@ -88,6 +87,32 @@ async def observe(cloud: Cloud, names: Names, place: Place) -> tuple[Routing, Ur
     edge = _edge(place)
     url_map = await _get(cloud, names, _path(names, edge))
     return parse(url_map, edge, names), url_map
+
+
+async def check(cloud: Cloud, names: Names, place: Place) -> None:
+    """Asks, before anything is done, whether the deployment may have the host. Raises NotOwned, CloudError."""
+    edge = _edge(place)
+    try:
+        url_map = await _get(cloud, names, _path(names, edge))
+    except CloudError as error:
+        if error.code != 404:
+            raise
+        return  # the environment says that the map is missing
+    _check_owner(url_map, edge, names, visible=True)
+
+
+async def take_over(cloud: Cloud, names: Names, place: Place, label: str) -> None:
+    """Makes the path matchers of an owner the deployment's. What they route stays. Raises CloudError."""
+    path = _path(names, _edge(place))
+
+    async def look() -> Json | None:
+        url_map = await _get(cloud, names, path)
+        matchers = [relabelled(m, label, names.owner) for m in url_map.matchers]
+        return None if matchers == list(url_map.matchers) else _body(url_map, url_map.host_rules, matchers)
+
+    outcome = await _patched(cloud, names, path, look)
+    if outcome.operation is not None:
+        await operations.finish(cloud, outcome.operation)
 
 
 async def owned(cloud: Cloud, names: Names) -> list[str]:
@@ -155,14 +180,14 @@ async def _patched(cloud: Cloud, names: Names, path: str, look: Callable[[], Awa
 def _without_ours(url_map: UrlMap, names: Names) -> Json | None:
     """The patch that removes this deployment's path matchers, which their description names, with the host rules that
     lead to them; None if there are none."""
-    gone = {m.get("name") for m in url_map.matchers if (said := described(m)) is not None and said.owner == names.uid}
+    gone = {m.get("name") for m in url_map.matchers if (said := described(m)) is not None and names.owns(said.owner)}
     if not gone:
         return None
-    return {
-        "fingerprint": url_map.fingerprint,
-        "hostRules": [rule for rule in url_map.host_rules if rule.get("pathMatcher") not in gone] or None,
-        "pathMatchers": [matcher for matcher in url_map.matchers if matcher.get("name") not in gone] or None,
-    }
+    return _body(
+        url_map,
+        [rule for rule in url_map.host_rules if rule.get("pathMatcher") not in gone],
+        [matcher for matcher in url_map.matchers if matcher.get("name") not in gone],
+    )
 
 
 async def _get(cloud: Cloud, names: Names, path: str) -> UrlMap:
@@ -192,7 +217,7 @@ def _ours(url_map: UrlMap, names: Names) -> Json | None:
 
 
 def _is_routed(url_map: UrlMap, edge: Edge, names: Names) -> bool:
-    host = host_of(edge)
+    host = edge.host
     return any(
         rule.get("pathMatcher") == names.path_matcher and host in (rule.get("hosts") or ())
         for rule in url_map.host_rules
@@ -202,7 +227,7 @@ def _is_routed(url_map: UrlMap, edge: Edge, names: Names) -> bool:
 def _host_rule(url_map: UrlMap, edge: Edge, names: Names) -> Json:
     """The deployment's host rule, with the hosts that were added to it by hand."""
     mine = next((r for r in url_map.host_rules if r.get("pathMatcher") == names.path_matcher), {})
-    hosts = dict.fromkeys([*(mine.get("hosts") or ()), host_of(edge)])
+    hosts = dict.fromkeys([*(mine.get("hosts") or ()), edge.host])
     return {**mine, "hosts": list(hosts), "pathMatcher": names.path_matcher}
 
 
@@ -210,12 +235,12 @@ def _check_owner(url_map: UrlMap, edge: Edge, names: Names, *, visible: bool) ->
     matcher = _ours(url_map, names)
     if matcher is not None:
         said = described(matcher)
-        if said is None or said.owner != names.uid:
+        if said is None or not names.owns(said.owner):
             owner = f"belongs to {said.owner}" if said else "does not say whom it belongs to"
             raise NotOwned(f"path matcher {names.path_matcher} of URL map {edge.url_map} {owner}; remove it first")
     for rule in url_map.host_rules if visible else ():
-        if host_of(edge) in (rule.get("hosts") or ()) and rule.get("pathMatcher") != names.path_matcher:
+        if edge.host in (rule.get("hosts") or ()) and rule.get("pathMatcher") != names.path_matcher:
             raise NotOwned(
-                f"host {host_of(edge)} of URL map {edge.url_map} is served by path matcher {rule.get('pathMatcher')}; "
+                f"host {edge.host} of URL map {edge.url_map} is served by path matcher {rule.get('pathMatcher')}; "
                 "give this environment another domain or remove that host rule"
             )

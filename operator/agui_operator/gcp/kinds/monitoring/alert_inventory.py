@@ -36,13 +36,13 @@ class AlertInventory:
         since = self._lists.clock() - age
         self._changes.forget_before(since)
         read = await self._lists.get(names.project, since, lambda: self._list(names.project))
-        if self._changes.after(names.uid, read.at):
+        if self._changes.after(names.owner, read.at):
             return await alert_policy.observe(self._cloud, names)
-        return read.value.get(names.uid, ())
+        return tuple(view for owner in names.owners for view in read.value.get(owner, ()))
 
     def forget(self, names: Names) -> None:
         """This process changes the deployment's policies."""
-        self._changes.note(names.uid)
+        self._changes.note(names.owner)
 
     async def _list(self, project: str) -> dict[str, Views]:
         """One call for each 500 policies; those without our labels are skipped."""

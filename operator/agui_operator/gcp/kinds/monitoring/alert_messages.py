@@ -37,7 +37,7 @@ def to_message(policy: AlertPolicy, names: Names) -> Any:
     return monitoring_v3.AlertPolicy(
         display_name=policy.display_name,
         documentation={"content": policy.documentation, "mime_type": "text/markdown"},
-        user_labels={**policy.labels, OWNER: names.uid, KEY: policy.key},
+        user_labels={**policy.labels, OWNER: names.owner, KEY: policy.key},
         conditions=[{"display_name": policy.display_name, "condition_threshold": threshold}],
         combiner=monitoring_v3.AlertPolicy.ConditionCombinerType.OR,
         notification_channels=list(policy.channels),

@@ -25,7 +25,8 @@ async def observe(cloud: Cloud, names: Names) -> tuple[AlertView, ...]:
 
     project = f"projects/{names.project}"
     found: list[AlertView] = []
-    request = monitoring_v3.ListAlertPoliciesRequest(name=project, filter=f'user_labels.{OWNER}="{names.uid}"')
+    either = " OR ".join(f'user_labels.{OWNER}="{owner}"' for owner in names.owners if owner)
+    request = monitoring_v3.ListAlertPoliciesRequest(name=project, filter=either)
     async for page in pages(cloud, "AlertPolicyService.ListAlertPolicies", request, project):
         # The label is compared again: deleting must not depend on how a filter is understood.
         found += [AlertView(p.name, from_message(p)) for p in page.alert_policies if _is_ours(p, names)]
@@ -35,6 +36,21 @@ async def observe(cloud: Cloud, names: Names) -> tuple[AlertView, ...]:
 async def owned(cloud: Cloud, names: Names) -> list[str]:
     """Names of all policies that carry the deployment's owner, whatever limits it has now. Raises CloudError."""
     return [view.name for view in await observe(cloud, names)]
+
+
+async def take_over(cloud: Cloud, names: Names, label: str) -> None:
+    """Gives every policy that carries this owner label the deployment's own. Raises CloudError."""
+    from google.cloud import monitoring_v3
+
+    project = f"projects/{names.project}"
+    request = monitoring_v3.ListAlertPoliciesRequest(name=project, filter=f'user_labels.{OWNER}="{label}"')
+    found: list[Any] = []
+    async for page in pages(cloud, "AlertPolicyService.ListAlertPolicies", request, project):
+        found += [policy for policy in page.alert_policies if policy.user_labels.get(OWNER) == label]
+    for policy in found:
+        message = monitoring_v3.AlertPolicy(name=policy.name, user_labels={**policy.user_labels, OWNER: names.owner})
+        update = monitoring_v3.UpdateAlertPolicyRequest(alert_policy=message, update_mask={"paths": ["user_labels"]})
+        await cloud.rpc("AlertPolicyService.UpdateAlertPolicy", update, policy.name, write=True)
 
 
 async def apply(cloud: Cloud, names: Names, action: AlertCreated | AlertUpdated | AlertDeleted) -> Outcome:
@@ -82,4 +98,4 @@ async def _delete(cloud: Cloud, name: str) -> Outcome:
 
 def _is_ours(policy: Any, names: Names) -> bool:
     labels: Mapping[str, str] = policy.user_labels
-    return labels.get(OWNER) == names.uid and bool(labels.get(KEY))
+    return names.owns(labels.get(OWNER, "")) and bool(labels.get(KEY))

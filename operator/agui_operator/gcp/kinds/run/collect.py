@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,13 +23,14 @@ _PAGE = 500
 
 
 async def revisions(cloud: Cloud, names: Names) -> tuple[Made, ...]:
-    """Revisions of the deployment's service that carry its label; one call for each 500."""
+    """Revisions that the operator made for the deployment's service, which may have been taken over since: a revision
+    never changes its labels. One call for each 500."""
     from google.cloud import run_v2
 
     found: list[Made] = []
     request = run_v2.ListRevisionsRequest(parent=names.service_path, page_size=_PAGE)
     async for page in pages(cloud, "Revisions.ListRevisions", request, names.service_path):
-        found += [_made(r) for r in page.revisions if r.labels.get(OWNER_LABEL) == names.uid and not r.delete_time]
+        found += [_made(r) for r in page.revisions if _is_ours(r.labels) and not r.delete_time]
     return tuple(found)
 
 
@@ -48,7 +49,8 @@ class Jobs:
         async with self._locks[names.parent]:
             if time.monotonic() - self._at.get(names.parent, float("-inf")) > age:
                 self._at[names.parent], self._found[names.parent] = time.monotonic(), await self._list(names.parent)
-        return self._found[names.parent].get(names.uid, [])
+        found = self._found[names.parent]
+        return [job for owner in names.owners for job in found.get(owner, ())]
 
     async def _list(self, parent: str) -> dict[str, list[Made]]:
         from google.cloud import run_v2
@@ -93,6 +95,10 @@ def _made(found: Any, *, busy: bool = False) -> Made:
     created = found.create_time
     at = datetime.fromtimestamp(created.timestamp(), UTC) if created else datetime.now(UTC)
     return Made(short(found.name), str(found.labels.get(RELEASE_LABEL, "")), at, str(found.etag), busy)
+
+
+def _is_ours(labels: Mapping[str, str]) -> bool:
+    return bool(labels.get(OWNER_LABEL)) and bool(labels.get(RELEASE_LABEL))
 
 
 def _runs(job: Any) -> bool:

@@ -36,13 +36,13 @@ class Inventory:
         since = self._lists.clock() - age
         self._changes.forget_before(since)
         read = await self._lists.get(region, since, lambda: self._list(*region))
-        if self._changes.after(names.uid, read.at):
+        if self._changes.after(names.owner, read.at):
             return await run_service.observe(self._cloud, names)
         return read.value.get(names.service)
 
     def forget(self, names: Names) -> None:
         """This process changes the deployment's service: no list that began before tells how it is."""
-        self._changes.note(names.uid)
+        self._changes.note(names.owner)
 
     async def _list(self, project: str, region: str) -> dict[str, ServiceView]:
         """One call for each 500 services."""

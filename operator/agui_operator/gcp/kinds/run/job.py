@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from agui_operator.core.actions import ExecutionStarted, JobDefined, JobDeleted, JobTemplate
+from agui_operator.core.actions import ExecutionCancelled, ExecutionStarted, JobDefined, JobDeleted, JobTemplate
 from agui_operator.core.errors import CloudError, NotOwned
 from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
+from agui_operator.core.ownership import HOW
 from agui_operator.core.snapshot import JobView
 from agui_operator.gcp.kinds.run import containers
 from agui_operator.gcp.transport import operations
@@ -51,22 +52,43 @@ async def owned(cloud: Cloud, names: Names) -> list[JobView]:
     request = run_v2.ListJobsRequest(parent=names.parent, page_size=_PAGE)
     found: list[JobView] = []
     async for page in pages(cloud, "Jobs.ListJobs", request, names.parent):
-        found += [view_of(j) for j in page.jobs if j.labels.get(OWNER_LABEL) == names.uid and not j.delete_time]
+        found += [view_of(j) for j in page.jobs if names.owns(j.labels.get(OWNER_LABEL, "")) and not j.delete_time]
     return found
 
 
 async def apply(
-    cloud: Cloud, names: Names, action: JobDefined | ExecutionStarted | JobDeleted, have: JobView | None
+    cloud: Cloud,
+    names: Names,
+    action: JobDefined | ExecutionStarted | ExecutionCancelled | JobDeleted,
+    have: JobView | None,
 ) -> Outcome:
-    """Creates, runs or deletes the job. An execution is started only if fewer than `attempt` exist. Raises NotOwned,
-    CloudError."""
+    """Creates, runs or deletes the job, or ends its execution. An execution is started only if fewer than `attempt`
+    exist. Raises NotOwned, CloudError."""
     match action:
         case JobDefined(template=template):
             return await _define(cloud, names, template, have)
         case ExecutionStarted():
             return await _start(cloud, names, action, have)
+        case ExecutionCancelled():
+            return await _cancel(cloud, names, action)
         case JobDeleted(job=job):
             return await _delete(cloud, names, job, have)
+
+
+async def take_over(cloud: Cloud, names: Names, label: str) -> None:
+    """Gives every job that carries this owner label the deployment's own. Raises CloudError."""
+    from google.cloud import run_v2
+
+    request = run_v2.ListJobsRequest(parent=names.parent, page_size=_PAGE)
+    found: list[Any] = []
+    async for page in pages(cloud, "Jobs.ListJobs", request, names.parent):
+        found += [j for j in page.jobs if j.labels.get(OWNER_LABEL) == label and not j.delete_time]
+    for job in found:
+        job.labels = {**job.labels, **names.labels}
+        update = run_v2.UpdateJobRequest(job=job)
+        outcome = _outcome(await cloud.rpc("Jobs.UpdateJob", update, job.name, write=True))
+        if outcome.operation is not None:
+            await operations.finish(cloud, outcome.operation)
 
 
 def desired(template: JobTemplate, names: Names) -> Any:
@@ -74,7 +96,7 @@ def desired(template: JobTemplate, names: Names) -> Any:
     from google.cloud import run_v2
 
     box = template.container
-    labels = {OWNER_LABEL: names.uid, RELEASE_LABEL: template.release}
+    labels = {**names.labels, RELEASE_LABEL: template.release}
     resources = run_v2.ResourceRequirements(limits=containers.limits(box))
     task = run_v2.TaskTemplate(
         containers=[containers.container(box, template.release, resources=resources)],
@@ -122,6 +144,22 @@ async def _start(cloud: Cloud, names: Names, action: ExecutionStarted, have: Job
     return _outcome(await cloud.rpc("Jobs.RunJob", request, path, write=True))
 
 
+async def _cancel(cloud: Cloud, names: Names, action: ExecutionCancelled) -> Outcome:
+    """An execution that is gone, or has ended by now, needs no cancelling."""
+    from google.cloud import run_v2
+
+    path = f"{names.job_path(action.job)}/executions/{action.execution}"
+    try:
+        operation = await cloud.rpc(
+            "Executions.CancelExecution", run_v2.CancelExecutionRequest(name=path), path, write=True
+        )
+    except CloudError as error:
+        if error.code == 404 or error.status == "FAILED_PRECONDITION":
+            return Outcome()
+        raise
+    return Outcome(None if operation.done else operation.name)
+
+
 async def _delete(cloud: Cloud, names: Names, job: str, have: JobView | None) -> Outcome:
     from google.cloud import run_v2
 
@@ -160,7 +198,8 @@ def _outcome(operation: Any) -> Outcome:
 
 
 def _check_owner(have: JobView, names: Names) -> None:
-    if have.owner and have.owner == names.uid:
+    if names.owns(have.owner):
         return
     owner = f"belongs to {have.owner}" if have.owner else f"has no label {OWNER_LABEL}"
-    raise NotOwned(f"Cloud Run job {have.name} {owner}; delete it, or rename this deployment")
+    text = f"Cloud Run job {have.name} {owner}; to take it over, {HOW}; or delete it, or rename this deployment"
+    raise NotOwned(text)

@@ -31,7 +31,7 @@ async def release_of(cloud: Cloud, names: Names, revision: str) -> Release | Non
     """The release that a revision of this deployment was made for: its record, or what the revision itself tells where
     an earlier version made it. None: another's revision, or none. One call. Raises CloudError."""
     found = await _get(cloud, names, revision)
-    if found is None or found.labels.get(OWNER_LABEL) != names.uid:
+    if found is None or found.labels.get(OWNER_LABEL) != names.owner:
         return None
     record = Release.from_record(found.annotations.get(RECORD_ANNOTATION, ""))
     if record is not None and names.revision(record.id) == revision:

@@ -12,6 +12,7 @@ from agui_operator.api.conditions import Reason
 from agui_operator.core.actions import RevisionStaged, RevisionTemplate, ServiceDeleted, TrafficSplit
 from agui_operator.core.errors import CloudError, NotOwned, UserError
 from agui_operator.core.names import OWNER_LABEL, RECORD_ANNOTATION, RELEASE_LABEL, Names
+from agui_operator.core.ownership import HOW
 from agui_operator.core.snapshot import ServiceView
 from agui_operator.core.traffic import Target, same_split
 from agui_operator.gcp.kinds.run import containers
@@ -50,7 +51,7 @@ async def owned(cloud: Cloud, names: Names) -> list[ServiceView]:
     request = run_v2.ListServicesRequest(parent=names.parent, page_size=_PAGE)
     found: list[ServiceView] = []
     async for page in pages(cloud, "Services.ListServices", request, names.parent):
-        found += [view_of(s) for s in page.services if s.labels.get(OWNER_LABEL) == names.uid and not s.delete_time]
+        found += [view_of(s) for s in page.services if names.owns(s.labels.get(OWNER_LABEL, "")) and not s.delete_time]
     return found
 
 
@@ -72,13 +73,27 @@ async def apply(
             return await _split(cloud, names, action.traffic, have)
 
 
+async def take_over(cloud: Cloud, names: Names) -> None:
+    """Gives the service the deployment's owner, whatever owner it has; its other labels, its traffic and its revisions
+    stay. Raises CloudError."""
+    from google.cloud import run_v2
+
+    path = names.service_path
+    have = await cloud.rpc("Services.GetService", run_v2.GetServiceRequest(name=path), path)
+    wanted = run_v2.Service(name=path, labels={**have.labels, **names.labels}, etag=have.etag)
+    request = run_v2.UpdateServiceRequest(service=wanted, update_mask={"paths": ["labels"]})
+    outcome = _outcome(await cloud.rpc("Services.UpdateService", request, path, write=True))
+    if outcome.operation is not None:
+        await operations.finish(cloud, outcome.operation)
+
+
 def desired(template: RevisionTemplate, traffic: Sequence[Target], names: Names) -> Any:
     """The run_v2.Service of a release, as it is sent."""
     from google.cloud import run_v2
 
     return run_v2.Service(
         name=names.service_path,
-        labels={OWNER_LABEL: names.uid},
+        labels=names.labels,
         ingress=_INGRESS[template.ingress],
         template=_revision(template, names),
         traffic=[_target(t) for t in traffic],
@@ -177,9 +192,10 @@ async def _check_same_revision(cloud: Cloud, names: Names, wanted: Any) -> None:
 
 
 def _check_owner(have: ServiceView, names: Names) -> None:
-    if have.owner != names.uid:
+    if not names.owns(have.owner):
         owner = f"belongs to {have.owner}" if have.owner else f"has no label {OWNER_LABEL}"
-        raise NotOwned(f"Cloud Run service {have.name} {owner}; delete it, or rename this deployment")
+        text = f"Cloud Run service {have.name} {owner}; to take it over, {HOW}; or delete it, or rename this deployment"
+        raise NotOwned(text)
 
 
 def _revision(template: RevisionTemplate, names: Names) -> Any:
@@ -204,7 +220,7 @@ def _revision(template: RevisionTemplate, names: Names) -> Any:
     )
     return run_v2.RevisionTemplate(
         revision=template.revision,
-        labels={OWNER_LABEL: names.uid, RELEASE_LABEL: template.release},
+        labels={**names.labels, RELEASE_LABEL: template.release},
         annotations={RECORD_ANNOTATION: template.record} if template.record else {},
         scaling=scaling,
         timeout={"seconds": box.timeout},

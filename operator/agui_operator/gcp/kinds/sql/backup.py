@@ -26,17 +26,18 @@ async def observe(cloud: Cloud, names: Names, instance: str, description: str) -
     page = await cloud.rest(
         RestRequest("sqladmin.backupRuns.list", f"{path}?maxResults=100", **_where(names, instance))
     )
-    found = [run for run in page.get("items") or () if run.get("description") == description]
+    found = [run for run in page.get("items") or () if names.is_backup(str(run.get("description", "")), description)]
     return view_of(max(found, key=_age)) if found else None
 
 
 async def owned(cloud: Cloud, names: Names, instance: str) -> list[BackupView]:
     """Every backup of the instance that the deployment's releases took. Raises CloudError."""
     path = f"{_path(names, instance)}?maxResults=500"
+    mine = tuple(f"agui {owner} " for owner in names.owners)
     found: list[BackupView] = []
     async for page in rest_pages(cloud, "sqladmin.backupRuns.list", path, project=names.project):
         runs = page.get("items") or ()
-        found += [view_of(r) for r in runs if str(r.get("description", "")).startswith(names.backup_description(""))]
+        found += [view_of(r) for r in runs if str(r.get("description", "")).startswith(mine)]
     return found
 
 

@@ -54,7 +54,7 @@ def folder(frontend: str) -> str:
 
 
 def claim(frontend: str, owner: str) -> Upload:
-    """What says that a deployment (its uid) needs a release folder and all that its manifest names."""
+    """What says that a deployment (its owner label) needs a release folder and all that its manifest names."""
     return Upload.of(f"{folder(frontend)}{CLAIMS}{owner}", b"", "text/plain", NEVER)
 
 
@@ -81,6 +81,16 @@ def needed(frontend: str, owner: str | None = None) -> frozenset[str]:
     """Names of the objects that tell a complete folder, claimed by the owner where one is given."""
     wanted = {folder(frontend) + ENTRYPOINT, folder(frontend) + MANIFEST}
     return frozenset(wanted | ({claim(frontend, owner).name} if owner else set()))
+
+
+async def take_over(cloud: Cloud, bucket: str, label: str, owner: str) -> None:
+    """Replaces the claims of one owner by another's: first the new one, then the old one. Raises CloudError."""
+    mark = f"/{CLAIMS}{label}"
+    for name, found in (await objects.list_objects(cloud, bucket, RELEASES)).items():
+        if name.endswith(mark):
+            frontend = name.removeprefix(RELEASES).removesuffix(mark)
+            await objects.create(cloud, bucket, claim(frontend, owner))
+            await objects.delete(cloud, bucket, name, found.generation)
 
 
 async def owned(cloud: Cloud, bucket: str, owner: str) -> list[str]:
