@@ -157,7 +157,7 @@ def test_who_waits_for_whom_when_an_environment_is_deleted() -> None:
     before = status_of(EnvironmentLook(), {}, 1, now)
     blocked = deletion_status(["shop"], before, 2, now)
     kinds = {c["type"]: c for c in blocked["conditions"]}
-    assert set(kinds) == {"Ready", "DeletionBlocked"}
+    assert set(kinds) == {"Ready", "Reconciling", "Stalled", "DeletionBlocked"}
     assert (kinds["DeletionBlocked"]["status"], kinds["DeletionBlocked"]["reason"]) == ("True", "DeletionBlocked")
     assert "shop" in kinds["DeletionBlocked"]["message"]
     free = deletion_status([], blocked, 2, now)

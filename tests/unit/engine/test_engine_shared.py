@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from google.cloud import monitoring_v3, run_v2
 
-from agui_operator.core.actions import AlertDeleted, AssetsPublished, PointerSet, TrafficSplit
+from agui_operator.core.actions import AlertDeleted, AssetsPublished, Bundle, PointerSet, TrafficSplit
 from agui_operator.core.environment import Edge, Place
 from agui_operator.core.names import Names
 from agui_operator.engine.deployment import shared as shared_module
@@ -133,7 +133,7 @@ async def test_an_action_makes_only_its_own_part_of_its_own_object_old(
     await views.routing(names(4), PLACE)
     assert cloud.calls == {MAP: 1}, "the map that was read again serves the others too"
     cloud.calls.clear()
-    views.changed(names(3), [cast(Any, object.__new__(AssetsPublished))])
+    views.changed(names(3), [AssetsPublished(Bundle("artifacts", "b", "0"), "fb", "assets")])
     await views.routing(names(3), PLACE)
     assert not cloud.calls
 
