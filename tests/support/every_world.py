@@ -55,7 +55,8 @@ def key_of(world: World) -> Hashable:
         memory.stable and memory.stable.id,
         memory.undo_to and memory.undo_to.id,
         memory.cause and (memory.cause.reason, memory.cause.phase, memory.cause.rejects),
-        memory.rejected and memory.rejected.release,
+        memory.rejected and (memory.rejected.release, memory.rejected.fingerprint),
+        memory.walk,
         tuple(sorted((n, c.passed) for n, c in memory.verdicts.items())),
         tuple((e.release.id, e.outcome) for e in memory.history),
     )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from agui_operator.api.conditions import Reason
+from agui_operator.core import steps as canary_steps
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import AnalysisResult, CheckResult, Verdict
+from agui_operator.core.steps import Walk
 
 T = TypeVar("T", bound=StrEnum)
 
@@ -23,7 +25,7 @@ class HeldBy(StrEnum):
     STEP = "Step"  # a pause step without duration
     REQUEST = "Request"  # agui.dev/pause
     ANALYSIS = "Analysis"  # an analysis without a verdict
-    POLICY = "Policy"  # a freeze, the stop button or spec.suspend
+    POLICY = "Policy"  # a freeze, the stop button, spec.suspend or a missing permission
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,18 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
+    """`release` and `version` are empty if the rollout ended before the release had an id."""
+
     fingerprint: str
     release: str
     version: str
     reason: Reason
     message: str
     at: datetime
+
+    @property
+    def title(self) -> str:
+        return f"Release {self.version} ({self.release})" if self.release else "The release"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +78,26 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class Obeyed:
+    """A request that was accepted for the spec with this fingerprint. `repeated`: a manifest asks for it again, and was
+    refused."""
+
+    kind: str
+    value: str
+    fingerprint: str
+    at: datetime
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     phase: Phase = Phase.PENDING
     since: datetime | None = None  # of this phase or step
     started: datetime | None = None  # of this rollout
+    held_since: datetime | None = None  # since when a hold keeps a phase before the canary from its next write
     step: int = 0
+    walk: Walk | None = None  # the canary's steps; None: those of the spec
+    weight_since: datetime | None = None  # since when the candidate has its present share of the traffic
     held_by: HeldBy | None = None
     candidate: Release | None = None
     stable: Release | None = None
@@ -85,6 +108,7 @@ class Memory:
     analysis: AnalysisResult | None = None
     history: tuple[HistoryEntry, ...] = ()
     acknowledged: Acknowledged | None = None
+    obeyed: tuple[Obeyed, ...] = ()
 
     @property
     def serving(self) -> Release | None:
@@ -114,12 +138,16 @@ def to_status(memory: Memory) -> dict[str, Any]:
         "phase": str(memory.phase),
         "since": _time(memory.since),
         "started": _time(memory.started),
+        "heldSince": _time(memory.held_since),
         "step": memory.step,
+        **canary_steps.to_status(memory.walk),
+        "weightSince": _time(memory.weight_since),
         "heldBy": str(memory.held_by) if memory.held_by else None,
         "verdicts": {name: _check(c) for name, c in memory.verdicts.items()} or None,
         "analysis": _finding(memory.analysis),
         "undoTo": memory.undo_to.to_status() if memory.undo_to else None,
         "cause": _cause(memory.cause),
+        "obeyed": [_obeyed(o) for o in memory.obeyed] or None,
     }
     return {
         "phase": str(memory.phase),
@@ -137,13 +165,15 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
     status = _map(status)
     rollout = _map(status.get("rollout"))
     phase = _member(rollout.get("phase") or status.get("phase"), Phase) or Phase.PENDING
-    history = status.get("history")
     step = rollout.get("step")
     return Memory(
         phase=phase,
         since=_when(rollout.get("since")),
         started=_when(rollout.get("started")),
+        held_since=_when(rollout.get("heldSince")),
         step=max(0, step) if isinstance(step, int) else 0,
+        walk=canary_steps.from_status(rollout),
+        weight_since=_when(rollout.get("weightSince")),
         held_by=_member(rollout.get("heldBy"), HeldBy),
         candidate=Release.from_status(status.get("release")) if phase in IN_FLIGHT | {Phase.ROLLING_BACK} else None,
         stable=Release.from_status(status.get("stable")),
@@ -152,10 +182,9 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
         rejected=_parse_rejected(status.get("rejected")),
         verdicts={n: _parse_check(n, c) for n, c in _map(rollout.get("verdicts")).items() if isinstance(c, Mapping)},
         analysis=_parse_finding(rollout.get("analysis")),
-        history=tuple(e for raw in history if (e := _parse_entry(raw)) is not None)
-        if isinstance(history, list | tuple)
-        else (),
+        history=tuple(e for raw in _list(status.get("history")) if (e := _parse_entry(raw)) is not None),
         acknowledged=_parse_acknowledged(status.get("lastRequest")),
+        obeyed=tuple(o for raw in _list(rollout.get("obeyed")) if (o := _parse_obeyed(raw)) is not None),
     )
 
 
@@ -185,6 +214,10 @@ def _map(raw: Any) -> Mapping[str, Any]:
     return raw if isinstance(raw, Mapping) else {}
 
 
+def _list(raw: Any) -> Sequence[Any]:
+    return raw if isinstance(raw, list | tuple) else ()
+
+
 def _number(raw: Any) -> float | None:
     try:
         value = float(raw) if isinstance(raw, int | float | str) and not isinstance(raw, bool) else math.nan
@@ -202,7 +235,13 @@ def _reason(raw: Mapping[str, Any]) -> Reason:
 
 
 def _check(result: CheckResult) -> dict[str, Any]:
-    raw = {"passed": result.passed, "message": result.message, "latencyMs": result.latency_ms, "code": result.code}
+    raw = {
+        "passed": result.passed,
+        "message": result.message,
+        "latencyMs": result.latency_ms,
+        "code": result.code,
+        "check": result.check,
+    }
     return {k: v for k, v in raw.items() if v is not None and v != ""}
 
 
@@ -214,6 +253,7 @@ def _parse_check(name: str, raw: Mapping[str, Any]) -> CheckResult:
         str(raw.get("message", "")),
         _number(raw.get("latencyMs")),
         code if isinstance(code, int) else None,
+        str(raw.get("check", "")),
     )
 
 
@@ -312,3 +352,22 @@ def _parse_acknowledged(raw: Any) -> Acknowledged | None:
     return Acknowledged(
         str(raw.get("kind")), str(raw.get("value", "")), bool(raw.get("accepted")), str(raw.get("message", "")), at
     )
+
+
+def _obeyed(obeyed: Obeyed) -> dict[str, Any]:
+    raw = {
+        "kind": obeyed.kind,
+        "value": obeyed.value,
+        "fingerprint": obeyed.fingerprint,
+        "at": _time(obeyed.at),
+        "repeated": obeyed.repeated or None,
+    }
+    return {k: v for k, v in raw.items() if v is not None}
+
+
+def _parse_obeyed(raw: Any) -> Obeyed | None:
+    at = _when(_map(raw).get("at"))
+    if at is None:
+        return None
+    kind, value, fingerprint = (str(raw.get(k, "")) for k in ("kind", "value", "fingerprint"))
+    return Obeyed(kind, value, fingerprint, at, raw.get("repeated") is True)

@@ -12,7 +12,9 @@ from typing import Any
 
 from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.core.errors import Fault
+from agui_operator.core.held import writes_held
 from agui_operator.core.memory import Cause, to_status
+from agui_operator.core.phases.case import steps_of
 from agui_operator.core.rollout import IN_FLIGHT, PHASES, Phase
 from agui_operator.core.status_inputs import FaultSeen, Inputs, stamp
 from agui_operator.core.traffic import share
@@ -54,7 +56,8 @@ def _progress(inputs: Inputs) -> dict[str, Any]:
     previous = inputs.previous.get("rollout")
     before = previous.get("weight") if isinstance(previous, Mapping) else None
     if memory.phase in IN_FLIGHT and plan is not None:
-        progress["progress"] = f"{min(memory.step, len(plan.steps))}/{len(plan.steps)}"
+        steps = steps_of(memory, plan)
+        progress["progress"] = f"{min(memory.step, len(steps))}/{len(steps)}"
         if memory.since is not None and memory.phase is not Phase.PAUSED:
             progress["deadline"] = (memory.since + plan.progress_deadline).strftime("%Y-%m-%dT%H:%M:%SZ")
         if memory.stable is None:
@@ -173,7 +176,7 @@ def _outcome(inputs: Inputs) -> str:
     memory = inputs.memory
     rejected = memory.rejected
     what = (
-        f"Release {rejected.version} ({rejected.release}) was rejected: {rejected.message}"
+        f"{rejected.title} was rejected: {rejected.message}"
         if rejected
         else (memory.cause.message if memory.cause else str(memory.phase))
     )
@@ -190,6 +193,8 @@ def _doing(inputs: Inputs) -> str:
     text = f"{what}: {memory.phase}"
     if memory.phase is Phase.ROLLING_BACK and memory.cause is not None:
         text = f"{text}: {memory.cause.message}"
+    if (held := writes_held(memory, inputs.seen, inputs.blockers)) is not None:
+        text = f"{text}; {held.text}"
     if inputs.fault is not None:
         text = f"{text}; {inputs.fault.message} (attempt {inputs.fault.attempts})"
     return text

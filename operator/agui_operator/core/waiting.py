@@ -6,16 +6,22 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from agui_operator.core.errors import Fault
+from agui_operator.core.held import writes_held
 from agui_operator.core.memory import HeldBy, Memory
+from agui_operator.core.phases.case import steps_of
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.status_inputs import Inputs, stamp
 
 _MESSAGE_MAX = 1024
 NO_ACTION = "no user action is required"
+QUIET = (
+    "send traffic to the candidate (analysis.syntheticConversations) or annotate agui.dev/abort=true;"
+    " agui.dev/promote=true only if you accept the risk"
+)
 _HELD = {
     HeldBy.STEP: ("manual promotion (pause step)", "annotate agui.dev/promote=true"),
     HeldBy.REQUEST: ("a request to resume", "annotate agui.dev/resume=true"),
-    HeldBy.ANALYSIS: ("enough data for a verdict", "annotate agui.dev/promote=true or agui.dev/abort=true"),
+    HeldBy.ANALYSIS: ("enough data for a verdict", QUIET),
 }
 
 
@@ -28,6 +34,8 @@ def waiting_for(inputs: Inputs) -> dict[str, Any] | None:
     if inputs.blockers and memory.phase in (Phase.PENDING, Phase.SUSPENDED, Phase.PAUSED):
         first = inputs.blockers[0]
         return _wait(first.message, since, first.until, first.unblock_with)
+    if (held := writes_held(memory, inputs.seen, inputs.blockers)) is not None:
+        return _wait(held.text, memory.held_since or since, held.blocker.until, held.blocker.unblock_with)
     if fault is not None:
         fix = "change what the message names" if fault.fault is Fault.USER else "retried automatically"
         return _wait(fault.message, since, stamp(fault.retry_at), fix)
@@ -56,9 +64,9 @@ def _paused(memory: Memory, since: datetime | None) -> dict[str, Any]:
 
 def _step_wait(inputs: Inputs) -> dict[str, Any] | None:
     memory, plan = inputs.memory, inputs.plan
-    if plan is None or memory.step >= len(plan.steps):
+    if plan is None or memory.step >= len(steps_of(memory, plan)):
         return None
-    step = plan.steps[memory.step]
+    step = steps_of(memory, plan)[memory.step]
     if step.set_weight is not None:
         return _wait(f"{step.set_weight} % of the traffic on the candidate", memory.since, None, NO_ACTION)
     if step.pause is not None and step.pause.duration is not None and memory.since is not None:
@@ -68,7 +76,7 @@ def _step_wait(inputs: Inputs) -> dict[str, Any] | None:
     until = None
     if plan.analysis is not None and memory.since is not None:
         until = stamp(memory.since + timedelta(seconds=plan.analysis.deadline))
-    return _wait(f"a verdict of the canary analysis{found}", memory.since, until, "annotate agui.dev/promote=true")
+    return _wait(f"a verdict of the canary analysis{found}", memory.since, until, QUIET)
 
 
 def _wait(what: str, since: datetime | None, until: str | None, unblock_with: str) -> dict[str, Any]:

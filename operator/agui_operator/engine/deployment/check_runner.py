@@ -1,13 +1,14 @@
 """Runs smoke checks and synthetic conversations beside the loop, and hands their results over as a value.
 
-A result belongs to a release, a stage and a check. It is kept until the phase changes; a check that is running goes on.
+A result belongs to a release, a stage and the content of a check. It is kept until the phase changes; a check that is
+running goes on.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agui_operator.api.deployment import SmokeCheck
 from agui_operator.checks.guard import Guard
@@ -17,12 +18,13 @@ from agui_operator.core.blueprint import CANDIDATE
 from agui_operator.core.phases.case import stage_of
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import CheckResult, ServiceView
+from agui_operator.core.verdicts import check_digest, verdict_on
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.tasks import Tasks
 
 _SCHEMA = "/version"  # key of the question for the schema; no check can be called so
-Key = tuple[str, str, str]  # release, stage, check
+Key = tuple[str, str, str, str]  # release, stage, check and the digest of the check: an edited one runs again
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,9 @@ class CheckRunner:
         checks = self._of(scope.uid)
         results: dict[str, CheckResult] = {}
         for check in scope.blueprint.checks(stage):
-            key = (scope.blueprint.release.id, stage, check.name)
-            if check.name in scope.memory.verdicts or (stage, check.name) in scope.blueprint.check_jobs:
+            key = (scope.blueprint.release.id, stage, check.name, check_digest(check))
+            decided = verdict_on(scope.memory.verdicts, check) is not None
+            if decided or (stage, check.name) in scope.blueprint.check_jobs:
                 continue
             if key in checks.results:
                 results[check.name] = checks.results[key]
@@ -126,7 +129,7 @@ class CheckRunner:
         )
 
     async def _run(self, uid: str, checks: _Checks, key: Key, check: SmokeCheck, target: CheckTarget) -> None:
-        result = await run_check(check, target, self._guard)
+        result = replace(await run_check(check, target, self._guard), check=key[3])
         if result.passed is False:
             checks.failed_at = time.monotonic()
         checks.results[key] = result
@@ -137,7 +140,7 @@ class CheckRunner:
         blueprint = scope.blueprint
         assert blueprint is not None
         origin = service.tag_uris.get(scope.names.tag(blueprint.release.id))
-        key = (blueprint.release.id, CANDIDATE, _SCHEMA)
+        key = (blueprint.release.id, CANDIDATE, _SCHEMA, "")
         if origin is not None and key not in checks.results:
             audience = None if self._local else service.uri
             checks.tasks.start(key, self._read_schema(checks, key, origin, audience))
