@@ -101,6 +101,7 @@ class RolloutStatus(Model):
     step: int | None = Field(None, description="Canary steps that are done.")
     steps: tuple[Word, ...] | None = Field(None, max_length=50, description="The steps that the canary walks.")
     steps_source: Word | None = Field(None, description="Digest of the spec's list that the steps were made from.")
+    steps_weight: int | None = Field(None, description="Traffic weight at which the steps were edited.")
     weight_since: Word | None = Field(None, description="Since when the release has its present share of the traffic.")
     progress: Word | None = Field(None, description="Completed steps of all steps.")
     weight: int | None = Field(None, description="Percentage of the traffic that the release receives.")

@@ -76,8 +76,8 @@ def misspelt(annotations: Mapping[str, str]) -> dict[str, str]:
     unknown = [key for key in sorted(annotations) if key.startswith(PREFIX) and key not in known]
     sentences = {}
     for key in unknown:
-        close = get_close_matches(key, known, 1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        close = get_close_matches(key.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known], 1)
+        hint = f"did you mean {PREFIX}{close[0]}? " if close else ""
         sentences[key] = f"Annotation {key[:80]} means nothing: {hint}Known: {', '.join(known)}"
     return sentences
 

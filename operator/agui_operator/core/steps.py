@@ -21,10 +21,12 @@ _OWED = CanaryStep(analysis=AnalysisStep())
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """`steps` are walked; `source` is the digest of the spec's list that they were made from."""
+    """`steps` are walked; `source` is the digest of the spec's list that they were made from; `weight` is what was
+    reached before the last edit."""
 
     steps: tuple[CanaryStep, ...]
     source: str
+    weight: int = 0
 
 
 def begin(steps: Sequence[CanaryStep]) -> Walk:
@@ -36,23 +38,23 @@ def source_of(steps: Iterable[CanaryStep]) -> str:
     return digest_of([text_of(step) for step in steps], 12)
 
 
-def reached(steps: Sequence[CanaryStep], done: int) -> int:
+def reached(walk: Walk, done: int) -> int:
     """The traffic weight after `done` steps."""
-    return max((s.set_weight for s in steps[:done] if s.set_weight is not None), default=0)
+    return max([walk.weight, *(s.set_weight for s in walk.steps[:done] if s.set_weight is not None)])
 
 
 def edited(walk: Walk, done: int, steps: Sequence[CanaryStep]) -> tuple[Walk, int]:
     """The walk and the number of done steps after the spec's list became `steps`."""
     now = _position(walk, done, steps)
     owed = _has_analysis(walk.steps[done:]) and not _has_analysis(steps[now:])
-    return Walk((*steps, _OWED) if owed else tuple(steps), source_of(steps)), now
+    return Walk((*steps, _OWED) if owed else tuple(steps), source_of(steps), reached(walk, done)), now
 
 
 def _position(walk: Walk, done: int, steps: Sequence[CanaryStep]) -> int:
     """The same step where nothing before it and nothing of it was edited; else after the weight that was reached."""
     if done < len(walk.steps) and tuple(steps[: done + 1]) == walk.steps[: done + 1]:
         return done
-    weight = reached(walk.steps, done)
+    weight = reached(walk, done)
     passed = [n for n, s in enumerate(steps) if s.set_weight is not None and s.set_weight <= weight]
     return passed[-1] + 1 if passed else 0
 
@@ -71,17 +73,21 @@ def text_of(step: CanaryStep) -> str:
 
 
 def to_status(walk: Walk | None) -> dict[str, Any]:
-    """The fields `steps` and `stepsSource` of a status."""
-    return {"steps": [text_of(step) for step in walk.steps], "stepsSource": walk.source} if walk is not None else {}
+    """The fields of a status that begin with `steps`."""
+    if walk is None:
+        return {}
+    edited_at = {"stepsWeight": walk.weight} if walk.weight else {}
+    return {"steps": [text_of(step) for step in walk.steps], "stepsSource": walk.source} | edited_at
 
 
 def from_status(raw: Mapping[str, Any]) -> Walk | None:
     """The walk in a status; None if it is absent, as in a status of an older version, or was damaged by hand."""
-    source, listed = raw.get("stepsSource"), raw.get("steps")
+    source, listed, weight = raw.get("stepsSource"), raw.get("steps"), raw.get("stepsWeight")
     if not isinstance(source, str) or not isinstance(listed, list | tuple):
         return None
     steps = tuple(step for text in listed if (step := _step(text)) is not None)
-    return Walk(steps, source) if len(steps) == len(listed) else None
+    weight = min(max(weight, 0), 100) if isinstance(weight, int) else 0
+    return Walk(steps, source, weight) if len(steps) == len(listed) else None
 
 
 def _step(text: Any) -> CanaryStep | None:

@@ -15,7 +15,7 @@ from agui_operator.core.names import Names
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import CANARY, HELD_BEFORE_WRITES, Event, Phase
 from agui_operator.core.snapshot import AnalysisResult, Blocker, Snapshot, Verdict
-from agui_operator.core.steps import reached, source_of
+from agui_operator.core.steps import begin, reached, source_of
 from agui_operator.core.traffic import Target, same_split, share, split
 
 _NO_PERMIT = frozenset({Reason.NOT_PERMITTED, Reason.ENVIRONMENT_NOT_READY})
@@ -138,7 +138,7 @@ def has_steps(memory: Memory, plan: Blueprint) -> bool:
 
 def weight_of(memory: Memory, plan: Blueprint) -> int:
     """The share of the traffic that the canary has reached."""
-    return reached(steps_of(memory, plan), memory.step)
+    return reached(memory.walk or begin(plan.steps), memory.step)
 
 
 def judged_since(memory: Memory, plan: Blueprint) -> datetime | None:
