@@ -34,6 +34,7 @@ def canary(*steps: Json, progress: str = "60s", metrics: tuple[Json, ...] = (ERR
 def place(system: System, operator: object) -> str:
     """A namespace in which v1 is healthy at the start of each test; what was rejected before it does not matter."""
     namespace = system.case()
+    system.api.apply(policy(f"stop-{namespace}", (namespace,)))
     system.api.apply(release(namespace, "v1", strategy=AT_ONCE))
     system.settle(namespace, "Healthy")
     return namespace

@@ -207,8 +207,8 @@ def _rejected_early(case: Case, cause: Cause) -> Rejected | None:
 
 
 def _held_by(case: Case) -> HeldBy:
-    seen = case.seen
-    if seen.request is not None and seen.request.kind is RequestKind.PAUSE:
+    request, answered = case.seen.request, case.memory.acknowledged
+    if request is not None and request.kind is RequestKind.PAUSE and answered is not None and answered.accepted:
         return HeldBy.REQUEST
     if case.hold is not None:
         return HeldBy.POLICY

@@ -246,6 +246,16 @@ def test_an_analysis_that_measures_nothing_is_bounded_by_the_progress_deadline()
     assert event(AnalysisResult(Verdict.INCONCLUSIVE, "3 of 10", {"requests": 3.0})) is None, "it has its own deadline"
 
 
+def test_a_pause_request_that_is_refused_holds_nothing() -> None:
+    assert PLAN is not None
+    memory = replace(FLYING, step=2)
+    seen = replace(SEEN, analysis=None, request=Request(RequestKind.PAUSE, "maybe"))
+    turn = decide(Case(memory, seen, PLAN, NAMES, NOW), 10)
+    assert (turn.event, turn.memory.held_by) == (Event.HELD, HeldBy.STEP), "the pause step holds"
+    asked = replace(seen, request=Request(RequestKind.PAUSE, "true"))
+    assert decide(Case(memory, asked, PLAN, NAMES, NOW), 10).memory.held_by is HeldBy.REQUEST
+
+
 # --- edits in flight -------------------------------------------------------------------------------------------------
 
 

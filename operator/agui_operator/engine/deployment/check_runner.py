@@ -44,6 +44,7 @@ class _Checks:
     schema: str | None = None
     failed_at: float | None = None
     synthetic: SyntheticConversations | None = None
+    spoken: object = None  # what the synthetic conversations were made from
 
 
 class CheckRunner:
@@ -150,11 +151,12 @@ class CheckRunner:
         checks.results[key] = CheckResult(_SCHEMA, checks.schema is not None)
 
     async def _converse(self, scope: Scope, service: ServiceView | None) -> None:
-        """Conversations that fill a quiet canary, for as long as its steps last."""
+        """Conversations that fill a quiet canary, for as long as its steps last, held or not."""
         known, blueprint = self._objects.get(scope.uid), scope.blueprint
         rate = blueprint.analysis.synthetic_per_minute if blueprint is not None and blueprint.analysis else None
         wanted = scope.memory.phase in (Phase.PROGRESSING, Phase.PAUSED) and rate is not None
-        if known is not None and known.synthetic is not None and not wanted:
+        spoken = (rate, blueprint.smoke) if wanted and blueprint is not None else None
+        if known is not None and known.synthetic is not None and known.spoken != spoken:  # ended, or edited in flight
             await known.synthetic.stop()
             known.synthetic = None
         if not wanted or blueprint is None or service is None or rate is None:
@@ -162,6 +164,7 @@ class CheckRunner:
         checks = self._of(scope.uid)
         if checks.synthetic is None:
             checks.synthetic = SyntheticConversations(self._guard, blueprint.smoke, self._targets(scope, service), rate)
+            checks.spoken = spoken
             checks.synthetic.start()
 
     def _targets(self, scope: Scope, service: ServiceView) -> list[CheckTarget]:
