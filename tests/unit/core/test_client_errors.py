@@ -9,7 +9,7 @@ import pytest
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.parse import parse_deployment
 from agui_operator.core.analysis import DEFAULT_LIMITS, Limit, Sample, Window, comparable, verdict
-from agui_operator.core.blueprint import build_blueprint
+from agui_operator.core.blueprint import Analysis, build_blueprint
 from agui_operator.core.environment import Place
 from agui_operator.core.names import Names
 from agui_operator.core.release import Resolved, make_release
@@ -69,7 +69,7 @@ def test_a_4xx_answer_is_a_client_error() -> None:
     assert Sample().client_error_rate == 0.0
 
 
-def limits_of(**analysis: Any) -> list[Limit]:
+def analysis_of(**analysis: Any) -> Analysis:
     raw: dict[str, Any] = {
         "environmentRef": {"name": "e"},
         "backend": {"image": "us-docker.pkg.dev/a/b/c:v1", "serviceAccount": "runtime"},
@@ -80,7 +80,11 @@ def limits_of(**analysis: Any) -> list[Limit]:
     place = Place("p", "r", "", "", None, None)
     blueprint = build_blueprint(spec, Names("n", "a", "u", "p", "r"), place, release)
     assert blueprint.analysis is not None
-    return list(blueprint.analysis.limits)
+    return blueprint.analysis
+
+
+def limits_of(**analysis: Any) -> list[Limit]:
+    return list(analysis_of(**analysis).limits)
 
 
 def test_the_default_limit_is_replaced_or_left_out_as_the_spec_says() -> None:
@@ -89,3 +93,9 @@ def test_the_default_limit_is_replaced_or_left_out_as_the_spec_says() -> None:
     assert limits_of(metrics=[metric], defaultLimits=False) == [ERRORS]
     own = {"name": "client-error-rate", "max": 0.5}
     assert limits_of(metrics=[metric, own]) == [ERRORS, Limit("client-error-rate", max=0.5)]
+
+
+@pytest.mark.parametrize(("deadline", "window"), [("10m", 3600.0), ("3h", 10800.0)])
+def test_a_canary_that_is_held_for_days_is_judged_by_the_last_hour(deadline: str, window: float) -> None:
+    analysis = analysis_of(metrics=[{"name": "error-rate", "max": 0.05}], deadline=deadline)
+    assert (analysis.window, analysis.background) == (window, True)

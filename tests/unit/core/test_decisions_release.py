@@ -219,6 +219,12 @@ EDITED = replace(
 )
 
 
+def test_what_was_obeyed_survives_damage_of_a_part() -> None:
+    status = memories.to_status(EDITED)
+    status["rollout"]["obeyed"] = [{"kind": "promote"}, "x", None, *status["rollout"]["obeyed"]]
+    assert memories.from_status(status) == EDITED
+
+
 @pytest.mark.parametrize("memory", [FULL, EDITED], ids=["full", "edited"])
 def test_memory_survives_the_status(memory: Memory) -> None:
     assert memories.from_status(memories.to_status(memory)) == memory
