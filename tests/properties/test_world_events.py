@@ -16,9 +16,10 @@ from agui_operator.core.memory import HeldBy
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from every_world import STARTS, closure, key_of
 from world_events import EVENTS, is_served, served_by
-from world_model import FOURTH, Luck, World, after, look, normal, settle, step
+from world_model import FOURTH, Api, Luck, World, after, api_of, look, normal, settle, step
 
 MOST_TURNS = 80
+GOOD = Luck()
 starts = pytest.mark.parametrize("start", STARTS)
 
 
@@ -47,13 +48,16 @@ class Endings:
         return wrong
 
 
-def turn_of(world: World) -> tuple[World, str | None]:
-    """One turn in which everything goes well, and what it took from users."""
-    decision, _ = step(world, Luck())
-    world, harm = settle(world, Luck()), None
+def turn_of(world: World, luck: Luck = GOOD) -> tuple[World, str | None]:
+    """One turn in which everything else goes well, and what it took from users."""
+    decision, _ = step(world, luck)
+    world, harm = settle(world, luck), None
     for action in decision.actions:
+        if api_of(action) is luck.down:
+            continue
         changed = replace(world, cloud=after(world.cloud, action))
-        if is_served(world) and not is_served(changed):
+        first = world.memory.phase is Phase.ROLLING_BACK and not world.had_stable  # it failed, and nothing is behind it
+        if is_served(world) and not is_served(changed) and not first:
             harm = f"{type(action).__name__} in {world.memory.phase} takes a verified release from users"
         world = changed
     return replace(world, memory=normal(decision.memory)), harm
@@ -132,3 +136,51 @@ def test_after_two_events_the_rollout_comes_to_a_good_end(start: str) -> None:
                 if twice is not None and (ending := endings.of(twice)) is not None:
                     wrong[f"{name}, {second} in {before.memory.phase}: {ending}"] += 1
     report(wrong)
+
+
+@starts
+@pytest.mark.parametrize("api", Api)
+def test_an_outage_of_one_api_ends_well(start: str, api: Api) -> None:
+    """It lasts for three turns, in every world."""
+    endings, wrong = Endings(), Counter[str]()
+    for world in closure(start).worlds:
+        now, harm = world, None
+        for _ in range(3):
+            now, taken = turn_of(now, Luck(down=api))
+            harm = harm or taken
+        if (ending := harm or endings.of(now)) is not None:
+            wrong[f"{api} in {world.memory.phase}: {ending}"] += 1
+    report(wrong)
+
+
+@pytest.mark.parametrize("api", Api)
+def test_a_roll_back_needs_only_the_apis_that_it_changes(api: Api) -> None:
+    """As long as the outage lasts: what can go back has gone back."""
+    count = 0
+    for world in closure("second-release").worlds:
+        target = world.memory.serving
+        if world.memory.phase is not Phase.ROLLING_BACK or target is None:
+            continue
+        count += 1
+        now = world
+        while now.memory.phase is Phase.ROLLING_BACK and (following := turn_of(now, Luck(down=api))[0]) != now:
+            now = following
+        if api is not Api.RUN:
+            assert served_by(now.cloud, target.id), f"{api} is down: {now}"
+        if api is not Api.EDGE:
+            assert now.cloud.pointer is not None
+            assert now.cloud.pointer.frontend == target.frontend, f"{api} is down: {now}"
+        if api not in (Api.RUN, Api.EDGE):
+            assert now.memory.phase is Phase.ROLLED_BACK, f"{api} is down: {now}"
+    assert count > 100
+
+
+@pytest.mark.parametrize("api", Api)
+def test_a_failed_check_is_acted_on_whatever_else_is_down(api: Api) -> None:
+    met = set[Phase]()
+    for world in closure("second-release").worlds:
+        if world.memory.phase in (Phase.SMOKING, Phase.BAKING) and world.fingerprint == "fp-b":
+            decision, _ = step(world, Luck(checks=False, down=api))
+            assert decision.memory.phase is Phase.ROLLING_BACK
+            met.add(world.memory.phase)
+    assert met == {Phase.SMOKING, Phase.BAKING}

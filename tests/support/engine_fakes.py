@@ -30,7 +30,7 @@ from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.check_runner import CheckReport, CheckRunner
 from agui_operator.engine.deployment.deletion import Deleter
 from agui_operator.engine.deployment.execute import Executor
-from agui_operator.engine.deployment.observe import Observer
+from agui_operator.engine.deployment.observe import Observer, Sight
 from agui_operator.engine.deployment.reconcile import Engine
 from agui_operator.engine.deployment.report import Reporter
 from agui_operator.engine.deployment.scope import Scope
@@ -178,11 +178,17 @@ class FakeCloud:
     def changed(self, names: Names, actions: Sequence[Action]) -> None:
         pass
 
-    async def look(self, scope: Scope, cache: ObjectCache, basic: Snapshot, *, drift: bool) -> Snapshot:
+    async def look(self, scope: Scope, cache: ObjectCache, basic: Snapshot, *, drift: bool) -> Sight:
+        return Sight(self._seen(scope, basic, drift=drift)) if self.down is None else self._refused(basic)
+
+    def _refused(self, basic: Snapshot) -> Sight:
+        assert self.down is not None
+        self.looks += 1
+        return Sight(basic, self.down)
+
+    def _seen(self, scope: Scope, basic: Snapshot, *, drift: bool) -> Snapshot:
         self.looks += 1
         self.drift_looks += drift
-        if self.down is not None:
-            raise self.down
         memory, plan = scope.memory, scope.blueprint
         seen = replace(
             basic,
@@ -233,7 +239,9 @@ class FakeCloud:
         resolved = Resolved(image, image, {s.env: "3" for s in spec.backend.secrets}, "ab" * 32)
         return replace(seen, resolved=make_release(spec, resolved))
 
-    async def execute(self, scope: Scope, cache: ObjectCache, actions: Sequence[Action], *, urgent: bool) -> None:
+    async def execute(
+        self, scope: Scope, cache: ObjectCache, actions: Sequence[Action], changed: object = None, *, urgent: bool
+    ) -> None:
         self.urgent.append(urgent)
         for action in actions:
             fault = self.act_faults.pop(0) if self.act_faults else None

@@ -60,4 +60,4 @@ def key_of(world: World) -> Hashable:
         tuple(sorted((n, c.passed) for n, c in memory.verdicts.items())),
         tuple((e.release.id, e.outcome) for e in memory.history),
     )
-    return parts, world.cloud, world.verified, world.fingerprint
+    return parts, world.cloud, world.verified, world.fingerprint, world.had_stable

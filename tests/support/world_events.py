@@ -22,45 +22,49 @@ def _with_cloud(world: World, **changes: object) -> World:
     return replace(world, cloud=replace(world.cloud, **changes))  # type: ignore[arg-type]
 
 
+def _moved(world: World, traffic: tuple[Target, ...]) -> World:
+    return replace(_with_cloud(world, traffic=traffic, serving=traffic), by_hand=True)
+
+
 def service_deleted(world: World) -> World | None:
     """`gcloud run services delete`: its revisions go with it."""
     if not world.cloud.traffic:
         return None
-    return _with_cloud(world, traffic=(), template="", revisions=frozenset())
+    return _with_cloud(world, traffic=(), serving=(), template="", revisions=frozenset())
 
 
 def revision_deleted(world: World) -> World | None:
     """Every revision without traffic and tag is deleted by hand: Cloud Run refuses others."""
-    reached = {t.revision for t in world.cloud.traffic}
+    reached = {t.revision for t in (*world.cloud.traffic, *world.cloud.serving)}
     kept = world.cloud.revisions & reached
     return None if kept == world.cloud.revisions else _with_cloud(world, revisions=kept)
 
 
 def idle_revision_deleted(world: World) -> World | None:
     """Every revision that serves no user is deleted by hand, with its tag."""
-    serving = tuple(t for t in world.cloud.traffic if t.percent > 0)
+    serving = tuple(t for t in world.cloud.serving if t.percent > 0)
     kept = world.cloud.revisions & {t.revision for t in serving}
     if kept == world.cloud.revisions:
         return None
-    return _with_cloud(world, revisions=kept, traffic=serving)
+    return _with_cloud(world, revisions=kept, traffic=serving, serving=serving)
 
 
 def traffic_to_newest(world: World) -> World | None:
     """`gcloud run services update-traffic --to-latest`: a person takes the responsibility."""
     cloud = world.cloud
-    if not cloud.traffic or cloud.template not in cloud.revisions or share(cloud.traffic, cloud.template) == 100:
+    if not cloud.traffic or cloud.template not in cloud.revisions or share(cloud.serving, cloud.template) == 100:
         return None
-    return replace(_with_cloud(world, traffic=(Target(cloud.template, 100),)), by_hand=True)
+    return _moved(world, (Target(cloud.template, 100),))
 
 
 def traffic_halved(world: World) -> World | None:
     """Half of the traffic to another revision that exists."""
     cloud = world.cloud
-    first = next((t.revision for t in cloud.traffic if t.percent > 0), None)
+    first = next((t.revision for t in cloud.serving if t.percent > 0), None)
     other = next((r for r in sorted(cloud.revisions) if r != first), None)
     if first is None or other is None:
         return None
-    return replace(_with_cloud(world, traffic=(Target(first, 50), Target(other, 50))), by_hand=True)
+    return _moved(world, (Target(first, 50), Target(other, 50)))
 
 
 def pointer_removed(world: World) -> World | None:
@@ -91,7 +95,7 @@ def status_wiped(world: World) -> World | None:
 def status_restored(world: World) -> World | None:
     """The status of a backup: the first release was Healthy."""
     old = start_second().memory
-    return None if world.memory == old else replace(world, memory=old)
+    return None if world.memory == old or "fa" not in world.cloud.published else replace(world, memory=old)
 
 
 def status_of_another_version(world: World) -> World | None:
@@ -126,9 +130,9 @@ def is_served(world: World) -> bool:
     cloud = world.cloud
     if cloud.pointer is None or cloud.pointer.frontend not in cloud.published:
         return False
-    public = {t.revision for t in cloud.traffic if t.percent > 0}
+    public = {t.revision for t in cloud.serving if t.percent > 0}
     return bool(public) and public <= world.verified and public <= cloud.revisions
 
 
 def served_by(cloud: Cloud, release: str) -> bool:
-    return share(cloud.traffic, NAMES.revision(release)) == 100 and NAMES.revision(release) in cloud.revisions
+    return share(cloud.serving, NAMES.revision(release)) == 100 and NAMES.revision(release) in cloud.revisions

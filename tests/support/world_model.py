@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
 
 from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.api.smoke import HttpCheck, SmokeCheck
 from agui_operator.api.strategy import AnalysisStep, CanaryStep, Inconclusive, Pause
 from agui_operator.core.actions import (
     Action,
+    AlertCreated,
+    AlertDeleted,
+    AlertUpdated,
     AssetsPublished,
     BackupTaken,
     Bundle,
@@ -29,27 +34,46 @@ from agui_operator.core.decide import Decision, decide
 from agui_operator.core.memory import Cause, HistoryEntry, Memory
 from agui_operator.core.names import Names
 from agui_operator.core.phases.case import Case, stage_of
+from agui_operator.core.recovery import unknown_revision
 from agui_operator.core.release import Release
-from agui_operator.core.rollout import IN_FLIGHT, Event, Phase
+from agui_operator.core.rollout import IN_FLIGHT, Event, Look, Phase
 from agui_operator.core.snapshot import (
     AnalysisResult,
     BackupView,
     Blocker,
     CheckResult,
     ExecutionView,
+    Found,
     JobView,
+    LookFault,
     Request,
     RequestKind,
     ServiceView,
     Snapshot,
     Verdict,
 )
+from agui_operator.core.templates import to_json
 from agui_operator.core.traffic import Target
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATE = NOW + timedelta(days=2)
 NAMES = Names("demo", "concierge", "uid-1", "p", "r")
-FIRST = Release("aaaa", "art-a", "fp-a", "1", "img@sha256:a", frontend="fa")
+
+
+def revision_of(release: str, image: str) -> RevisionTemplate:
+    """The template of a release's revision."""
+    return RevisionTemplate(NAMES.revision(release), release, ContainerTemplate(image, "sa"))
+
+
+FIRST = Release(
+    "aaaa",
+    "art-a",
+    "fp-a",
+    "1",
+    "img@sha256:a",
+    frontend="fa",
+    template=to_json(revision_of("aaaa", "img@sha256:a")),
+)
 SECOND = Release("bbbb", "art-b", "fp-b", "2", "img@sha256:b", "img@sha256:b", "head", "fb")
 THIRD = "fp-c"  # a newer spec that is never resolved here
 FOURTH = "fp-d"  # one that no world has seen, and so none has rejected
@@ -72,7 +96,8 @@ class Cloud:
     published: frozenset[str] = frozenset()
     revisions: frozenset[str] = frozenset()  # those that exist
     template: str = ""
-    traffic: tuple[Target, ...] = ()
+    traffic: tuple[Target, ...] = ()  # as it was asked for
+    serving: tuple[Target, ...] = ()  # what users get
     pointer: Pointer | None = None
     candidate_pointer: Pointer | None = None  # the candidate that is met by its name
 
@@ -83,7 +108,34 @@ class World:
     cloud: Cloud
     verified: frozenset[str] = frozenset()  # revisions whose checks passed at 0 %
     fingerprint: str | None = "fp-b"
+    had_stable: bool = False  # a release was stable once, whatever became of the status since
     by_hand: bool = False  # somebody moved traffic or the page, and nobody has corrected it yet
+
+
+class Api(StrEnum):
+    """The APIs that may be down one by one."""
+
+    RUN = "run"
+    EDGE = "compute"
+    MONITORING = "monitoring"
+    SQL = "sql"
+    STORAGE = "storage"
+
+
+_LOOKS = {
+    Api.RUN: (Look.SERVICE, Look.MIGRATION, Look.CHECKS),
+    Api.EDGE: (Look.ROUTING,),
+    Api.MONITORING: (Look.ANALYSIS, Look.ALERTS),
+    Api.SQL: (Look.BACKUP,),
+    Api.STORAGE: (Look.ASSETS,),
+}
+_NOTHING: Mapping[Api, dict[str, Any]] = {
+    Api.RUN: {"service": None, "service_known": False, "migration": None, "check_jobs": {}},
+    Api.EDGE: {"pointer": None, "candidate_pointer": None, "pointer_known": False},
+    Api.MONITORING: {"analysis": None, "alerts": None},
+    Api.SQL: {"backup": None},
+    Api.STORAGE: {"assets_complete": None},
+}
 
 
 @dataclass(frozen=True)
@@ -99,6 +151,8 @@ class Luck:
     request: Request | None = None
     resolves: bool = True
     steps: tuple[CanaryStep, ...] = STEPS
+    routes: bool = True  # False: the service can't get the routes that were asked for
+    down: Api | None = None  # one API of Google Cloud that answers nothing but errors
     blockers: tuple[Blocker, ...] = ()
 
 
@@ -106,10 +160,11 @@ def blueprint(memory: Memory, fingerprint: str | None) -> Blueprint | None:
     release = memory.candidate if memory.phase in IN_FLIGHT else memory.stable
     if release is None or release.fingerprint != fingerprint:
         return None
-    container = ContainerTemplate(release.image, "sa")
+    revision = revision_of(release.id, release.image)
+    container = revision.container
     return Blueprint(
-        release=release,
-        revision=RevisionTemplate(NAMES.revision(release.id), release.id, container),
+        release=replace(release, template=to_json(revision)),
+        revision=revision,
         migration=JobTemplate(NAMES.migration_job(release.id), release.id, container),
         backup_instance="main",
         bundle=Bundle("b", "o", "s"),
@@ -130,13 +185,14 @@ def look(world: World, luck: Luck) -> Snapshot:
     backup = BackupView("b", luck.backup) if release and release.id in cloud.backed_up else None
     stage = stage_of(memory.phase)
     finding = AnalysisResult(luck.analysis, "seen") if luck.analysis is not None else None
-    return Snapshot(
+    seen = Snapshot(
         fingerprint=world.fingerprint,
         blockers=luck.blockers,
         request=luck.request,
         resolved=SECOND if luck.resolves and world.fingerprint == "fp-b" and not _tried_twice(memory) else None,
         service=_service(world, luck),
         service_known=True,
+        missing=frozenset(t.revision for t in cloud.traffic if t.revision not in cloud.revisions),
         backup=backup,
         migration=_job(cloud, job, luck),
         assets_complete=bool(release and release.frontend in cloud.published),
@@ -148,6 +204,21 @@ def look(world: World, luck: Luck) -> Snapshot:
         alerts=() if memory.phase is Phase.BAKING else None,
         has_edge=True,
     )
+    if luck.down is None:
+        revision = unknown_revision(memory, seen, NAMES)
+        return replace(seen, found=_record(world, revision)) if revision is not None else seen
+    fault = LookFault(Reason.CLOUD_UNAVAILABLE, "answered 503")
+    return replace(seen, failed=dict.fromkeys(_LOOKS[luck.down], fault), **_NOTHING[luck.down])
+
+
+def _record(world: World, revision: str) -> Found:
+    """The record that a revision keeps."""
+    if revision not in world.cloud.revisions:
+        return Found(None, revision)
+    release = revision.removeprefix(f"{NAMES.service}-")
+    template = to_json(revision_of(release, SECOND.image))
+    known = FIRST if release == FIRST.id else replace(SECOND, id=release, template=template)
+    return Found(known, revision)
 
 
 def _tried_twice(memory: Memory) -> bool:
@@ -158,7 +229,7 @@ def prune(world: World) -> World:
     """Forgets what can't matter any more: backups, jobs and verdicts of releases that nothing refers to."""
     memory, cloud = world.memory, world.cloud
     live = {r.id for r in (memory.candidate, memory.stable, memory.undo_to) if r is not None}
-    live |= {t.revision.removeprefix(f"{NAMES.service}-") for t in cloud.traffic}
+    live |= {t.revision.removeprefix(f"{NAMES.service}-") for t in (*cloud.traffic, *cloud.serving)}
     live |= {e.release.id for e in memory.history if e.outcome == "Promoted"}
     jobs = {NAMES.migration_job(r) for r in live}
     candidate = {memory.candidate.id} if memory.candidate else set()
@@ -178,7 +249,9 @@ def _service(world: World, luck: Luck) -> ServiceView | None:
     if not cloud.traffic:
         return None
     lost = world.memory.phase is Phase.PROMOTING and luck.ready is False
-    ready = luck.ready or (cloud.template in world.verified and not lost)
+    ready = (luck.ready or (cloud.template in world.verified and not lost)) and cloud.traffic == cloud.serving
+    if not luck.routes:
+        ready = False
     before = next((t.revision for t in cloud.traffic if t.revision != cloud.template), "")
     return ServiceView(
         name=NAMES.service,
@@ -186,13 +259,13 @@ def _service(world: World, luck: Luck) -> ServiceView | None:
         owner=NAMES.uid,
         uri="http://x",
         traffic=cloud.traffic,
-        serving=cloud.traffic,
+        serving=cloud.serving if luck.routes else (),
         tag_uris={t.tag: f"http://{t.tag}" for t in cloud.traffic if t.tag},
         template_revision=cloud.template,
         latest_created=cloud.template,
         latest_ready=cloud.template if ready else before,
-        reconciling=luck.ready is None and not ready,
-        ready=ready,
+        reconciling=luck.ready is None and not ready and cloud.traffic == cloud.serving and luck.routes,
+        ready=ready if cloud.traffic == cloud.serving else False,
     )
 
 
@@ -220,20 +293,34 @@ def after(cloud: Cloud, action: Action) -> Cloud:
             return replace(cloud, published=cloud.published | {action.frontend})
         case RevisionStaged():
             revisions = cloud.revisions | {action.template.revision}
-            if not _exist(action.traffic, revisions):
-                return cloud  # the operation ends with an error
-            return replace(cloud, revisions=revisions, template=action.template.revision, traffic=action.traffic)
+            return _routed(replace(cloud, revisions=revisions, template=action.template.revision), action.traffic)
         case TrafficSplit():
-            return replace(cloud, traffic=action.traffic) if _exist(action.traffic, cloud.revisions) else cloud
+            return _routed(cloud, action.traffic)
         case PointerSet():
             return replace(cloud, pointer=action.pointer, candidate_pointer=action.candidate)
         case _:
             raise AssertionError(f"the model has no {type(action).__name__}")
 
 
-def _exist(traffic: tuple[Target, ...], revisions: frozenset[str]) -> bool:
-    """Cloud Run sends no traffic to a revision that does not exist."""
-    return all(target.revision in revisions for target in traffic)
+def api_of(action: Action) -> Api:
+    """The API that an action changes."""
+    match action:
+        case BackupTaken():
+            return Api.SQL
+        case AssetsPublished():
+            return Api.STORAGE
+        case PointerSet():
+            return Api.EDGE
+        case AlertCreated() | AlertUpdated() | AlertDeleted():
+            return Api.MONITORING
+        case _:
+            return Api.RUN
+
+
+def _routed(cloud: Cloud, traffic: tuple[Target, ...]) -> Cloud:
+    """Cloud Run keeps the old routes when a revision of the new ones does not exist."""
+    works = all(target.revision in cloud.revisions for target in traffic)
+    return replace(cloud, traffic=traffic, serving=traffic if works else cloud.serving)
 
 
 def settle(world: World, luck: Luck) -> World:
@@ -245,7 +332,8 @@ def settle(world: World, luck: Luck) -> World:
             cloud = replace(cloud, migrated=cloud.migrated | {job})
         if memory.phase is Phase.SMOKING and luck.checks:
             verified = verified | {revision}
-    return replace(world, cloud=cloud, verified=verified)
+    had_stable = world.had_stable or memory.stable is not None
+    return replace(world, cloud=cloud, verified=verified, had_stable=had_stable)
 
 
 def normal(memory: Memory) -> Memory:
@@ -291,6 +379,8 @@ def lucks(world: World) -> Iterator[Luck]:
     yield Luck(blockers=(SUSPEND,))
     for kind in RequestKind:
         yield Luck(request=Request(kind))
+    for api in Api:
+        yield Luck(down=api)
     match world.memory.phase:
         case Phase.RESOLVING:
             yield Luck(resolves=False)
@@ -307,6 +397,8 @@ def lucks(world: World) -> Iterator[Luck]:
             yield from (Luck(analysis=a) for a in (Verdict.FAILED, Verdict.INCONCLUSIVE, None))
             yield Luck(analysis=Verdict.INCONCLUSIVE, now=LATE)
             yield Luck(steps=FEWER)
+        case Phase.ROLLING_BACK:
+            yield Luck(routes=False)
         case _:
             pass
 
@@ -328,6 +420,8 @@ def _next(world: World) -> Iterator[tuple[World, Event | None]]:
         yield replace(settled, memory=memory), turn.event
         cloud = settled.cloud
         for action in turn.actions:
+            if api_of(action) is luck.down:
+                continue
             # the operator may die before, between and after actions, and before the status is written
             cloud = after(cloud, action)
             yield replace(settled, cloud=cloud), None
@@ -349,9 +443,10 @@ def start_second() -> World:
         revisions=frozenset({first}),
         template=first,
         traffic=(Target(first, 100, NAMES.tag("aaaa")),),
+        serving=(Target(first, 100, NAMES.tag("aaaa")),),
         pointer=Pointer("fa", "aaaa"),
     )
-    return World(memory, cloud, frozenset({first}))
+    return World(memory, cloud, frozenset({first}), had_stable=True)
 
 
 STAGES = (CANDIDATE, PROMOTED)

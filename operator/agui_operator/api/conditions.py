@@ -70,6 +70,7 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"  # spec.strategy.progressDeadline
     ABORTED = "Aborted"  # a user requested the end of the rollout
     UNDONE = "Undone"  # a user requested an earlier release
+    RESOURCE_GONE = "ResourceGone"  # somebody deleted what the release ran on; it is tried again
     SUPERSEDED = "Superseded"  # a newer spec arrived
     # outside a rollout
     DRIFTED = "Drifted"  # a resource that the operator owns was changed by somebody else

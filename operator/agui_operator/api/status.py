@@ -38,6 +38,7 @@ class ReleaseStatus(Model):
     artifact: Word | None = Field(None, description="Id of what was built; the same in all environments.")
     fingerprint: Word | None = Field(None, description="Hash of the part of the spec that defines the release.")
     version: Word | None = Field(None, description="Human-readable version.")
+    template: Text | None = Field(None, description="Template of its revision, as JSON.")
     backend: Word | None = Field(None, description="Image of the backend, by digest.")
     migrations: Word | None = Field(None, description="Image of the migrations, by digest.")
     target: Word | None = Field(None, description="Schema that the migrations were to reach.")

@@ -60,6 +60,7 @@ class RevisionTemplate:
     startup: HttpProbe | None = None
     liveness: HttpProbe | None = None
     ingress: str = "InternalAndCloudLoadBalancing"
+    record: str = ""  # JSON of the release, kept on the revision: what is found there when a status is lost
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from agui_operator.core.analysis import DEFAULT_LIMITS, Limit
 from agui_operator.core.environment import Place
 from agui_operator.core.names import Names
 from agui_operator.core.release import Release
+from agui_operator.core.templates import to_json
 from agui_operator.core.verdicts import check_digest
 
 CANDIDATE, PROMOTED = "candidate", "promoted"
@@ -75,9 +76,11 @@ class Blueprint:
 def build_blueprint(spec: AgUiDeploymentSpec, names: Names, place: Place, release: Release) -> Blueprint:
     """The blueprint of one release of this spec."""
     canary = spec.strategy.canary if spec.strategy else None
+    revision = _revision(spec, names, place, release)
+    release = replace(release, template=to_json(revision))
     return Blueprint(
         release=release,
-        revision=_revision(spec, names, place, release),
+        revision=replace(revision, record=release.record),
         migration=_migration(spec, names, place, release),
         backup_instance=_backup_instance(spec, place),
         bundle=Bundle(place.artifacts_bucket, spec.frontend.bundle.object, spec.frontend.bundle.sha256)

@@ -16,6 +16,9 @@ from agui_operator.core.actions import Action
 from agui_operator.core.memory import Cause, HeldBy, HistoryEntry, Memory, Rejected, attempt_id
 from agui_operator.core.phases import actions_of, event_of
 from agui_operator.core.phases.case import Case, Happened, judged_since
+from agui_operator.core.phases.restoring import with_fallback
+from agui_operator.core.phases.vanished import vanished
+from agui_operator.core.recovery import recovered
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import CANARY, IN_FLIGHT, RESTING, Event, Phase, advance, allowed
 from agui_operator.core.snapshot import RequestKind
@@ -49,8 +52,9 @@ def decide(case: Case, history_limit: int | None) -> Decision:
 
 
 def read_event(case: Case) -> Happened | None:
-    """By order of urgency: a newer spec or a withdrawn permission, the phase's own end, its deadline."""
-    return _interruption(case) or event_of(case) or _deadline(case)
+    """By order of urgency: a newer spec or a withdrawn permission, a deleted revision, the phase's own end, its
+    deadline."""
+    return _interruption(case) or vanished(case) or event_of(case) or _deadline(case)
 
 
 def _interruption(case: Case) -> Happened | None:
@@ -101,6 +105,7 @@ def _measures_nothing(case: Case) -> bool:
 def _learn(case: Case) -> Memory:
     """The newest verdicts; the schema head that the candidate reported; the alert limits of a spec edit that makes no
     new release; the steps that a canary starts with; the time that a hold takes."""
+    case = replace(case, memory=recovered(case.memory, case.seen))
     memory, seen, plan = _clocked(case), case.seen, case.blueprint
     if memory.phase in CANARY and memory.walk is None and plan is not None:
         memory = replace(memory, walk=steps.begin(plan.steps))
@@ -109,8 +114,11 @@ def _learn(case: Case) -> Memory:
         memory = replace(memory, candidate=replace(memory.candidate, schema=seen.schema))
     stable = memory.stable
     if memory.phase is Phase.HEALTHY and plan is not None and stable is not None and plan.release.id == stable.id:
-        memory = replace(memory, stable=replace(stable, alerts=plan.release.alerts))
-    return memory
+        kept = replace(stable, alerts=plan.release.alerts, template=plan.release.template)
+        memory = replace(memory, stable=kept)
+    if plan is not None and memory.candidate is not None and plan.release.id == memory.candidate.id:
+        memory = replace(memory, candidate=replace(memory.candidate, template=plan.release.template))
+    return with_fallback(replace(case, memory=memory))
 
 
 def _clocked(case: Case) -> Memory:
@@ -220,7 +228,8 @@ def _settled(case: Case, memory: Memory, event: Event, limit: int | None) -> Mem
     before, now = case.memory, case.now
     release = before.candidate if before.phase is not Phase.HEALTHY else before.stable
     ended = memory.phase in (Phase.HEALTHY, Phase.ROLLED_BACK, Phase.FAILED)
-    superseded = event is Event.SPEC_CHANGED and memory.phase is Phase.PENDING and before.phase in IN_FLIGHT
+    under_way = before.phase in IN_FLIGHT or before.phase is Phase.ROLLING_BACK
+    superseded = event is Event.SPEC_CHANGED and memory.phase is Phase.PENDING and under_way
     if before.phase is Phase.PENDING and ended:
         cleared = None if event is Event.ALREADY_STABLE else memory.rejected
         return replace(memory, candidate=None, cause=None, rejected=cleared)

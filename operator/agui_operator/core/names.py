@@ -17,6 +17,7 @@ _HASH = 8
 
 OWNER_LABEL = "agui-owner"
 RELEASE_LABEL = "agui-release"
+RECORD_ANNOTATION = "agui.dev/release"  # of a revision: the record of its release
 RELEASE_HEADER = "x-agui-release"  # a request that carries a candidate's id meets the candidate's page
 
 

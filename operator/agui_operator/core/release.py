@@ -8,6 +8,7 @@ resolved: it tells a new release from an edit of the rollout's strategy, and rem
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -39,6 +40,23 @@ class Release:
     secrets: Mapping[str, str] = field(default_factory=dict)
     schema: str | None = None  # schema head that the running code reported
     alerts: Mapping[str, Any] = field(default_factory=dict)
+    template: str = ""  # of its revision, as JSON (core/templates.py); empty: not known
+
+    @property
+    def record(self) -> str:
+        """What is kept on the revision: enough to know the release again when the status is lost. The same as long as
+        the revision is the same."""
+        known = {key: value for key, value in self.to_status().items() if key != "schema"}
+        return json.dumps(known, sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_record(text: str) -> Release | None:
+        """The release of a record, or None if there is none or it can't be read."""
+        try:
+            raw = json.loads(text)
+        except ValueError:
+            return None
+        return Release.from_status(raw) if isinstance(raw, Mapping) else None
 
     def to_status(self) -> dict[str, Any]:
         """JSON for `.status`; only references, never a secret's value."""
@@ -54,6 +72,7 @@ class Release:
             "schema": self.schema,
             "secrets": dict(self.secrets) or None,
             "alerts": dict(self.alerts) or None,
+            "template": self.template or None,
         }
         return {k: v for k, v in keys.items() if v is not None}
 
@@ -74,6 +93,7 @@ class Release:
             schema=_text(raw.get("schema")),
             secrets={k: str(v) for k, v in _map(raw.get("secrets")).items()},
             alerts=dict(_map(raw.get("alerts"))),
+            template=_text(raw.get("template")) or "",
         )
 
 

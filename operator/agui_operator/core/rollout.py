@@ -106,7 +106,8 @@ TRANSITIONS: Mapping[Phase, Mapping[Event, Phase]] = {
     P.PROMOTING: {E.SUCCEEDED: P.BAKING, **_WITH_TRAFFIC},
     P.BAKING: {E.SUCCEEDED: P.HEALTHY, **_WITH_TRAFFIC},
     P.HEALTHY: {E.SPEC_CHANGED: P.PENDING, E.UNDONE: P.ROLLING_BACK},
-    P.ROLLING_BACK: {E.RESTORED: P.ROLLED_BACK, E.NOTHING_PUBLIC: P.FAILED},
+    # a newer spec does not wait for ever for a stable release that can't be restored
+    P.ROLLING_BACK: {E.RESTORED: P.ROLLED_BACK, E.NOTHING_PUBLIC: P.FAILED, E.SPEC_CHANGED: P.PENDING},
     P.ROLLED_BACK: {E.SPEC_CHANGED: P.PENDING, E.RETRIED: P.PENDING},
     P.FAILED: {E.SPEC_CHANGED: P.PENDING, E.RETRIED: P.PENDING},
     P.SUSPENDED: {E.RESUMED: P.PENDING},
@@ -158,6 +159,7 @@ PHASES: Mapping[Phase, PhaseSpec] = {
     P.PENDING: PhaseSpec(
         kind=_K.WAITING,
         meaning="waits for a valid, permitted spec, a ready environment and the end of a freeze",
+        looks_at=frozenset({_L.SERVICE, _L.ROUTING}),  # what serves is found again when the status was lost
     ),
     P.RESOLVING: PhaseSpec(
         kind=_K.IN_FLIGHT,

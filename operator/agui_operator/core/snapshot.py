@@ -9,6 +9,7 @@ from enum import StrEnum
 from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.core.actions import AlertPolicy, Pointer
 from agui_operator.core.release import Release
+from agui_operator.core.rollout import Look
 from agui_operator.core.traffic import Target
 
 
@@ -79,6 +80,14 @@ class CheckResult:
     check: str = ""  # digest of the check's spec; empty in a status of an older version
 
 
+@dataclass(frozen=True, slots=True)
+class LookFault:
+    """Why a look failed. What it would have told is not known; everything else of the snapshot holds."""
+
+    reason: Reason
+    message: str
+
+
 class Verdict(StrEnum):
     PASSED = "Passed"
     FAILED = "Failed"
@@ -128,14 +137,26 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """What serves according to the cloud, where the status does not know it: the release of the record that its
+    revision keeps, or why there is none."""
+
+    release: Release | None
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One look. A field that the phase does not need stays None."""
 
     fingerprint: str | None = None  # of the newest spec; None: the spec is invalid
     blockers: tuple[Blocker, ...] = ()
     request: Request | None = None
+    failed: Mapping[Look, LookFault] = field(default_factory=dict)  # looks without an answer, until one succeeds
     resolved: Release | None = None
     service: ServiceView | None = None
+    missing: frozenset[str] = frozenset()  # revisions that traffic was asked for and that do not exist
+    found: Found | None = None  # looked for while no stable release is known
     service_known: bool = False  # True: `service is None` means that it does not exist
     backup: BackupView | None = None
     migration: JobView | None = None

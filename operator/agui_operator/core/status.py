@@ -15,7 +15,7 @@ from agui_operator.core.errors import Fault
 from agui_operator.core.held import writes_held
 from agui_operator.core.memory import Cause, to_status
 from agui_operator.core.phases.case import steps_of
-from agui_operator.core.rollout import IN_FLIGHT, PHASES, Phase
+from agui_operator.core.rollout import IN_FLIGHT, PHASES, Look, Phase
 from agui_operator.core.status_inputs import FaultSeen, Inputs, stamp
 from agui_operator.core.traffic import share
 from agui_operator.core.waiting import waiting_for
@@ -93,6 +93,9 @@ def _parts(inputs: Inputs) -> dict[ConditionType, Fact]:
         facts[C.PROMOTED] = (False, cause.reason, f"The release was rolled back: {cause.message}")
         if cause.reason is Reason.SMOKE_FAILED:
             facts[C.SMOKE_PASSED] = (False, cause.reason, cause.message)
+    fault = inputs.seen.failed.get(Look.ALERTS) if inputs.seen is not None else None
+    if fault is not None:
+        facts[C.ALERTS_CONFIGURED] = (False, fault.reason, fault.message)
     if inputs.spec_error is not None:
         facts[C.SPEC_ACCEPTED] = (False, Reason.INVALID_SPEC, inputs.spec_error)
     elif memory.phase is not Phase.RESOLVING and facts[C.SPEC_ACCEPTED][0] is None:

@@ -91,7 +91,7 @@ async def build(
     recorder, reporter = Recorder(kube, feed=feed), Reporter(kube, feed)
     engine = Engine(
         settings=settings,
-        observer=Observer(cloud, _now, resync=settings.resync, feed=feed),
+        observer=Observer(cloud, _now, wakeups, resync=settings.resync, feed=feed),
         checks=CheckRunner(guard, wakeups, local=settings.local),
         executor=Executor(cloud, wakeups),
         directory=directory,

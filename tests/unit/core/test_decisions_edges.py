@@ -102,9 +102,10 @@ def test_a_failed_check_after_promotion_stays_when_roll_back_is_manual() -> None
 
 def test_a_roll_back_waits_for_a_service_that_was_not_seen() -> None:
     memory = replace(FLYING, phase=Phase.ROLLING_BACK)
-    unseen = replace(SEEN, service=None)
+    unseen = replace(SEEN, service=None, service_known=False)
     assert event(memory, unseen) is None
     assert [type(a) for a in actions_for(memory, unseen, None)] == []
+    assert [type(a) for a in actions_for(memory, replace(unseen, service_known=True), None)] == [RevisionStaged]
     moved = replace(unseen, pointer=None)
     assert [type(a) for a in actions_for(memory, moved, None)] == [PointerSet]
 
@@ -150,8 +151,9 @@ def test_drift_is_taken_back(cloud: Cloud, expected: list[type]) -> None:
     seen = look(World(HEALTHY, cloud, fingerprint="fp-a"), Luck())
     assert [type(a) for a in actions_for(HEALTHY, seen, plan)] == expected
     assert actions_for(HEALTHY, replace(seen, service=None, service_known=False), plan)[:0] == ()
-    assert actions_for(HEALTHY, seen, replace(plan, suspended=True)) == ()
-    assert actions_for(HEALTHY, seen, PLAN) == (), "the blueprint of another release changes nothing"
+    assert actions_for(HEALTHY, replace(seen, blockers=(SUSPEND,)), plan) == ()
+    for other in (PLAN, None):  # the blueprint of another release, or a spec that can't be read: the record says how
+        assert [type(a) for a in actions_for(HEALTHY, seen, other)] == expected
 
 
 def test_the_schema_that_the_candidate_reported_is_remembered() -> None:
@@ -326,7 +328,9 @@ def test_a_bundle_that_is_published_or_not_looked_at_is_not_published_again() ->
 
 
 def test_a_promotion_waits_for_a_service_that_was_not_seen() -> None:
-    assert event(replace(FLYING, phase=Phase.PROMOTING), replace(SEEN, service=None)) is None
+    promoting, unseen = replace(FLYING, phase=Phase.PROMOTING), replace(SEEN, service=None, service_known=False)
+    assert event(promoting, unseen) is None
+    assert event(promoting, replace(unseen, service_known=True)) is Event.CHECK_FAILED, "somebody deleted it"
 
 
 def test_a_history_is_not_shortened_while_its_limit_is_unknown() -> None:

@@ -387,7 +387,7 @@ def test_a_second_release_is_foreseen_in_steps() -> None:
     stable = start_second().memory.stable
     foreseen = told(Memory(phase=Phase.HEALTHY, stable=stable))
     weights = [a.traffic[-1].percent for f in foreseen.actions if hasattr(a := f.action, "traffic")]
-    assert weights == [0, 10, 50, 100]
+    assert weights == [100, 0, 10, 50, 100], "the service is gone: stable is made again first"
 
 
 def test_a_blocked_release_says_why_and_does_nothing() -> None:

@@ -324,12 +324,12 @@ async def test_killed_at_an_action_the_next_process_ends_where_the_first_would_h
     count = [0]
 
     async def mortal(*args: Any, urgent: bool) -> None:
-        *rest, actions = args
+        *rest, actions, changed = args
         for action in actions:
             if count[0] == number and not after:
                 count[0] += 1
                 raise Killed
-            await execute(*rest, (action,), urgent=urgent)
+            await execute(*rest, (action,), changed, urgent=urgent)
             count[0] += 1
             if count[0] == number + 1 and after:
                 count[0] += 1
@@ -387,7 +387,7 @@ async def test_with_a_waiter_under_way_the_loop_looks_by_itself_rarely(
 ) -> None:
     gate = asyncio.Event()
 
-    async def started(scope: Any, cache: Any, actions: Any, *, urgent: bool) -> None:
+    async def started(scope: Any, cache: Any, actions: Any, changed: Any = None, *, urgent: bool) -> None:
         cache.operations.start("backup", waiter(gate))
         bench.cloud.world = replace(bench.cloud.world, backup=BackupView(actions[0].description, None))
 

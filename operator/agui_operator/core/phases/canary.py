@@ -38,7 +38,12 @@ def _progress(case: Case) -> Actions:
     if case.seen.service is None or case.step is None:
         return ()
     weight = case.step.set_weight
-    traffic = case.split_to(weight) if weight is not None else None
+    if weight is None:
+        return ()
+    stable = case.memory.stable
+    if stable is not None and case.is_missing(stable) and (remade := case.remade(stable, weight)) is not None:
+        return (remade,)
+    traffic = case.split_to(weight)
     return (TrafficSplit(traffic),) if traffic is not None else ()
 
 

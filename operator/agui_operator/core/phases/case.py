@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from agui_operator.api.conditions import Reason
 from agui_operator.api.strategy import CanaryStep
-from agui_operator.core.actions import Action
+from agui_operator.core.actions import Action, RevisionStaged
 from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Blueprint
 from agui_operator.core.memory import Cause, Memory
 from agui_operator.core.names import Names
 from agui_operator.core.release import Release
-from agui_operator.core.rollout import CANARY, HELD_BEFORE_WRITES, Event, Phase
+from agui_operator.core.rollout import CANARY, HELD_BEFORE_WRITES, Event, Look, Phase
 from agui_operator.core.snapshot import AnalysisResult, Blocker, Snapshot, Verdict
 from agui_operator.core.steps import begin, reached, source_of
+from agui_operator.core.templates import from_json
 from agui_operator.core.traffic import Target, same_split, share, split
 
 _NO_PERMIT = frozenset({Reason.NOT_PERMITTED, Reason.ENVIRONMENT_NOT_READY})
 Happened = tuple[Event, Cause | None]  # the event, and why, when it rolls the rollout back
 Actions = tuple[Action, ...]
+_ALERTS_SECONDS = 5.0  # for the alert policies to follow, counted from the begin of the phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,12 @@ class Case:
         return (self.now - self.memory.since).total_seconds() if self.memory.since else 0.0
 
     @property
+    def alerts_can_wait(self) -> bool:
+        """True when nobody waits for the alert policies any more: Cloud Monitoring refuses or does not answer. They are
+        corrected at rest. A roll-back or a promotion needs the APIs that it changes and no other."""
+        return Look.ALERTS in self.seen.failed or self.elapsed >= _ALERTS_SECONDS
+
+    @property
     def steps_left(self) -> bool:
         """True if a canary step is to be done."""
         return self.blueprint is not None and has_steps(self.memory, self.blueprint)
@@ -97,11 +105,33 @@ class Case:
     def stable_target(self) -> Target | None:
         return self.target(self.memory.stable) if self.memory.stable else None
 
+    def remade(self, release: Release, weight: int = 0) -> RevisionStaged | None:
+        """Makes the service or the revision of a release again, with the traffic that `weight` percent on the candidate
+        leave it; None: its record does not say how."""
+        template = from_json(release.template)
+        if template is None:
+            return None
+        have = self.seen.service.traffic if self.seen.service is not None else ()
+        candidate = self.target(self.plan.release) if weight else None
+        traffic = split(candidate, self.target(release), weight, have)
+        return RevisionStaged(replace(template, record=release.record), traffic)
+
+    @property
+    def service_gone(self) -> bool:
+        """True if somebody deleted the service."""
+        return self.seen.service_known and self.seen.service is None
+
+    def is_missing(self, release: Release) -> bool:
+        """True if the revision of a release is known not to exist any more."""
+        return self.service_gone or self.names.revision(release.id) in self.seen.missing
+
     def split_to(self, weight: int) -> tuple[Target, ...] | None:
         """The traffic with `weight` percent on the candidate; None if the service has it already."""
         service = self.seen.service
         assert service is not None
-        want = split(self.target(self.plan.release), self.stable_target(), weight, service.traffic)
+        stable = self.memory.stable
+        beside = self.stable_target() if stable is None or not self.is_missing(stable) else None
+        want = split(self.target(self.plan.release), beside, weight, service.traffic)
         return None if same_split(want, service.traffic) else want
 
     def serves(self, percent: int) -> bool:

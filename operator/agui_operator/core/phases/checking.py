@@ -27,7 +27,7 @@ def _baked(case: Case) -> Happened | None:
     if found is None:
         return None
     if found[0] is Event.SUCCEEDED:
-        return found if _alerts(case) == () else None
+        return found if _alerts(case) == () or case.alerts_can_wait else None
     return found if case.plan.automatic_rollback else None
 
 

@@ -12,7 +12,7 @@ from agui_operator.core.actions import (
 )
 from agui_operator.core.memory import Cause
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic, no_actions
-from agui_operator.core.rollout import Event
+from agui_operator.core.rollout import Event, Look
 from agui_operator.core.snapshot import JobView
 
 _DONE: Happened = (Event.SUCCEEDED, None)
@@ -38,7 +38,7 @@ def _backed_up(case: Case) -> Happened | None:
 
 
 def _back_up(case: Case) -> Actions:
-    if case.plan.backup_instance is None or case.seen.backup is not None:
+    if case.plan.backup_instance is None or case.seen.backup is not None or Look.BACKUP in case.seen.failed:
         return ()
     return (BackupTaken(case.plan.backup_instance, case.names.backup_description(case.plan.release.id)),)
 
@@ -53,7 +53,9 @@ def _migrated(case: Case) -> Happened | None:
 
 
 def _migrate(case: Case) -> Actions:
-    return run_job(case.plan.migration, case.seen.migration) if case.plan.migration is not None else ()
+    if case.plan.migration is None or Look.MIGRATION in case.seen.failed:
+        return ()
+    return run_job(case.plan.migration, case.seen.migration)
 
 
 def run_job(template: JobTemplate, job: JobView | None) -> Actions:

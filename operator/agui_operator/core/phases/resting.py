@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agui_operator.core.actions import Action, Pointer, PointerSet, RevisionStaged, TrafficSplit
+from agui_operator.core.actions import Action, PointerSet, RevisionStaged, TrafficSplit
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic, no_actions
 from agui_operator.core.phases.restoring import alerts_due, restore
 from agui_operator.core.phases.routing import hide, serves_only
@@ -12,8 +12,8 @@ from agui_operator.core.traffic import share, split
 
 def _started(case: Case) -> Happened | None:
     memory, fingerprint = case.memory, case.seen.fingerprint
-    if fingerprint is None:
-        return None
+    if fingerprint is None or not (case.seen.service_known and case.seen.pointer_known):
+        return None  # what serves must be known before anything is begun
     if memory.stable is not None and fingerprint == memory.stable.fingerprint:
         return Event.ALREADY_STABLE, None
     if memory.rejected is not None and fingerprint == memory.rejected.fingerprint:
@@ -42,27 +42,20 @@ def _correct_drift(case: Case) -> Actions:
 def _correct_release(case: Case) -> Actions:
     """What was changed by others of the resources that the stable release owns goes back."""
     plan, stable, seen = case.blueprint, case.memory.stable, case.seen
-    if plan is None:
-        return _hide_candidate(case)
-    if plan.suspended or stable is None or plan.release.id != stable.id:
+    if stable is None or case.suspended:
         return ()
+    if plan is None or plan.release.id != stable.id:
+        return restore(case)
     actions: list[Action] = []
     target = case.target(stable)
-    if seen.service_known and seen.service is None:
-        actions.append(RevisionStaged(plan.revision, split(target, None, 100)))
+    if case.is_missing(stable):
+        have = seen.service.traffic if seen.service is not None else ()
+        actions.append(RevisionStaged(plan.revision, split(None, target, 0, have)))
     elif seen.service is not None and share(seen.service.traffic, target.revision) != 100:
         actions.append(TrafficSplit(split(None, target, 0, seen.service.traffic)))
     if plan.pointer is not None and seen.pointer_known and not serves_only(seen, stable.frontend):
         actions.append(PointerSet(plan.pointer))
     return tuple(actions)
-
-
-def _hide_candidate(case: Case) -> Actions:
-    """A spec that can't be read says nothing about drift, but the release that it superseded keeps no route."""
-    stable = case.memory.stable
-    if stable is None or case.seen.candidate_pointer is None:
-        return ()
-    return (PointerSet(Pointer(stable.frontend, stable.id)),)
 
 
 def _stay_rolled_back(case: Case) -> Actions:

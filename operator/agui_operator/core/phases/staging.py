@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agui_operator.api.conditions import Reason
 from agui_operator.core.actions import Action, RevisionStaged
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic
 from agui_operator.core.phases.routing import candidate_routing
 from agui_operator.core.rollout import Event
-from agui_operator.core.traffic import same_split, split
+from agui_operator.core.traffic import Target, foreign_tags, same_split, split
 
 
 def _staged(case: Case) -> Happened | None:
@@ -31,8 +33,10 @@ def _stage(case: Case) -> Actions:
     seen, plan = case.seen, case.plan
     if not seen.service_known:
         return ()
-    have = seen.service
-    traffic = split(case.target(plan.release), case.stable_target(), 0, have.traffic if have else ())
+    have, stable = seen.service, case.memory.stable
+    if stable is not None and case.is_missing(stable) and (remade := case.remade(stable)) is not None:
+        return (remade,)  # users come first
+    traffic = _traffic(case)
     staged = have is not None and have.template_revision == plan.revision.revision
     actions: list[Action] = []
     if not (staged and have is not None and same_split(traffic, have.traffic)):
@@ -41,6 +45,18 @@ def _stage(case: Case) -> Actions:
     if wanted is not None and seen.pointer_known and not _is_routed(case):
         actions.append(wanted)  # before the checks, which use the routes that users will use
     return tuple(actions)
+
+
+def _traffic(case: Case) -> tuple[Target, ...]:
+    """The candidate at 0 % beside stable; beside what serves, where no stable release is known or left."""
+    have, stable = case.seen.service, case.memory.stable
+    candidate = case.target(case.plan.release)
+    if have is None or (stable is not None and not case.is_missing(stable)):
+        return split(candidate, case.stable_target(), 0, have.traffic if have else ())
+    others = [t for t in have.serving if t.percent > 0 and t.revision != candidate.revision]
+    if sum(t.percent for t in others) != 100:
+        return split(candidate, None, 0, have.traffic)
+    return (*others, replace(candidate, percent=0), *foreign_tags(t for t in have.traffic if t.percent == 0))
 
 
 STAGING = Logic(_staged, _stage)

@@ -16,7 +16,10 @@ from typing import Any
 
 from agui_operator.core import memory as memories
 from agui_operator.core.memory import Memory
+from agui_operator.core.rollout import Look
+from agui_operator.core.snapshot import LookFault
 from agui_operator.core.status import FaultSeen
+from agui_operator.engine.deployment.looking import Looking
 from agui_operator.engine.deployment.scope import Location
 from agui_operator.engine.deployment.views import Views
 from agui_operator.engine.tasks import Tasks
@@ -32,6 +35,8 @@ class ObjectCache:
     location: Location | None = None  # as of the last environment that was seen
     views: Views = field(default_factory=Views)
     operations: Tasks = field(default_factory=Tasks)  # by the view that they will change
+    looking: Looking = field(default_factory=Looking)
+    failed_looks: dict[Look, LookFault] = field(default_factory=dict)  # until one succeeds
     fault: FaultSeen | None = None
     failures: int = 0
     drift: str | None = None
@@ -40,6 +45,7 @@ class ObjectCache:
     answered_at: int = 0  # resourceVersion without those annotations; an older body tells of past requests
     told: set[str] = field(default_factory=set)  # annotations that an Event said are unknown
     restoring_since: float | None = None  # monotonic time of the failure that is being rolled back
+    _deferred: dict[Look, float] = field(default_factory=dict)  # monotonic time of the next try
     _status: bytes | None = None  # as last written; packed, because kopf keeps a copy of its own
 
     def load(self, body: Mapping[str, Any]) -> Memory:
@@ -102,8 +108,24 @@ class ObjectCache:
         since, self.restoring_since = self.restoring_since, None
         return time.monotonic() - since if since is not None else None
 
+    def look_failed(self, look: Look, fault: LookFault, again_in: float = 0.0) -> None:
+        """`again_in`: seconds in which it is not tried again."""
+        self.failed_looks[look] = fault
+        self._deferred[look] = time.monotonic() + again_in
+
+    def is_deferred(self, look: Look) -> bool:
+        return look in self.failed_looks and time.monotonic() < self._deferred.get(look, 0.0)
+
+    def keep_failed(self, looks: frozenset[Look]) -> None:
+        """What another phase looked at counts no more."""
+        self.failed_looks = {look: fault for look, fault in self.failed_looks.items() if look in looks}
+
+    def look_succeeded(self, look: Look) -> None:
+        self.failed_looks.pop(look, None)
+
     def close(self) -> None:
         self.operations.cancel()
+        self.looking.close()
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agui_operator.core.actions import (
     Action,
@@ -27,7 +27,9 @@ from agui_operator.core.actions import (
     TrafficSplit,
     describe,
 )
-from agui_operator.core.snapshot import AlertView, BackupView, ExecutionView, JobView, ServiceView
+from agui_operator.core.errors import reason_of
+from agui_operator.core.rollout import Look
+from agui_operator.core.snapshot import AlertView, BackupView, ExecutionView, JobView, LookFault, ServiceView
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.scope import Scope
@@ -44,6 +46,7 @@ from agui_operator.gcp.transport.outcome import Outcome
 from agui_operator.gcp.transport.quota import rollback_lane
 
 logger = logging.getLogger(__name__)
+_POLICY_RETRY = 15.0  # seconds until alert policies that could not be written are tried again
 _WAIT = 30.0  # seconds per WaitOperation call
 
 
@@ -53,13 +56,32 @@ class Executor:
     def __init__(self, cloud: Cloud, wakeups: Wakeups) -> None:
         self._cloud, self._wakeups = cloud, wakeups
 
-    async def execute(self, scope: Scope, cache: ObjectCache, actions: Sequence[Action], *, urgent: bool) -> None:
+    async def execute(
+        self,
+        scope: Scope,
+        cache: ObjectCache,
+        actions: Sequence[Action],
+        changed: Callable[[], None] = lambda: None,
+        *,
+        urgent: bool,
+    ) -> None:
         """Raises the first fault; everything before it has happened, everything after it has not been tried. `urgent`:
-        a roll-back, whose actions go out together and may use the reserved quota."""
-        if not urgent:
-            for action in actions:
-                await self._apply(scope, cache, action)
-            return
+        a roll-back, whose actions go out together and may use the reserved quota. Alert policies follow beside the
+        loop, so that nothing waits for Cloud Monitoring; `changed` is called when they are done."""
+        policies = [action for action in actions if isinstance(action, AlertCreated | AlertUpdated | AlertDeleted)]
+        others = [action for action in actions if action not in policies]
+        try:
+            if urgent:
+                await self._together(scope, cache, others)
+            else:
+                for action in others:
+                    await self._apply(scope, cache, action)
+        finally:
+            if policies:
+                cache.looking.forget(Look.ALERTS)
+                cache.operations.start(ALERTS, self._apply_policies(scope, cache, policies, changed))
+
+    async def _together(self, scope: Scope, cache: ObjectCache, actions: Sequence[Action]) -> None:
         with rollback_lane():
             results = await asyncio.gather(
                 *(self._apply(scope, cache, action) for action in actions), return_exceptions=True
@@ -68,10 +90,28 @@ class Executor:
             if isinstance(result, BaseException):
                 raise result
 
+    async def _apply_policies(
+        self, scope: Scope, cache: ObjectCache, actions: Sequence[Action], changed: Callable[[], None]
+    ) -> None:
+        """A policy that can't be written is a look that failed: the next one says what is missing."""
+        try:
+            for action in actions:
+                await self._apply(scope, cache, action)
+        except Exception as exc:
+            logger.warning("alert policies could not be changed: %s", exc)
+            cache.views.mark_stale(ALERTS)
+            cache.look_failed(Look.ALERTS, LookFault(reason_of(exc), str(exc)), _POLICY_RETRY)
+        finally:
+            changed()
+            cache.operations.leave(ALERTS)
+            self._wakeups.wake(cache.uid)
+
     async def _apply(self, scope: Scope, cache: ObjectCache, action: Action) -> None:
         began = time.monotonic()
         view = view_of(action)
         cache.views.mark_stale(view)
+        if view == POINTER:
+            cache.looking.forget(Look.ROUTING)
         outcome = await self._dispatch(scope, cache, action)
         milliseconds = (time.monotonic() - began) * 1000
         logger.info(describe(action), extra={"action": type(action).__name__, "ms": round(milliseconds, 1)})

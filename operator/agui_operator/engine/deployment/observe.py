@@ -3,65 +3,168 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any, assert_never
 
 from agui_operator.api.smoke import SmokeCheck
 from agui_operator.core.actions import Action
 from agui_operator.core.analysis import Window, comparable, verdict
+from agui_operator.core.errors import CloudError, Fault, LeaseLost, classify, reason_of
 from agui_operator.core.looks import looks
 from agui_operator.core.names import Names
 from agui_operator.core.phases.case import judged_since, stage_of, weight_of
+from agui_operator.core.recovery import unknown_revision
 from agui_operator.core.release import make_release
-from agui_operator.core.rollout import RESTING, Look
-from agui_operator.core.snapshot import AlertView, AnalysisResult, CheckResult, JobView, ServiceView, Snapshot
+from agui_operator.core.rollout import RESTING, Look, Phase
+from agui_operator.core.snapshot import (
+    AlertView,
+    AnalysisResult,
+    CheckResult,
+    Found,
+    JobView,
+    LookFault,
+    ServiceView,
+    Snapshot,
+)
 from agui_operator.core.verdicts import check_digest, verdict_on
 from agui_operator.engine.cluster.feed import SILENT, Feed
+from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.cache import ObjectCache
+from agui_operator.engine.deployment.looking import PENDING
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.deployment.shared import SharedViews
 from agui_operator.engine.deployment.views import ALERTS, ASSETS, BACKUP, POINTER, SERVICE, of_job
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.monitoring import alert_policy, timeseries
 from agui_operator.gcp.kinds.run import job as run_job
+from agui_operator.gcp.kinds.run import revision as run_revision
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.sql import backup as sql_backup
 from agui_operator.gcp.kinds.storage import release_assets
 from agui_operator.gcp.pinning import resolve
 from agui_operator.gcp.transport.clients import Cloud
 
+# What decides where users go comes first.
+_ORDER = (
+    Look.RESOLUTION,
+    Look.BACKUP,
+    Look.MIGRATION,
+    Look.ASSETS,
+    Look.SERVICE,
+    Look.ROUTING,
+    Look.CHECKS,
+    Look.ANALYSIS,
+    Look.ALERTS,
+)
+# What these can't tell is said in a condition of its own; it is no fault of the turn.
+BYSTANDERS = frozenset({Look.ALERTS})
+BYSTANDER_RETRY = 15.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen. `fault`: the first look that failed and is not a bystander's. `pending`: a look goes on beside the
+    loop and wakes the object when it ends."""
+
+    seen: Snapshot
+    fault: Exception | None = None
+    pending: bool = False
+
 
 class Observer:
     """Fills snapshots, and puts what it read into the object's views."""
 
-    def __init__(self, cloud: Cloud, clock: Callable[[], datetime], *, resync: float, feed: Feed = SILENT) -> None:
-        self._cloud, self._clock, self._feed = cloud, clock, feed
+    def __init__(
+        self, cloud: Cloud, clock: Callable[[], datetime], wakeups: Wakeups, *, resync: float, feed: Feed = SILENT
+    ) -> None:
+        self._cloud, self._clock, self._wakeups, self._feed = cloud, clock, wakeups, feed
         self._shared = SharedViews(cloud, resync / 2)
 
     def changed(self, names: Names, actions: Sequence[Action]) -> None:
         """This process changes what the deployment owns: the shared views until now do not tell about it."""
         self._shared.changed(names, actions)
 
-    async def look(self, scope: Scope, cache: ObjectCache, basic: Snapshot, *, drift: bool) -> Snapshot:
-        """`basic` with what the phase needs added. `drift`: a resting object is compared with the cloud."""
-        memory = scope.memory
-        wanted, again = looks(memory, drift=drift), memory.phase in RESTING
-        if Look.RESOLUTION in wanted:
-            return await self._resolve(scope, basic)
-        seen = await self._preparation(scope, cache, basic, wanted)
-        if Look.SERVICE in wanted:
-            seen = replace(seen, service=await self._service(scope, cache, again=again), service_known=True)
-        if Look.ROUTING in wanted:
-            seen = await self._pointer(scope, cache, seen, again=again)
-        stage = stage_of(memory.phase)
-        if stage is not None:
-            seen = await self._check_jobs(scope, cache, seen, stage)
-        if Look.ANALYSIS in wanted:
-            seen = replace(seen, analysis=await self._analysis(scope, cache))
-        if Look.ALERTS in wanted:
-            seen = replace(seen, alerts=await self._alerts(scope, cache, again=again))
-        return seen
+    async def look(self, scope: Scope, cache: ObjectCache, basic: Snapshot, *, drift: bool) -> Sight:
+        """`basic` with what the phase needs added. `drift`: a resting object is compared with the cloud. Each look
+        stands alone: what one could not tell is not known, and the others count."""
+        again = scope.memory.phase in RESTING
+        wanted = looks(scope.memory, drift=drift)
+        if scope.memory.phase is Phase.PENDING and (scope.blockers or scope.spec is None):
+            wanted = frozenset()  # nothing is begun, and perhaps nobody permits to look there
+        seen, fault, pending = basic, None, False
+        for look in (kind for kind in _ORDER if kind in wanted):
+            try:
+                told = await self._one(look, scope, cache, seen, again=again)
+            except LeaseLost:
+                raise
+            except Exception as exc:
+                bystander = look in BYSTANDERS
+                cache.look_failed(look, LookFault(reason_of(exc), str(exc)), BYSTANDER_RETRY if bystander else 0.0)
+                if not bystander or classify(exc) is Fault.BUG:
+                    fault = fault or exc
+                continue
+            if told is PENDING:
+                pending = True
+                continue
+            if told is not seen:  # it told something
+                cache.look_succeeded(look)
+            seen = told
+        if fault is None:
+            seen, fault = await self._lost(scope, cache, seen)
+        return Sight(replace(seen, failed=dict(cache.failed_looks)), fault, pending)
+
+    async def _lost(self, scope: Scope, cache: ObjectCache, seen: Snapshot) -> tuple[Snapshot, Exception | None]:
+        """What serves users although the status does not know it."""
+        revision = unknown_revision(scope.memory, seen, scope.names)
+        if revision is None or cache.views.found == Found(None, revision):
+            return seen, None
+        try:
+            release = await run_revision.release_of(self._cloud, scope.names, revision)
+        except CloudError as exc:
+            return replace(seen, service=None, service_known=False), exc
+        if release is not None and release.frontend is None and seen.pointer is not None:
+            release = replace(release, frontend=seen.pointer.frontend)
+        cache.views.put_found(Found(release, revision))
+        return replace(seen, found=cache.views.found), None
+
+    async def _one(self, look: Look, scope: Scope, cache: ObjectCache, seen: Snapshot, *, again: bool) -> Any:
+        """`seen` with what one look tells, or PENDING."""
+        match look:
+            case Look.RESOLUTION:
+                return await self._resolve(scope, seen)
+            case Look.BACKUP | Look.MIGRATION | Look.ASSETS:
+                return await self._preparation(scope, cache, seen, look)
+            case Look.SERVICE:
+                service = await self._service(scope, cache, again=again)
+                missing = await self._missing(scope, cache, service)
+                return replace(seen, service=service, service_known=True, missing=missing)
+            case Look.CHECKS:
+                stage = stage_of(scope.memory.phase)
+                return await self._check_jobs(scope, cache, seen, stage) if stage is not None else seen
+            case Look.ROUTING:
+                found = await self._beside(look, again, scope, cache, lambda: self._pointer(scope, cache, again=again))
+                return found if found is PENDING else _with_routing(seen, cache, known=found)
+            case Look.ANALYSIS:
+                candidate, weight_since = scope.memory.candidate, scope.memory.weight_since
+                about = candidate.id if candidate else None, weight_since  # a hold or a pause is no other question
+                found = await self._beside(look, about, scope, cache, lambda: self._analysis(scope, cache))
+                return found if found is PENDING else replace(seen, analysis=found) if found is not None else seen
+            case Look.ALERTS:
+                if ALERTS in cache.operations:
+                    return PENDING
+                if cache.is_deferred(look):
+                    return seen
+                found = await self._beside(look, again, scope, cache, lambda: self._alerts(scope, cache, again=again))
+                return found if found is PENDING else replace(seen, alerts=found)
+            case _:
+                assert_never(look)
+
+    async def _beside(
+        self, look: Look, key: Hashable, scope: Scope, cache: ObjectCache, read: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        return await cache.looking.answer(look, key, read, lambda: self._wakeups.wake(scope.uid))
 
     async def _resolve(self, scope: Scope, seen: Snapshot) -> Snapshot:
         if scope.spec is None:
@@ -69,19 +172,19 @@ class Observer:
         resolved = await resolve.resolve(self._cloud, scope.names, scope.spec, scope.place)
         return replace(seen, resolved=make_release(scope.spec, resolved))
 
-    async def _preparation(self, scope: Scope, cache: ObjectCache, seen: Snapshot, wanted: frozenset[Look]) -> Snapshot:
+    async def _preparation(self, scope: Scope, cache: ObjectCache, seen: Snapshot, look: Look) -> Snapshot:
         views, blueprint = cache.views, scope.blueprint
         if blueprint is None:
             return seen
-        if Look.BACKUP in wanted and blueprint.backup_instance is not None:
+        if look is Look.BACKUP and blueprint.backup_instance is not None:
             if not cache.is_known(BACKUP):
                 description = scope.names.backup_description(blueprint.release.id)
                 instance = blueprint.backup_instance
                 views.put_backup(await sql_backup.observe(self._cloud, scope.names, instance, description))
             return replace(seen, backup=views.backup)
-        if Look.MIGRATION in wanted and blueprint.migration is not None:
+        if look is Look.MIGRATION and blueprint.migration is not None:
             return replace(seen, migration=await self._job(scope, cache, blueprint.migration.job))
-        if Look.ASSETS in wanted and blueprint.bundle is not None and blueprint.release.frontend is not None:
+        if look is Look.ASSETS and blueprint.bundle is not None and blueprint.release.frontend is not None:
             if not cache.is_known(ASSETS):
                 where = blueprint.assets_bucket, blueprint.release.frontend
                 views.put_assets(await release_assets.observe(self._cloud, *where, scope.names.uid))
@@ -119,12 +222,23 @@ class Observer:
             return replace(views.service, reconciling=True)
         return views.service
 
-    async def _pointer(self, scope: Scope, cache: ObjectCache, seen: Snapshot, *, again: bool) -> Snapshot:
+    async def _missing(self, scope: Scope, cache: ObjectCache, service: ServiceView | None) -> frozenset[str]:
+        """Revisions that traffic was asked for and that do not exist; asked once for each state of the service."""
+        doubt = run_revision.doubtful(service)
+        if not doubt or service is None:
+            return frozenset()
+        if cache.views.missing_at != service.etag:
+            gone = {r for r in doubt if not await run_revision.exists(self._cloud, scope.names, r)}
+            cache.views.put_missing(frozenset(gone), service.etag)
+        return cache.views.missing
+
+    async def _pointer(self, scope: Scope, cache: ObjectCache, *, again: bool) -> bool:
+        """Reads the URL map into the views; True if they say what it says now."""
         views = cache.views
         if scope.place.edge is None:
-            return replace(seen, pointer_known=True)
+            return True
         if POINTER in cache.operations:
-            return replace(seen, pointer_known=False)
+            return False
         if again or POINTER not in views.fresh:
             if again:
                 routing = await self._shared.routing(scope.names, scope.place)
@@ -132,7 +246,7 @@ class Observer:
                 routing, _ = await url_map.observe(self._cloud, scope.names, scope.place)
             views.put_routing(routing.pointer, routing.candidate)
             views.mark_fresh(POINTER)
-        return replace(seen, pointer=views.pointer, candidate_pointer=views.candidate_pointer, pointer_known=True)
+        return True
 
     async def _check_jobs(self, scope: Scope, cache: ObjectCache, seen: Snapshot, stage: str) -> Snapshot:
         """Checks that run as Cloud Run jobs: the jobs, and the results of those that ended."""
@@ -185,6 +299,13 @@ class Observer:
             cache.views.put_alerts(await look)
             cache.views.mark_fresh(ALERTS)
         return cache.views.alerts
+
+
+def _with_routing(seen: Snapshot, cache: ObjectCache, *, known: bool) -> Snapshot:
+    if not known:
+        return replace(seen, pointer_known=False)
+    views = cache.views
+    return replace(seen, pointer=views.pointer, candidate_pointer=views.candidate_pointer, pointer_known=True)
 
 
 def _job_result(check: SmokeCheck, job: JobView | None) -> CheckResult | None:

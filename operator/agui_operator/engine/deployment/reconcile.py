@@ -20,10 +20,10 @@ from typing import Any
 
 from agui_operator.core import requests
 from agui_operator.core.decide import Decision, decide
-from agui_operator.core.errors import Fault, IllegalTransition, LeaseLost, backoff, classify, reason_of
+from agui_operator.core.errors import Fault, IllegalTransition, backoff, classify, reason_of
 from agui_operator.core.memory import Memory
 from agui_operator.core.phases.case import Case
-from agui_operator.core.rollout import CANARY, RESTING, Phase
+from agui_operator.core.rollout import CANARY, PHASES, RESTING, Phase
 from agui_operator.core.snapshot import Request, RequestKind, Snapshot
 from agui_operator.core.status import FaultSeen, Inputs, summarize
 from agui_operator.engine.cluster import metrics
@@ -41,6 +41,7 @@ from agui_operator.engine.settings import Settings
 
 logger = logging.getLogger(__name__)
 _EXPOSED = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.BAKING, Phase.ROLLING_BACK})
+_FAILED_LOOK = 20.0  # seconds until a resting object is looked at again where that failed
 _CHAIN = 25  # events read in one go; more would be a loop in the table
 
 
@@ -124,7 +125,7 @@ class Engine:
                 continue
             cache.remember(decision.memory)
             scope = scope.remembering(decision.memory)
-            if fault is not None:
+            if fault is not None and not decision.actions:
                 raise fault
             resting = decision.memory.phase in RESTING
             cache.succeeded("; ".join(type(a).__name__ for a in decision.actions) if resting else None)
@@ -135,11 +136,13 @@ class Engine:
                     self._collector.consider(scope, cache)
                 return self._delay(cache, scope, decision)
             await self._act(cache, scope, decision)
+            if fault is not None:
+                raise fault
         raise IllegalTransition(f"more than {_CHAIN} events in one turn, last phase {cache.load(body).phase}")
 
     async def _look(self, cache: ObjectCache, scope: Scope) -> tuple[Snapshot, Exception | None]:
-        """The snapshot. When looking fails, what is known without looking still counts: a newer spec, a request and a
-        deadline are read, and the fault is handed back."""
+        """The snapshot, and the fault of a look that failed. What is known without it still counts: a newer spec, a
+        request and a deadline are read, and what needs no other API is done."""
         self._name_unknown(cache, scope)
         basic = Snapshot(
             fingerprint=scope.parsed.fingerprint,
@@ -149,18 +152,18 @@ class Engine:
             channels=scope.place.channels,
         )
         drift = scope.memory.phase in RESTING and time.monotonic() >= cache.drift_due
-        try:
-            seen = await self._observer.look(scope, cache, basic, drift=drift)
-            report = await self._checks.run(scope, cache.views.service)
-        except LeaseLost:
-            raise
-        except Exception as exc:
-            return basic, exc
-        if drift:
-            first = cache.drift_due == 0.0
-            cache.compare_after(first_due(cache.uid, self._settings.resync) if first else self._settings.resync)
-        seen = replace(seen, checks={**seen.checks, **report.results}, schema=report.schema)
-        return seen, None
+        sight = await self._observer.look(scope, cache, basic, drift=drift)
+        if drift and not sight.pending:
+            self._compared(cache, sight.seen)
+        report = await self._checks.run(scope, cache.views.service)
+        seen = replace(sight.seen, checks={**sight.seen.checks, **report.results}, schema=report.schema)
+        return seen, sight.fault
+
+    def _compared(self, cache: ObjectCache, seen: Snapshot) -> None:
+        """Sets when a resting object is compared with the cloud again."""
+        resync = self._settings.resync
+        due = first_due(cache.uid, resync) if cache.drift_due == 0.0 else resync
+        cache.compare_after(min(due, _FAILED_LOOK) if seen.failed else due)
 
     def _answered(self, cache: ObjectCache, scope: Scope, request: Request, memory: Memory) -> None:
         """The answer goes out as an Event too: another request may overwrite the one in the status. An annotation that
@@ -199,18 +202,24 @@ class Engine:
             metrics.RESTORE_SECONDS.observe(seconds)
         if memory.phase is not before.phase:
             self._checks.begin_phase(scope.uid)
+        cache.keep_failed(PHASES[memory.phase].looks_at)
         if memory.phase in RESTING:
+            unfinished = cache.failed_looks or len(cache.looking) or ALERTS in cache.operations
             cache.views.end_rollout()
             self._checks.end(scope.uid)
-            cache.compare_after(first_due(cache.uid, self._settings.resync))
+            cache.compare_after(_FAILED_LOOK if unfinished else first_due(cache.uid, self._settings.resync))
 
     async def _act(self, cache: ObjectCache, scope: Scope, decision: Decision) -> None:
         urgent = decision.memory.phase is Phase.ROLLING_BACK
-        self._observer.changed(scope.names, decision.actions)
-        try:
-            await self._executor.execute(scope, cache, decision.actions, urgent=urgent)
-        finally:
+
+        def changed() -> None:
             self._observer.changed(scope.names, decision.actions)
+
+        changed()
+        try:
+            await self._executor.execute(scope, cache, decision.actions, changed, urgent=urgent)
+        finally:
+            changed()
 
     async def _write(self, cache: ObjectCache, scope: Scope, seen: Snapshot | None) -> None:
         """Writes the status if it says anything new."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agui_operator.core.actions import Pointer
-from agui_operator.core.snapshot import AlertView, BackupView, JobView, ServiceView
+from agui_operator.core.snapshot import AlertView, BackupView, Found, JobView, ServiceView
 
 SERVICE, POINTER, ALERTS, BACKUP, ASSETS = "service", "pointer", "alerts", "backup", "assets"
 
@@ -26,6 +26,9 @@ class Views:
     service: ServiceView | None = None
     pointer: Pointer | None = None
     candidate_pointer: Pointer | None = None  # of the candidate that is reached by its name
+    missing: frozenset[str] = frozenset()
+    missing_at: str | None = None  # the service's etag then
+    found: Found | None = None
     jobs: dict[str, JobView | None] = field(default_factory=dict)
     backup: BackupView | None = None
     assets: bool | None = None
@@ -47,6 +50,12 @@ class Views:
 
     def put_service(self, service: ServiceView | None) -> None:
         self.service = service
+
+    def put_missing(self, missing: frozenset[str], etag: str) -> None:
+        self.missing, self.missing_at = missing, etag
+
+    def put_found(self, found: Found) -> None:
+        self.found = found
 
     def put_routing(self, pointer: Pointer | None, candidate: Pointer | None) -> None:
         self.pointer, self.candidate_pointer = pointer, candidate

@@ -11,7 +11,7 @@ from typing import Any
 from agui_operator.api.conditions import Reason
 from agui_operator.core.actions import RevisionStaged, RevisionTemplate, ServiceDeleted, TrafficSplit
 from agui_operator.core.errors import CloudError, NotOwned, UserError
-from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
+from agui_operator.core.names import OWNER_LABEL, RECORD_ANNOTATION, RELEASE_LABEL, Names
 from agui_operator.core.snapshot import ServiceView
 from agui_operator.core.traffic import Target, same_split
 from agui_operator.gcp.kinds.run import containers
@@ -205,6 +205,7 @@ def _revision(template: RevisionTemplate, names: Names) -> Any:
     return run_v2.RevisionTemplate(
         revision=template.revision,
         labels={OWNER_LABEL: names.uid, RELEASE_LABEL: template.release},
+        annotations={RECORD_ANNOTATION: template.record} if template.record else {},
         scaling=scaling,
         timeout={"seconds": box.timeout},
         service_account=box.service_account,
