@@ -22,11 +22,11 @@ from agui_operator.core.status import Asked, Inputs, summarize
 from agui_operator.core.traffic import share
 from every_world import STARTS, closure, key_of
 from world_model import (
+    FOURTH,
     FREEZE,
     NAMES,
     NOW,
     SUSPEND,
-    THIRD,
     Luck,
     World,
     after,
@@ -163,7 +163,7 @@ def test_a_newer_spec_is_never_waited_with(start: str) -> None:
     for world in closure(start).worlds:
         if world.memory.phase not in IN_FLIGHT:
             continue
-        now = replace(world, fingerprint=THIRD)
+        now = replace(world, fingerprint=FOURTH)
         for _ in range(STEPS_TO_REST):
             now = lucky(now)
         assert now.memory.phase is Phase.RESOLVING, f"{world.memory.phase} ends in {now.memory.phase}"

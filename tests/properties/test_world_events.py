@@ -16,7 +16,7 @@ from agui_operator.core.memory import HeldBy
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from every_world import STARTS, closure, key_of
 from world_events import EVENTS, is_served, served_by
-from world_model import THIRD, Api, Luck, World, after, api_of, look, normal, settle, step
+from world_model import FOURTH, Api, Luck, World, after, api_of, look, normal, settle, step
 
 MOST_TURNS = 80
 GOOD = Luck()
@@ -107,7 +107,7 @@ def test_after_every_event_the_rollout_comes_to_a_good_end(start: str) -> None:
 def test_after_every_event_a_newer_spec_gets_its_turn(start: str) -> None:
     seen, wrong = set[Hashable](), Counter[str]()
     for name, before, struck in after_one_event(start):
-        now = replace(struck, fingerprint=THIRD)
+        now = replace(struck, fingerprint=FOURTH)
         if (key := key_of(now)) in seen:
             continue
         seen.add(key)

@@ -80,7 +80,9 @@ FIRST = Release(
 )
 SECOND = Release("bbbb", "art-b", "fp-b", "2", "img@sha256:b", "img@sha256:b", "head", "fb")
 THIRD = "fp-c"  # a newer spec that is never resolved here
+FOURTH = "fp-d"  # one that no world has seen, and so none has rejected
 STEPS = (CanaryStep(set_weight=10), CanaryStep(analysis=AnalysisStep()), CanaryStep(pause=Pause()))
+FEWER = STEPS[:1]  # what somebody makes of the list in flight
 CHECK = SmokeCheck(name="smoke", http=HttpCheck(path="/readyz"))
 FREEZE = Blocker(ConditionType.SPEC_ACCEPTED, Reason.FROZEN, "a freeze", "wait", holds_running=True)
 REVOKED = Blocker(ConditionType.SPEC_ACCEPTED, Reason.NOT_PERMITTED, "withdrawn", "ask", revokes=True)
@@ -152,6 +154,7 @@ class Luck:
     analysis: Verdict | None = Verdict.PASSED
     request: Request | None = None
     resolves: bool = True
+    steps: tuple[CanaryStep, ...] = STEPS
     routes: bool = True  # False: the service can't get the routes that were asked for
     down: Api | None = None  # one API of Google Cloud that answers nothing but errors
     blockers: tuple[Blocker, ...] = ()
@@ -373,6 +376,9 @@ def normal(memory: Memory) -> Memory:
         memory,
         since=NOW,
         started=NOW,
+        held_since=None,
+        weight_since=NOW if memory.weight_since is not None else None,
+        obeyed=(),
         history=history,
         promoted=tuple(replace(p, at=NOW) for p in memory.promoted),
         cause=cause,
@@ -387,6 +393,7 @@ def normal(memory: Memory) -> Memory:
 def step(world: World, luck: Luck) -> tuple[Decision, Snapshot]:
     seen = look(world, luck)
     plan = blueprint(world.memory, world.fingerprint)
+    plan = replace(plan, steps=luck.steps) if plan is not None else None
     return decide(Case(world.memory, seen, plan, NAMES, luck.now), 10), seen
 
 
@@ -416,6 +423,7 @@ def lucks(world: World) -> Iterator[Luck]:
         case Phase.PROGRESSING | Phase.PAUSED:
             yield from (Luck(analysis=a) for a in (Verdict.FAILED, Verdict.INCONCLUSIVE, None))
             yield Luck(analysis=Verdict.INCONCLUSIVE, now=LATE)
+            yield Luck(steps=FEWER)
         case Phase.ROLLING_BACK:
             yield Luck(routes=False)
         case _:

@@ -34,8 +34,10 @@ With kubectl alone the first line ends in every outcome, and the second one tell
 """
 _REQUESTS = """## Requests
 
-Annotations on an AgUiDeployment. Each is obeyed where the phase allows it, answered in `status.lastRequest` and then
-removed.
+Annotations on an AgUiDeployment. Each is obeyed where the phase allows it, answered in `status.lastRequest` and by an
+Event, and then removed. Of several at once each is answered, in this order: abort, undo, pause, resume, retry,
+promote-full, promote. No request continues a rollout that a freeze, the stop button, `suspend`, a missing permission or
+a missing environment holds, or whose analysis has failed.
 
 | annotation | asks for |
 |---|---|
@@ -45,6 +47,14 @@ removed.
 | `agui.dev/retry` | another try of a release that was rejected |
 | `agui.dev/pause`, `agui.dev/resume` | a halt, and its end |
 | `agui.dev/undo` | an earlier release: its id, or `previous` |
+
+The value is `true`; a number or a time (RFC 3339) asks as well. Any other value is refused. An annotation that begins
+with `agui.dev/` and is not known gets one Event that names the known ones.
+
+Do not keep a request in git. One that a manifest has (server-side apply, `kubectl apply`, Helm, Argo CD or Flux write
+it together with the spec) is obeyed once for a spec. When it comes back it is refused once and left in place; remove it
+from the manifest, or give it another value, such as `agui.dev/promote=2`, to ask again. A person who annotates may ask
+with the same value as often as needed.
 """
 
 _CONDITIONS = """Conditions are about the release that the spec of `observedGeneration` asks for. A part that the spec

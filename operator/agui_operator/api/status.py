@@ -61,6 +61,7 @@ class CheckVerdict(Model):
     message: Text | None = Field(None, description="Result; never the content of a response.")
     latency_ms: float | None = Field(None, description="Milliseconds.")
     code: int | None = Field(None, description="HTTP status.")
+    check: Word | None = Field(None, description="Digest of the check: an edited check runs again.")
 
 
 class AnalysisFinding(Model):
@@ -82,13 +83,30 @@ class CauseStatus(Model):
     procedure: Word | None = Field(None, description="Hash of checks, strategy and deadlines when it failed.")
 
 
+class ObeyedStatus(Model):
+    """A request that was accepted for this spec."""
+
+    kind: Word = Field(description="Kind of the request: promote, abort, retry, ...")
+    value: Word | None = Field(None, description="Value of the annotation.")
+    fingerprint: Word | None = Field(None, description="Hash of the spec that it was accepted for.")
+    at: Word | None = Field(None, description="When.")
+    repeated: bool | None = Field(
+        None, description="True: a manifest asks for it again, which is refused; remove it there."
+    )
+
+
 class RolloutStatus(Model):
     """The rollout in flight, or the last one."""
 
     phase: Word | None = Field(None, description="Phase of the rollout.")
     since: Word | None = Field(None, description="Start of this phase or step.")
     started: Word | None = Field(None, description="Start of the rollout.")
+    held_since: Word | None = Field(None, description="Since when a hold keeps the phase from its next write.")
     step: int | None = Field(None, description="Canary steps that are done.")
+    steps: tuple[Word, ...] | None = Field(None, max_length=50, description="The steps that the canary walks.")
+    steps_source: Word | None = Field(None, description="Digest of the spec's list that the steps were made from.")
+    steps_weight: int | None = Field(None, description="Traffic weight at which the steps were edited.")
+    weight_since: Word | None = Field(None, description="Since when the release has its present share of the traffic.")
     progress: Word | None = Field(None, description="Completed steps of all steps.")
     weight: int | None = Field(None, description="Percentage of the traffic that the release receives.")
     deadline: Word | None = Field(None, description="When the phase times out.")
@@ -97,6 +115,9 @@ class RolloutStatus(Model):
     analysis: AnalysisFinding | None = Field(None, description="Result of the last analysis of the metrics.")
     undo_to: ReleaseStatus | None = Field(None, description="Release that an undo goes back to.")
     cause: CauseStatus | None = Field(None, description="Why it is rolled back.")
+    obeyed: tuple[ObeyedStatus, ...] | None = Field(
+        None, max_length=50, description="Requests that were accepted for this spec."
+    )
 
 
 class RejectedStatus(Model):

@@ -43,8 +43,11 @@ class CanaryStep(Model):
 class MetricLimit(Model):
     """A metric and how bad the candidate may be in it."""
 
-    name: Literal["error-rate", "latency-p50", "latency-p95", "latency-p99", "guardrail-failure-rate"] = Field(
-        description="Rates are 0 to 1, latencies are milliseconds."
+    name: Literal[
+        "error-rate", "client-error-rate", "latency-p50", "latency-p95", "latency-p99", "guardrail-failure-rate"
+    ] = Field(
+        description="Rates are 0 to 1, latencies are milliseconds. `error-rate` counts 5xx answers,"
+        " `client-error-rate` 4xx answers."
     )
     max: float | None = Field(None, ge=0, le=3600000, description="Absolute limit.")
     max_above_stable: float | None = Field(
@@ -71,7 +74,8 @@ class SyntheticConversations(Model):
 
 
 class Analysis(Model):
-    """What makes a canary good enough for more traffic. Missing data never promotes."""
+    """What makes a canary good enough for more traffic. Missing data never promotes. A limit relative to stable is not
+    asked for while stable has no traffic (`setWeight: 100`)."""
 
     min_samples: int = Field(200, ge=1, le=1000000, description="Requests that the candidate must have answered.")
     interval: Duration = Field(timedelta(seconds=30), description="Time between two looks.")
@@ -85,6 +89,16 @@ class Analysis(Model):
     )
     synthetic_conversations: SyntheticConversations | None = Field(
         None, description="Fills a quiet canary with conversations."
+    )
+    background: bool = Field(
+        True,
+        description="Judge in every step from the first weight above 0 on, also while the rollout is held: a failed"
+        " verdict rolls the release back at once, any other changes nothing. False: in analysis steps only.",
+    )
+    default_limits: bool = Field(
+        True,
+        description="Judge `client-error-rate` with `maxAboveStable: 0.1` where `metrics` has no limit of that name and"
+        " stable has data to compare with. False: only the metrics that are listed.",
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = (unique_by("metrics", "name"),)
@@ -102,8 +116,13 @@ _TWICE = "self.steps.filter(t, has(t.setWeight) && has(s.setWeight) && t.setWeig
 class Canary(Model):
     """Steps from 0 % to 100 %; what follows the last step is promotion."""
 
-    steps: tuple[CanaryStep, ...] = Field((), max_length=20, description="Steps, in order.")
-    analysis: Analysis | None = Field(None, description="How the analysis steps judge.")
+    steps: tuple[CanaryStep, ...] = Field(
+        (),
+        max_length=20,
+        description="Steps, in order. Edited in a canary: it keeps its weight, walks every step after that weight in"
+        " the new list, and passes an analysis at the end if one was still to come and the new list has none left.",
+    )
+    analysis: Analysis | None = Field(None, description="How the canary is judged; absent: not at all.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -135,5 +154,7 @@ class Strategy(Model):
 
     canary: Canary | None = Field(None, description="Steps of traffic; absent: everything at once, after the checks.")
     progress_deadline: Duration = Field(
-        timedelta(minutes=30), description="Longest time of one phase; then the release is rolled back."
+        timedelta(minutes=30),
+        description="Longest time of one phase, or of an analysis step in which no request of the candidate was"
+        " measured; then the release is rolled back. Does not run while a freeze, the stop button or `suspend` holds.",
     )

@@ -14,8 +14,9 @@ from agui_operator.core.snapshot import AnalysisResult, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Requests that one revision answered in the window. `errors` are 5xx answers; latency in milliseconds, None if
-    nothing was measured; `blocked` are conversations in which a guardrail failed."""
+    """Requests that one revision answered in the window. `errors` are 5xx answers, `client_errors` 4xx answers;
+    latency in milliseconds, None if nothing was measured; `guardrail_failures` are conversations in which a guardrail
+    failed."""
 
     requests: int = 0
     errors: int = 0
@@ -23,10 +24,15 @@ class Sample:
     latency_p95_ms: float | None = None
     latency_p99_ms: float | None = None
     guardrail_failures: int = 0
+    client_errors: int = 0
 
     @property
     def error_rate(self) -> float:
         return self.errors / self.requests if self.requests else 0.0
+
+    @property
+    def client_error_rate(self) -> float:
+        return self.client_errors / self.requests if self.requests else 0.0
 
     @property
     def guardrail_failure_rate(self) -> float:
@@ -35,17 +41,25 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One metric's limits, as in `spec.strategy.canary.analysis.metrics`."""
+    """One metric's limits, as in `spec.strategy.canary.analysis.metrics`. `optional`: where nothing was measured it is
+    not asked for."""
 
     name: str
     max: float | None = None
     max_above_stable: float | None = None
     max_ratio_to_stable: float | None = None
+    optional: bool = False
+
+
+# Judged without being listed. A release that refuses everybody (401) answers without one 5xx; clients that ask for what
+# is not there do so from stable as well.
+DEFAULT_LIMITS = (Limit("client-error-rate", max_above_stable=0.1, optional=True),)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What was measured since the step's weight was set, for the candidate and, in the same window, for stable."""
+    """What was measured since the present weight began to serve, for the candidate and, in the same window, for stable.
+    `stable` None: there is nothing to compare with."""
 
     candidate: Sample
     stable: Sample | None
@@ -55,12 +69,21 @@ class Window:
 
 _READERS: Mapping[str, Callable[[Sample], float | None]] = {
     "error-rate": lambda s: s.error_rate if s.requests else None,
+    "client-error-rate": lambda s: s.client_error_rate if s.requests else None,
     "latency-p50": lambda s: s.latency_p50_ms,
     "latency-p95": lambda s: s.latency_p95_ms,
     "latency-p99": lambda s: s.latency_p99_ms,
     "guardrail-failure-rate": lambda s: s.guardrail_failure_rate if s.requests else None,
 }
 METRICS = tuple(_READERS)
+
+
+def comparable(stable: Sample | None, weight: int, min_samples: int) -> Sample | None:
+    """Stable's sample, where it says anything: at 100 % for the candidate the few requests that stable still answers
+    do not, but enough synthetic conversations do."""
+    if stable is None or (weight >= 100 and stable.requests < min_samples):
+        return None
+    return stable
 
 
 def value_of(metric: str, sample: Sample) -> float | None:
@@ -97,6 +120,8 @@ def above_limit(window: Window) -> AnalysisResult | None:
 def nothing_measured(window: Window) -> AnalysisResult | None:
     """A metric that has a limit was not measured: missing data never promotes."""
     for limit in window.limits:
+        if limit.optional:
+            continue
         mine = _READERS[limit.name](window.candidate)
         if mine is None:
             return AnalysisResult(Verdict.INCONCLUSIVE, f"{limit.name} of the candidate has no data")

@@ -18,14 +18,16 @@ from agui_operator.core.actions import (
     RevisionTemplate,
     SecretEnv,
 )
-from agui_operator.core.analysis import Limit
+from agui_operator.core.analysis import DEFAULT_LIMITS, Limit
 from agui_operator.core.environment import Place
 from agui_operator.core.fingerprint import canonical_cpu, canonical_memory
 from agui_operator.core.names import Names
 from agui_operator.core.release import Release
 from agui_operator.core.templates import to_json
+from agui_operator.core.verdicts import check_digest
 
 CANDIDATE, PROMOTED = "candidate", "promoted"
+_WINDOW = 3600.0  # seconds
 STAGE_ENV, BACKEND_ENV = "AGUI_STAGE", "AGUI_BACKEND_URL"  # of job checks
 
 
@@ -39,6 +41,12 @@ class Analysis:
     inconclusive: Inconclusive
     limits: tuple[Limit, ...]
     synthetic_per_minute: int | None = None
+    background: bool = True  # judged in every step of the canary, not only in its analysis steps
+
+    @property
+    def window(self) -> float:
+        """The longest window: what is older says little about a canary that is held for days."""
+        return max(self.deadline, _WINDOW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,8 @@ def _backup_instance(spec: AgUiDeploymentSpec, place: Place) -> str | None:
 
 def _analysis(raw: Any) -> Analysis:
     limits = tuple(Limit(m.name, m.max, m.max_above_stable, m.max_ratio_to_stable) for m in raw.metrics)
+    if raw.default_limits:
+        limits += tuple(limit for limit in DEFAULT_LIMITS if limit.name not in {own.name for own in limits})
     return Analysis(
         min_samples=raw.min_samples,
         interval=raw.interval.total_seconds(),
@@ -112,6 +122,7 @@ def _analysis(raw: Any) -> Analysis:
         inconclusive=raw.inconclusive,
         limits=limits,
         synthetic_per_minute=raw.synthetic_conversations.per_minute if raw.synthetic_conversations else None,
+        background=raw.background,
     )
 
 
@@ -225,7 +236,7 @@ def _check_jobs(
         else:
             continue
         for stage in check.at:
-            job = names.check_job(release.id, f"{stage}/{check.name}")
+            job = names.check_job(release.id, f"{stage}/{check.name}/{check_digest(check)}")
             told = _whereabouts(place, release, str(stage)) if check.job is not None else {}
             box = replace(container, env={**container.env, **told})
             jobs[str(stage), check.name] = JobTemplate(job, release.id, box)

@@ -8,20 +8,20 @@ phase waits for and does; this module has what holds for all: interruptions, dea
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from agui_operator.api.conditions import Reason
-from agui_operator.core import past, requests, undo
+from agui_operator.core import past, requests, steps, undo
 from agui_operator.core.actions import Action
 from agui_operator.core.blueprint import CANDIDATE
 from agui_operator.core.memory import Cause, HeldBy, HistoryEntry, Memory, Rejected, begin_attempt
 from agui_operator.core.phases import actions_of, event_of
-from agui_operator.core.phases.case import Case, Happened
+from agui_operator.core.phases.case import Case, Happened, judged_since
 from agui_operator.core.phases.restoring import with_fallback
 from agui_operator.core.phases.vanished import vanished
 from agui_operator.core.recovery import recovered
 from agui_operator.core.release import Release
-from agui_operator.core.rollout import IN_FLIGHT, RESTING, Event, Phase, advance, allowed
+from agui_operator.core.rollout import CANARY, IN_FLIGHT, RESTING, Event, Phase, advance, allowed
 from agui_operator.core.snapshot import RequestKind
 
 _WATCH = timedelta(minutes=1)  # at most, between two looks at the traffic of a canary that waits
@@ -47,7 +47,7 @@ def decide(case: Case, history_limit: int | None) -> Decision:
         case = replace(case, memory=memory)
     found = found or read_event(case)
     if found is None:
-        return Decision(case.memory, None, actions_of(case), _requeue(case))
+        return Decision(case.memory, None, () if case.writes_held else actions_of(case), _requeue(case))
     event, cause = found
     moved = _moved(case, event, cause)
     settled = _settled(case, moved, event, history_limit)
@@ -81,12 +81,13 @@ def _interruption(case: Case) -> Happened | None:
 
 
 def _deadline(case: Case) -> Happened | None:
-    """The progress deadline counts from the last progress. Pauses wait as long as they are told to; a promotion without
-    a stable release has nowhere to go back to and keeps trying; after it the spec may ask for a manual decision."""
+    """The progress deadline counts from the last progress, without the time of a hold. Pauses wait as long as they are
+    told to, an analysis that measures something until its own deadline; a promotion without a stable release has
+    nowhere to go back to and keeps trying; after it the spec may ask for a manual decision."""
     memory, plan = case.memory, case.blueprint
     if plan is None or memory.since is None or not allowed(memory.phase, Event.DEADLINE_EXCEEDED):
         return None
-    if memory.phase is Phase.PROGRESSING and case.step_waits:
+    if case.writes_held or (memory.phase is Phase.PROGRESSING and case.step_waits and not _measures_nothing(case)):
         return None
     if memory.phase in (Phase.PROMOTING, Phase.BAKING) and memory.stable is None:
         return None
@@ -99,10 +100,21 @@ def _deadline(case: Case) -> Happened | None:
     return Event.DEADLINE_EXCEEDED, Cause(Reason.DEADLINE_EXCEEDED, message, memory.phase, case.now)
 
 
+def _measures_nothing(case: Case) -> bool:
+    """True in an analysis step as long as not one request of the candidate was measured."""
+    finding = case.memory.analysis
+    is_analysis = case.step is not None and case.step.analysis is not None
+    return is_analysis and (finding is None or not finding.values.get("requests"))
+
+
 def _learn(case: Case) -> Memory:
     """The newest verdicts; the schema head that the candidate reported; alert limits and version of a spec edit that
-    makes no new release; what serves where the status was lost."""
-    memory, seen, plan = recovered(case.memory, case.seen, case.names), case.seen, case.blueprint
+    makes no new release; what serves where the status was lost; the steps that a canary starts with; the time that a
+    hold takes."""
+    case = replace(case, memory=recovered(case.memory, case.seen, case.names))
+    memory, seen, plan = _clocked(case), case.seen, case.blueprint
+    if memory.phase in CANARY and memory.walk is None and plan is not None:
+        memory = replace(memory, walk=steps.begin(plan.steps))
     memory = replace(memory, verdicts={**memory.verdicts, **seen.checks}, analysis=seen.analysis or memory.analysis)
     if seen.schema is not None and memory.candidate is not None and memory.candidate.schema != seen.schema:
         memory = replace(memory, candidate=replace(memory.candidate, schema=seen.schema))
@@ -116,12 +128,23 @@ def _learn(case: Case) -> Memory:
     return with_fallback(replace(case, memory=memory))
 
 
+def _clocked(case: Case) -> Memory:
+    """A hold before the canary stops the clock of the progress deadline: the phase began later by as much."""
+    memory, now = case.memory, case.now
+    if case.writes_held:
+        return replace(memory, held_since=memory.held_since or now)
+    if memory.held_since is None or memory.since is None:
+        return memory
+    return replace(memory, since=memory.since + max(timedelta(0), now - memory.held_since), held_since=None)
+
+
 def _obey(case: Case) -> tuple[Memory, Happened | None]:
     request, memory = case.seen.request, case.memory
     assert request is not None
-    hold = case.hold.message if case.hold is not None else None
-    outcome = requests.decide(memory, request, requests.Situation(case.step_waits, case.steps_left, hold))
+    situation = requests.Situation(case.step_waits, case.steps_left, _may_not_continue(case), case.seen.fingerprint)
+    outcome = requests.decide(memory, request, situation)
     answered = replace(memory, acknowledged=requests.answer(memory, request, outcome, case.now))
+    answered = replace(answered, obeyed=requests.remember(memory, request, outcome, situation, case.now))
     if isinstance(outcome, requests.Refusal):
         return answered, None
     cause = None
@@ -133,19 +156,30 @@ def _obey(case: Case) -> tuple[Memory, Happened | None]:
     return answered, (outcome, cause)
 
 
+def _may_not_continue(case: Case) -> str | None:
+    """Why no request takes the rollout further: nobody who may annotate lifts a hold, or replaces a permission."""
+    if case.failing is not None:
+        return f"the canary analysis failed: {case.failing.message}"
+    return case.seen.blockers[0].message if case.seen.blockers else None
+
+
 def _moved(case: Case, event: Event, cause: Cause | None) -> Memory:
     """The memory in the next phase. What belongs to the phase that was left is forgotten here and nowhere else."""
     memory, seen, now = case.memory, case.seen, case.now
     phase = advance(memory.phase, event)
-    moved = replace(memory, phase=phase, since=now, held_by=None)
+    moved = replace(memory, phase=phase, since=now, held_by=None, held_since=None)
+    if phase not in CANARY:
+        moved = replace(moved, weight_since=None, walk=memory.walk if phase in IN_FLIGHT else None)
     if event is Event.HELD:
         return replace(moved, held_by=_held_by(case))
     if event is Event.RESUMED and memory.held_by is HeldBy.STEP:
         return replace(moved, step=memory.step + 1)
     if event is Event.STEP_PASSED:
-        return replace(moved, step=memory.step + 1, analysis=None)
+        return replace(moved, step=memory.step + 1, analysis=None, weight_since=_weight_since(case))
+    if event is Event.STEPS_EDITED:
+        return _edited(case, moved)
     if event is Event.STARTED:
-        return replace(moved, started=now, step=0, cause=None, undo_to=None, verdicts={}, analysis=None, candidate=None)
+        return _begun(case, moved)
     if event is Event.RETRIED:
         return replace(moved, rejected=None, cause=None, candidate=None)
     if phase is Phase.BACKING_UP and memory.phase is Phase.RESOLVING and seen.resolved is not None:
@@ -155,17 +189,48 @@ def _moved(case: Case, event: Event, cause: Cause | None) -> Memory:
     if memory.phase is Phase.UNDOING:
         moved = replace(moved, verdicts={})
     if phase is Phase.ROLLING_BACK and cause is not None:
-        return replace(moved, cause=replace(cause, procedure=seen.procedure))
+        cause = replace(cause, procedure=seen.procedure)
+        return replace(moved, cause=cause, rejected=_rejected_early(case, cause) or memory.rejected)
     return moved
 
 
+def _begun(case: Case, moved: Memory) -> Memory:
+    """A new rollout. What was obeyed for the same spec stays known: a manifest may ask for it again."""
+    obeyed = tuple(o for o in moved.obeyed if o.fingerprint == case.seen.fingerprint)
+    fresh = replace(moved, started=case.now, step=0, cause=None, undo_to=None, verdicts={}, analysis=None)
+    return replace(fresh, candidate=None, walk=None, obeyed=obeyed)
+
+
+def _weight_since(case: Case) -> datetime | None:
+    """When the present weight began to serve: now, if the step that ends has set it."""
+    weight = case.step.set_weight if case.step is not None else None
+    return case.now if weight and case.serves(weight) else case.memory.weight_since
+
+
+def _edited(case: Case, moved: Memory) -> Memory:
+    """The canary goes on in the edited list of steps. A step that was not touched keeps its start."""
+    memory = case.memory
+    assert memory.walk is not None
+    walk, step = steps.edited(memory.walk, memory.step, case.plan.steps)
+    same = step == memory.step and walk.steps[: step + 1] == memory.walk.steps[: step + 1]
+    return replace(moved, walk=walk, step=step, since=memory.since if same else case.now)
+
+
+def _rejected_early(case: Case, cause: Cause) -> Rejected | None:
+    """An abort before the release has an id rejects its spec all the same, or the rollout would start again at once."""
+    fingerprint = case.seen.fingerprint
+    if case.memory.phase is not Phase.RESOLVING or not cause.rejects or fingerprint is None:
+        return None
+    return Rejected(fingerprint, "", "", cause.reason, cause.message, case.now)
+
+
 def _held_by(case: Case) -> HeldBy:
-    seen = case.seen
-    if seen.request is not None and seen.request.kind is RequestKind.PAUSE:
+    request, answered = case.seen.request, case.memory.acknowledged
+    if request is not None and request.kind is RequestKind.PAUSE and answered is not None and answered.accepted:
         return HeldBy.REQUEST
     if case.hold is not None:
         return HeldBy.POLICY
-    return HeldBy.ANALYSIS if seen.analysis is not None else HeldBy.STEP
+    return HeldBy.ANALYSIS if case.step is not None and case.step.analysis is not None else HeldBy.STEP
 
 
 def _settled(case: Case, memory: Memory, event: Event, limit: int | None) -> Memory:
@@ -227,15 +292,20 @@ def _history(case: Case, memory: Memory, release: Release, limit: int | None) ->
 
 
 def _requeue(case: Case) -> timedelta | None:
-    memory, plan = case.memory, case.blueprint
-    if memory.phase in RESTING:
+    phase = case.memory.phase
+    if phase in RESTING:
         return None
-    if plan is not None and memory.phase in (Phase.PROGRESSING, Phase.PAUSED) and case.steps_left:
-        step = plan.steps[memory.step]
-        if step.pause is not None and step.pause.duration is not None and memory.since is not None:
-            return min(_WATCH, max(timedelta(0), memory.since + step.pause.duration - case.now))
-        if step.analysis is not None and plan.analysis is not None:
-            return timedelta(seconds=plan.analysis.interval)
-        if memory.phase is Phase.PAUSED:
-            return _WATCH
-    return _POLL
+    return min(_canary_waits(case)) if phase in CANARY and case.blueprint is not None else _POLL
+
+
+def _canary_waits(case: Case) -> list[timedelta]:
+    """The next look at the traffic, the end of a timed pause, and the longest time without a look."""
+    memory, plan, step = case.memory, case.plan, case.step
+    waits: list[timedelta] = []
+    if plan.analysis is not None and judged_since(memory, plan) is not None:
+        waits.append(timedelta(seconds=plan.analysis.interval))
+    if memory.phase is Phase.PAUSED:
+        return [*waits, _WATCH]
+    if step is not None and step.pause is not None and step.pause.duration is not None and memory.since is not None:
+        return [*waits, _WATCH, max(timedelta(0), memory.since + step.pause.duration - case.now)]
+    return waits if step is not None and step.analysis is not None and waits else [*waits, _POLL]

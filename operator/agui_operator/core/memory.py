@@ -11,12 +11,14 @@ from typing import Any
 from agui_operator.api.conditions import Reason
 from agui_operator.core import past
 from agui_operator.core import place as places
+from agui_operator.core import steps as canary_steps
 from agui_operator.core.parsing import items, mapping, member, number, time_of, time_text
 from agui_operator.core.past import Ring
 from agui_operator.core.place import PlaceRecord
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import AnalysisResult, CheckResult, Verdict
+from agui_operator.core.steps import Walk
 
 _WITH_CANDIDATE = IN_FLIGHT | {Phase.UNDOING, Phase.ROLLING_BACK}
 
@@ -27,7 +29,7 @@ class HeldBy(StrEnum):
     STEP = "Step"  # a pause step without duration
     REQUEST = "Request"  # agui.dev/pause
     ANALYSIS = "Analysis"  # an analysis without a verdict
-    POLICY = "Policy"  # a freeze, the stop button or spec.suspend
+    POLICY = "Policy"  # a freeze, the stop button, spec.suspend or a missing permission
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
+    """`release` and `version` are empty if the rollout ended before the release had an id."""
+
     fingerprint: str
     release: str
     version: str
@@ -55,6 +59,10 @@ class Rejected:
     def covers(self, fingerprint: str, procedure: str) -> bool:
         """True if a spec asks for what was rejected, to be tried in the same way."""
         return fingerprint == self.fingerprint and self.procedure in ("", procedure)
+
+    @property
+    def title(self) -> str:
+        return f"Release {self.version} ({self.release})" if self.release else "The release"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +88,26 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class Obeyed:
+    """A request that was accepted for the spec with this fingerprint. `repeated`: a manifest asks for it again, and was
+    refused."""
+
+    kind: str
+    value: str
+    fingerprint: str
+    at: datetime
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     phase: Phase = Phase.PENDING
     since: datetime | None = None  # of this phase or step
     started: datetime | None = None  # of this rollout
+    held_since: datetime | None = None  # since when a hold keeps a phase before the canary from its next write
     step: int = 0
+    walk: Walk | None = None  # the canary's steps; None: those of the spec
+    weight_since: datetime | None = None  # since when the candidate has its present share of the traffic
     held_by: HeldBy | None = None
     candidate: Release | None = None
     stable: Release | None = None
@@ -98,6 +121,7 @@ class Memory:
     attempts: Mapping[str, int] = field(default_factory=dict)  # highest number by release id
     acknowledged: Acknowledged | None = None
     place: PlaceRecord | None = None  # None: no release has begun, or an earlier version wrote the status
+    obeyed: tuple[Obeyed, ...] = ()
 
     @property
     def serving(self) -> Release | None:
@@ -129,12 +153,16 @@ def to_status(memory: Memory) -> dict[str, Any]:
         "phase": str(memory.phase),
         "since": time_text(memory.since),
         "started": time_text(memory.started),
+        "heldSince": time_text(memory.held_since),
         "step": memory.step,
+        **canary_steps.to_status(memory.walk),
+        "weightSince": time_text(memory.weight_since),
         "heldBy": str(memory.held_by) if memory.held_by else None,
         "verdicts": {name: _check(c) for name, c in memory.verdicts.items()} or None,
         "analysis": _finding(memory.analysis),
         "undoTo": memory.undo_to.to_status() if memory.undo_to else None,
         "cause": _cause(memory.cause),
+        "obeyed": [_obeyed(o) for o in memory.obeyed] or None,
     }
     return {
         "phase": str(memory.phase),
@@ -162,7 +190,10 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
         phase=phase,
         since=time_of(rollout.get("since")),
         started=time_of(rollout.get("started")),
+        held_since=time_of(rollout.get("heldSince")),
         step=max(0, step) if isinstance(step, int) else 0,
+        walk=canary_steps.from_status(rollout),
+        weight_since=time_of(rollout.get("weightSince")),
         held_by=member(rollout.get("heldBy"), HeldBy),
         candidate=Release.from_status(status.get("release")) if phase in _WITH_CANDIDATE else None,
         stable=stable,
@@ -176,6 +207,7 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
         attempts=past.attempts_from_status(status.get("attempts")),
         acknowledged=_parse_acknowledged(status.get("lastRequest")),
         place=places.from_status(status.get("place")),
+        obeyed=tuple(o for raw in items(rollout.get("obeyed")) if (o := _parse_obeyed(raw)) is not None),
     )
 
 
@@ -201,7 +233,13 @@ def _reason(raw: Mapping[str, Any]) -> Reason:
 
 
 def _check(result: CheckResult) -> dict[str, Any]:
-    raw = {"passed": result.passed, "message": result.message, "latencyMs": result.latency_ms, "code": result.code}
+    raw = {
+        "passed": result.passed,
+        "message": result.message,
+        "latencyMs": result.latency_ms,
+        "code": result.code,
+        "check": result.check,
+    }
     return {k: v for k, v in raw.items() if v is not None and v != ""}
 
 
@@ -213,6 +251,7 @@ def _parse_check(name: str, raw: Mapping[str, Any]) -> CheckResult:
         str(raw.get("message", "")),
         number(raw.get("latencyMs")),
         code if isinstance(code, int) else None,
+        str(raw.get("check", "")),
     )
 
 
@@ -315,3 +354,22 @@ def _parse_acknowledged(raw: Any) -> Acknowledged | None:
     return Acknowledged(
         str(raw.get("kind")), str(raw.get("value", "")), bool(raw.get("accepted")), str(raw.get("message", "")), at
     )
+
+
+def _obeyed(obeyed: Obeyed) -> dict[str, Any]:
+    raw = {
+        "kind": obeyed.kind,
+        "value": obeyed.value,
+        "fingerprint": obeyed.fingerprint,
+        "at": time_text(obeyed.at),
+        "repeated": obeyed.repeated or None,
+    }
+    return {k: v for k, v in raw.items() if v is not None}
+
+
+def _parse_obeyed(raw: Any) -> Obeyed | None:
+    at = time_of(mapping(raw).get("at"))
+    if at is None:
+        return None
+    kind, value, fingerprint = (str(raw.get(k, "")) for k in ("kind", "value", "fingerprint"))
+    return Obeyed(kind, value, fingerprint, at, raw.get("repeated") is True)

@@ -1,6 +1,6 @@
 """What an Event is due for, by two statuses in a row: each reason once, when it appears. Pure.
 
-Phase changes have Events of their own; these are about what stands in the way of one, and about refused requests.
+Phase changes and answers to requests have Events of their own; these are about what stands in the way of a phase.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from agui_operator.api.conditions import Reason
 from agui_operator.core.rollout import STOPPED, Phase
 
-REQUEST_REFUSED = "RequestRefused"
+REQUEST_ACCEPTED, REQUEST_REFUSED, UNKNOWN_ANNOTATION = "RequestAccepted", "RequestRefused", "UnknownAnnotation"
 _NORMAL = frozenset({Reason.FROZEN, Reason.SUSPENDED})
 _NOTICED = _NORMAL | {
     Reason.INVALID_SPEC,
@@ -42,8 +42,7 @@ class Notice:
 
 def notices(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Notice, ...]:
     """The Events that are due when the status changes; none for what was told before."""
-    asked = _refusal(before.get("lastRequest"), after.get("lastRequest"))
-    found = [_obstacle(before, after), _ignored(before, after), asked]
+    found = (_obstacle(before, after), _ignored(before, after))
     return tuple(notice for notice in found if notice is not None)
 
 
@@ -55,12 +54,6 @@ def _obstacle(before: Mapping[str, Any], after: Mapping[str, Any]) -> Notice | N
     if (told.get("reason"), told.get("message")) == (reason, message):
         return None
     return Notice("Normal" if reason in _NORMAL else "Warning", reason, message)
-
-
-def _refusal(told: Any, request: Any) -> Notice | None:
-    if not isinstance(request, Mapping) or request == told or request.get("accepted") is not False:
-        return None
-    return Notice("Warning", REQUEST_REFUSED, str(request.get("message")))
 
 
 def _ignored(before: Mapping[str, Any], after: Mapping[str, Any]) -> Notice | None:

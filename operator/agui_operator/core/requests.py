@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
 from datetime import datetime
+from difflib import get_close_matches
 
 from agui_operator.core import past
-from agui_operator.core.memory import Acknowledged, Memory
+from agui_operator.core.memory import Acknowledged, Memory, Obeyed
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import Event, Phase, allowed
 from agui_operator.core.snapshot import Request, RequestKind
@@ -25,8 +27,14 @@ EVENTS: Mapping[RequestKind, Event] = {
     RequestKind.UNDO: Event.UNDONE,
 }
 
+# annotations of this prefix that are no requests
+OTHERS = frozenset({f"{PREFIX}abandon", f"{PREFIX}adopt"})
+_ASKED = re.compile(r"true|yes|[1-9][0-9]{0,17}|20[0-9]{2}-[0-9]{2}-[0-9]{2}t[0-9:.]{5,15}(z|[+-][0-9]{2}:?[0-9]{2})")
+_EXPECTED = "ask with 'true', or with a number or a time (RFC 3339) to ask once more"
+_OBEYED_MAX = 20
+
 _CONTINUES = frozenset({RequestKind.PROMOTE, RequestKind.PROMOTE_FULL, RequestKind.RESUME})
-# of several requests the first in this order is read; the others wait for their turn
+# several requests are answered in this order
 _ORDER = (
     RequestKind.ABORT,
     RequestKind.UNDO,
@@ -49,26 +57,45 @@ class Refusal:
 class Situation:
     """What a decision needs beside the memory. `waits`: the current step waits for time, data or manual promotion, so
     that `promote` has something to skip; `steps`: a canary step is left, so that `pause` has something to hold; `hold`:
-    why no rollout may continue, which no annotation can lift."""
+    why no rollout may continue, which no annotation can lift; `fingerprint`: of the spec."""
 
     waits: bool = True
     steps: bool = True
     hold: str | None = None
+    fingerprint: str | None = None
 
 
-def parse(annotations: Mapping[str, str]) -> Request | None:
-    """The most urgent request among the annotations."""
-    for kind in _ORDER:
-        if ANNOTATIONS[kind] in annotations:
-            return Request(kind, str(annotations[ANNOTATIONS[kind]]))
-    return None
+def parse(annotations: Mapping[str, str], kept: Set[str] = frozenset()) -> tuple[Request, ...]:
+    """The requests among the annotations, the most urgent first. `kept`: annotations that a manifest has."""
+    found = ((kind, ANNOTATIONS[kind]) for kind in _ORDER if ANNOTATIONS[kind] in annotations)
+    return tuple(Request(kind, str(annotations[key]), key in kept) for kind, key in found)
+
+
+def misspelt(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Annotations with our prefix that mean nothing, and the sentence about each."""
+    known = sorted({*ANNOTATIONS.values(), *OTHERS})
+    unknown = [key for key in sorted(annotations) if key.startswith(PREFIX) and key not in known]
+    sentences = {}
+    for key in unknown:
+        close = get_close_matches(key.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known], 1)
+        hint = f"did you mean {PREFIX}{close[0]}? " if close else ""
+        sentences[key] = f"Annotation {key[:80]} means nothing: {hint}Known: {', '.join(known)}"
+    return sentences
 
 
 def decide(memory: Memory, request: Request, situation: Situation) -> Event | Refusal:
     """The event that a request causes now, or why it causes none."""
     kind, event = request.kind, EVENTS[request.kind]
-    if request.value.strip().lower() in ("false", "no", "0"):
-        return Refusal(f"its value is {request.value!r}; ask with 'true'")
+    value = request.value.strip().lower()
+    if value in ("false", "no", "0") or (kind is not RequestKind.UNDO and value and not _ASKED.fullmatch(value)):
+        return Refusal(f"its value is {request.value[:64]!r}; {_EXPECTED}")
+    obeyed = _obeyed(memory, request, situation.fingerprint) if request.kept else None
+    if obeyed is not None:
+        again = f"{ANNOTATIONS[kind]}={_another(request.value)}"
+        return Refusal(
+            f"it was obeyed already at {obeyed.at:%Y-%m-%dT%H:%M:%SZ} for this spec, and a manifest has it still:"
+            f" remove the annotation from git, or ask again with {again}"
+        )
     if situation.hold is not None and kind in _CONTINUES:
         return Refusal(situation.hold)
     if kind is RequestKind.UNDO and allowed(memory.phase, event) and undo_target(memory, request.value) is None:
@@ -81,6 +108,37 @@ def decide(memory: Memory, request: Request, situation: Situation) -> Event | Re
     if pointless or not allowed(memory.phase, event):
         return Refusal(f"not possible in phase {memory.phase}")
     return event
+
+
+def _obeyed(memory: Memory, request: Request, fingerprint: str | None) -> Obeyed | None:
+    """When the same request was accepted for the same spec."""
+    same = (str(request.kind), request.value[:64], fingerprint or "")
+    return next((o for o in memory.obeyed if (o.kind, o.value, o.fingerprint) == same), None)
+
+
+def _another(value: str) -> str:
+    return str(int(value) + 1) if value.isdecimal() and len(value) < 18 else "2"
+
+
+def is_settled(memory: Memory, request: Request, fingerprint: str | None) -> bool:
+    """True if a manifest asks once more for what was obeyed, and was told so: it is neither answered again nor removed,
+    because the tool that applies the manifest would only put it back."""
+    obeyed = _obeyed(memory, request, fingerprint)
+    return request.kept and obeyed is not None and obeyed.repeated
+
+
+def remember(
+    memory: Memory, request: Request, outcome: Event | Refusal, situation: Situation, now: datetime
+) -> tuple[Obeyed, ...]:
+    """What was obeyed so far, newest first."""
+    before = _obeyed(memory, request, situation.fingerprint)
+    others = tuple(o for o in memory.obeyed if o is not before)
+    if not isinstance(outcome, Refusal):
+        new = Obeyed(str(request.kind), request.value[:64], situation.fingerprint or "", now)
+        return (new, *others)[:_OBEYED_MAX]
+    if request.kept and before is not None:
+        return (replace(before, repeated=True), *others)
+    return memory.obeyed
 
 
 def undo_target(memory: Memory, value: str) -> Release | None:

@@ -43,6 +43,7 @@ class Event(StrEnum):
     ALREADY_STABLE = "AlreadyStable"
     STILL_REJECTED = "StillRejected"
     STEP_PASSED = "StepPassed"
+    STEPS_EDITED = "StepsEdited"
     ALL_STEPS_PASSED = "AllStepsPassed"
     HELD = "Held"
     RESUMED = "Resumed"
@@ -88,6 +89,7 @@ TRANSITIONS: Mapping[Phase, Mapping[Event, Phase]] = {
     P.SMOKING: {E.SUCCEEDED: P.PROGRESSING, **_BEFORE_TRAFFIC},
     P.PROGRESSING: {
         E.STEP_PASSED: P.PROGRESSING,
+        E.STEPS_EDITED: P.PROGRESSING,
         E.ALL_STEPS_PASSED: P.PROMOTING,
         E.HELD: P.PAUSED,
         **_WITH_TRAFFIC,
@@ -95,6 +97,7 @@ TRANSITIONS: Mapping[Phase, Mapping[Event, Phase]] = {
     P.PAUSED: {
         E.RESUMED: P.PROGRESSING,
         E.STEP_PASSED: P.PROGRESSING,
+        E.STEPS_EDITED: P.PROGRESSING,
         E.ALL_STEPS_PASSED: P.PROMOTING,
         E.CHECK_FAILED: P.ROLLING_BACK,
         E.ABORTED: P.ROLLING_BACK,
@@ -218,7 +221,7 @@ PHASES: Mapping[Phase, PhaseSpec] = {
     ),
     P.PROGRESSING: PhaseSpec(
         kind=_K.IN_FLIGHT,
-        meaning="canary steps: weight, analysis, pause",
+        meaning="canary steps: weight, analysis, pause; a failed analysis rolls back in every step",
         looks_at=frozenset({_L.SERVICE, _L.ANALYSIS}),
         condition=_C.ANALYSIS_PASSED,
         done_text="The canary passed all steps",
@@ -226,13 +229,13 @@ PHASES: Mapping[Phase, PhaseSpec] = {
     ),
     P.PAUSED: PhaseSpec(
         kind=_K.IN_FLIGHT,
-        meaning="waits for manual promotion, for data or for the end of a freeze",
+        meaning="waits for manual promotion, for data or for the end of a hold; a failed analysis rolls back here too",
         looks_at=frozenset({_L.SERVICE, _L.ANALYSIS}),
         part_of=P.PROGRESSING,
     ),
     P.PROMOTING: PhaseSpec(
         kind=_K.IN_FLIGHT,
-        meaning="all traffic, then the release pointer",
+        meaning="all traffic, then the release pointer; a hold does not stop it between the two",
         looks_at=frozenset({_L.SERVICE, _L.ROUTING}),
         condition=_C.PROMOTED,
         done_text="All traffic and the release pointer are on the release",
@@ -284,6 +287,9 @@ def of_kind(kind: PhaseKind) -> frozenset[Phase]:
 
 
 RESTING = of_kind(PhaseKind.RESTING)
+# A hold (freeze, stop button, spec.suspend) keeps these from their next write; what was begun is looked at to its end.
+HELD_BEFORE_WRITES = frozenset({P.BACKING_UP, P.MIGRATING, P.PUBLISHING, P.STAGING, P.SMOKING})
+CANARY = frozenset({P.PROGRESSING, P.PAUSED})
 IN_FLIGHT = of_kind(PhaseKind.IN_FLIGHT)
 STOPPED = frozenset({P.ROLLING_BACK, P.ROLLED_BACK, P.FAILED})  # the release was rolled back, or is being rolled back
 # The phases of a rollout without failures, in order.

@@ -77,6 +77,7 @@ class CheckResult:
     message: str = ""
     latency_ms: float | None = None
     code: int | None = None
+    check: str = ""  # digest of the check's spec; empty in a status of an older version
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +151,12 @@ class RequestKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a user requested by annotation. `value` is the annotation's value (the release of an undo)."""
+    """What a user requested by annotation. `value` is the annotation's value (the release of an undo). `kept`: a
+    manifest that a tool applies has the annotation, so that it comes back when it is removed."""
 
     kind: RequestKind
     value: str = ""
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)

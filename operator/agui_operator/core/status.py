@@ -17,6 +17,7 @@ from agui_operator.core.conditions import GRACE, instant
 from agui_operator.core.errors import Fault
 from agui_operator.core.facts import Fact, facts_beside, held_fact, part_facts
 from agui_operator.core.memory import to_status
+from agui_operator.core.phases.case import steps_of
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import Blocker
 from agui_operator.core.status_inputs import Asked, FaultSeen, Inputs, asked_of, stamp
@@ -68,7 +69,8 @@ def _progress(inputs: Inputs) -> dict[str, Any]:
     memory, plan = inputs.memory, inputs.plan
     progress: dict[str, Any] = {"weight": _weight(inputs), "progress": None, "deadline": None}
     if memory.phase in IN_FLIGHT and plan is not None:
-        progress["progress"] = f"{min(memory.step, len(plan.steps))}/{len(plan.steps)}"
+        steps = steps_of(memory, plan)
+        progress["progress"] = f"{min(memory.step, len(steps))}/{len(steps)}"
         progress["deadline"] = stamp(deadline(inputs))
     return progress
 
@@ -172,7 +174,7 @@ def _outcome(inputs: Inputs) -> str:
     memory = inputs.memory
     rejected = memory.rejected
     what = (
-        f"Release {rejected.version} ({rejected.release}) was rejected: {rejected.message}"
+        f"{rejected.title} was rejected: {rejected.message}"
         if rejected
         else (memory.cause.message if memory.cause else str(memory.phase))
     )

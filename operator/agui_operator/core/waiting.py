@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from agui_operator.core.errors import Fault
+from agui_operator.core.held import writes_held
 from agui_operator.core.memory import HeldBy
+from agui_operator.core.phases.case import steps_of
 from agui_operator.core.rollout import IN_FLIGHT, Event, Phase, allowed
 from agui_operator.core.status_inputs import Inputs, stamp
 
@@ -16,13 +18,14 @@ NO_ACTION = "no user action is required"
 DEADLINE = f"{NO_ACTION}; rolled back automatically if not done by then"
 _FIX = "fix what is named above; retried automatically, or apply a corrected spec"
 RETRY = "apply a corrected spec (also a check, limit, strategy or deadline) or annotate agui.dev/retry=true"
+QUIET = (
+    "send traffic to the candidate (analysis.syntheticConversations) or annotate agui.dev/abort=true;"
+    " agui.dev/promote=true only if you accept the risk"
+)
 _HELD = {
     HeldBy.STEP: ("manual promotion (pause step)", "annotate agui.dev/promote=true"),
     HeldBy.REQUEST: ("a request to resume", "annotate agui.dev/resume=true"),
-    HeldBy.ANALYSIS: (
-        "enough data for a verdict",
-        "send traffic, or annotate agui.dev/abort=true; agui.dev/promote=true only if you accept the risk",
-    ),
+    HeldBy.ANALYSIS: ("enough data for a verdict", QUIET),
 }
 _DOING: Mapping[Phase, str] = {
     Phase.PENDING: "Waiting to start",
@@ -54,6 +57,8 @@ def doing(inputs: Inputs, weight: int | None) -> str:
         text = f"{text}: {memory.undo_to.version} ({memory.undo_to.id})"
     if memory.phase is Phase.ROLLING_BACK and memory.cause is not None:
         text = f"{text}: {memory.cause.message}"
+    if (held := writes_held(memory, inputs.seen, inputs.blockers)) is not None:
+        text = f"{text}; {held.text}"
     if inputs.fault is not None:
         text = f"{text}; {inputs.fault.message} (attempt {inputs.fault.attempts})"
     return text
@@ -74,6 +79,8 @@ def waiting_for(inputs: Inputs) -> dict[str, Any] | None:
     if inputs.blockers and memory.phase in (Phase.PENDING, Phase.SUSPENDED, Phase.PAUSED):
         first = inputs.blockers[0]
         return _wait(first.message, since, first.until, first.unblock_with)
+    if (held := writes_held(memory, inputs.seen, inputs.blockers)) is not None:
+        return _wait(held.text, memory.held_since or since, held.blocker.until, held.blocker.unblock_with)
     if fault is not None:
         fix = _FIX if fault.fault is Fault.USER else "retried automatically"
         return _wait(fault.message, since, stamp(fault.retry_at), fix)
@@ -115,7 +122,8 @@ def deadline(inputs: Inputs) -> datetime | None:
         return None
     if memory.phase is Phase.BAKING and not plan.automatic_rollback:
         return None
-    step = plan.steps[memory.step] if memory.step < len(plan.steps) else None
+    steps = steps_of(memory, plan)
+    step = steps[memory.step] if memory.step < len(steps) else None
     if memory.phase is Phase.PROGRESSING and step is not None and step.set_weight is None:
         return None
     return memory.since + plan.progress_deadline
@@ -134,9 +142,9 @@ def _paused(inputs: Inputs) -> dict[str, Any]:
 
 def _step_wait(inputs: Inputs) -> dict[str, Any] | None:
     memory, plan = inputs.memory, inputs.plan
-    if plan is None or memory.step >= len(plan.steps):
+    if plan is None or memory.step >= len(steps_of(memory, plan)):
         return None
-    step = plan.steps[memory.step]
+    step = steps_of(memory, plan)[memory.step]
     if step.set_weight is not None:
         what = f"{step.set_weight} % of the traffic on the candidate"
         return _wait(what, memory.since, stamp(deadline(inputs)), DEADLINE)
@@ -147,7 +155,7 @@ def _step_wait(inputs: Inputs) -> dict[str, Any] | None:
     until = None
     if plan.analysis is not None and memory.since is not None:
         until = stamp(memory.since + timedelta(seconds=plan.analysis.deadline))
-    return _wait(f"a verdict of the canary analysis{found}", memory.since, until, "annotate agui.dev/promote=true")
+    return _wait(f"a verdict of the canary analysis{found}", memory.since, until, QUIET)
 
 
 def _wait(what: str, since: datetime | None, until: str | None, unblock_with: str) -> dict[str, Any]:

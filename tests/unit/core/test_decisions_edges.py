@@ -83,8 +83,8 @@ def test_the_spec_says_what_no_verdict_means(inconclusive: Inconclusive, expecte
     assert event(memory, seen, plan, LATE) is expected
 
 
-def test_an_analysis_step_without_an_analysis_passes() -> None:
-    assert event(replace(FLYING, step=1), SEEN, replace(PLAN, analysis=None)) is Event.STEP_PASSED
+def test_an_analysis_step_without_an_analysis_waits_for_a_person() -> None:
+    assert event(replace(FLYING, step=1), SEEN, replace(PLAN, analysis=None)) is Event.HELD
 
 
 def test_a_timed_pause_passes_when_its_time_is_over_and_asks_to_be_looked_at_then() -> None:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from agui_operator.api.parse import parse_deployment, parse_environment, parse_policy
+from agui_operator.api.strategy import CanaryStep, Pause
 from agui_operator.core import memory as memories
 from agui_operator.core.actions import (
     Action,
@@ -31,7 +32,16 @@ from agui_operator.core.environment import Edge
 from agui_operator.core.errors import Fault
 from agui_operator.core.fingerprint import fingerprint_of
 from agui_operator.core.forecast import forecast
-from agui_operator.core.memory import Acknowledged, Cause, HeldBy, HistoryEntry, Memory, Rejected, begin_attempt
+from agui_operator.core.memory import (
+    Acknowledged,
+    Cause,
+    HeldBy,
+    HistoryEntry,
+    Memory,
+    Obeyed,
+    Rejected,
+    begin_attempt,
+)
 from agui_operator.core.names import Names
 from agui_operator.core.past import Promotion
 from agui_operator.core.release import Release, Resolved, make_release
@@ -39,7 +49,8 @@ from agui_operator.core.requests import parse as parse_request
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import AnalysisResult, Blocker, CheckResult, Request, RequestKind, Snapshot, Verdict
 from agui_operator.core.status import Asked, FaultSeen, Inputs, summarize
-from world_model import FIRST, SECOND, start_second
+from agui_operator.core.steps import begin
+from world_model import FIRST, SECOND, STEPS, start_second
 
 ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -184,9 +195,10 @@ def test_channels_are_looked_up_and_an_edge_is_optional() -> None:
 
 
 def test_of_several_requests_the_most_urgent_is_read_first() -> None:
-    assert parse_request({}) is None
+    assert parse_request({}) == ()
     asked = {"agui.dev/promote": "true", "agui.dev/abort": "true", "other": "x"}
-    assert parse_request(asked) == Request(RequestKind.ABORT, "true")
+    abort, promote = Request(RequestKind.ABORT, "true"), Request(RequestKind.PROMOTE, "true", kept=True)
+    assert parse_request(asked, {"agui.dev/promote"}) == (abort, promote)
 
 
 # --- memory and status -----------------------------------------------------------------------------------------------
@@ -204,7 +216,10 @@ FULL = Memory(
     undo_to=FIRST,
     cause=CAUSE,
     rejected=REJECTED,
-    verdicts={"a": CheckResult("a", True, "ok", 1.5, 200), "b": CheckResult("b", None)},
+    verdicts={"a": CheckResult("a", True, "ok", 1.5, 200, "d1"), "b": CheckResult("b", None)},
+    held_since=NOW,
+    weight_since=NOW,
+    obeyed=(Obeyed("promote", "2", "fp", NOW, True), Obeyed("pause", "true", "fp", NOW)),
     analysis=AnalysisResult(Verdict.PASSED, "fine", {"error-rate": 0.5}),
     history=(HistoryEntry(FIRST, "Promoted", "Promoted", NOW, 2.0),),
     promoted=(Promotion(FIRST, NOW, "0000", {"ready": {"http": {"path": "/readyz"}}}),),
@@ -213,8 +228,21 @@ FULL = Memory(
 )
 
 
-def test_memory_survives_the_status() -> None:
-    assert memories.from_status(memories.to_status(FULL)) == FULL
+EDITED = replace(
+    FULL,
+    walk=begin((CanaryStep(set_weight=5), CanaryStep(pause=Pause(duration=timedelta(minutes=5))), *STEPS)),
+)
+
+
+def test_what_was_obeyed_survives_damage_of_a_part() -> None:
+    status = memories.to_status(EDITED)
+    status["rollout"]["obeyed"] = [{"kind": "promote"}, "x", None, *status["rollout"]["obeyed"]]
+    assert memories.from_status(status) == EDITED
+
+
+@pytest.mark.parametrize("memory", [FULL, EDITED], ids=["full", "edited"])
+def test_memory_survives_the_status(memory: Memory) -> None:
+    assert memories.from_status(memories.to_status(memory)) == memory
     assert memories.from_status(memories.to_status(Memory())) == Memory()
 
 

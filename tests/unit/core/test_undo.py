@@ -237,7 +237,7 @@ def told(memory: Memory, seen: Snapshot | None, previous: Any = None) -> tuple[b
 
 def test_the_way_back_is_looked_at_at_rest() -> None:
     assert told(Memory(), None)[:2] == (False, Reason.NO_STABLE_RELEASE)
-    assert told(replace(HEALTHY, promoted=RING[:1]), SEEN)[:2] == (False, Reason.NO_STABLE_RELEASE)
+    assert told(replace(HEALTHY, promoted=RING[:1]), SEEN)[:2] == (False, Reason.NO_EARLIER_RELEASE)
     assert told(HEALTHY, SEEN) == (True, Reason.STABLE_KNOWN, "Release 1 (aaaa) can be restored")
     lacking = told(HEALTHY, replace(SEEN, target=replace(FINE, secrets=("db@3",))))
     assert lacking[:2] == (False, Reason.VERSION_DISABLED)

@@ -2,10 +2,10 @@
 
 Run as a script with the standard library alone (`python -S -E`): a rollout under test then costs milliseconds of
 container start. With arguments it is a job (`upgrade head`, `verify records`) and ends at once.
-Environment baked into an image: APP_FAIL_EVERY (each n-th /api answer is a 500), APP_BROKEN (agent runs end in errors),
-APP_EXIT (code to exit with at start), APP_JOB_EXIT (code a job exits with), APP_JOB_SECONDS (how long a job takes),
-APP_MORTAL (after GET /api/die this revision never starts again). From a release: APP_WITNESS (file that gets the time
-of each answer to /api/fail).
+Environment baked into an image: APP_FAIL_EVERY (each n-th /api answer is a 500), APP_DENY (each is a 401),
+APP_BROKEN (agent runs end in errors), APP_EXIT (code to exit with at start), APP_JOB_EXIT (code a job exits with),
+APP_JOB_SECONDS (how long a job takes), APP_MORTAL (after GET /api/die this revision never starts again). From a
+release: APP_WITNESS (file that gets the time of each answer to /api/fail).
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Answers(BaseHTTPRequestHandler):
                 witness.write(f"{at}\n")
         elif path.startswith("/api/"):
             failed = _FAIL_EVERY and next(_calls) % _FAIL_EVERY == 0
-            self._json(500 if failed else 200, {"path": path, "secret": "SHOP_SECRET" in os.environ})
+            good = 401 if os.environ.get("APP_DENY") else 200
+            self._json(500 if failed else good, {"path": path, "secret": "SHOP_SECRET" in os.environ})
         else:
             self._json(404, {"error": "not found"})
 

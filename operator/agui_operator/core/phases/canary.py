@@ -1,4 +1,4 @@
-"""The canary: traffic in steps, analysis between them, and the pauses."""
+"""The canary: traffic in steps, analysis of all of them, and the pauses."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from agui_operator.core.snapshot import AnalysisResult, Verdict
 
 _PASSED: Happened = (Event.STEP_PASSED, None)
 _HELD: Happened = (Event.HELD, None)
+_EDITED: Happened = (Event.STEPS_EDITED, None)
 
 
 def _progressed(case: Case) -> Happened | None:
+    if case.failing is not None:
+        return _failed(case, case.failing)
     if case.hold is not None:
         return _HELD
-    if not case.steps_left:
+    if case.steps_edited:
+        return _EDITED
+    step = case.step
+    if step is None:
         return Event.ALL_STEPS_PASSED, None
-    step = case.plan.steps[case.memory.step]
     if step.set_weight is not None:
         return _PASSED if case.serves(step.set_weight) else None
     if step.pause is None:
@@ -31,9 +36,9 @@ def _progressed(case: Case) -> Happened | None:
 
 
 def _progress(case: Case) -> Actions:
-    if case.seen.service is None or not case.steps_left:
+    if case.seen.service is None or case.step is None:
         return ()
-    weight = case.plan.steps[case.memory.step].set_weight
+    weight = case.step.set_weight
     if weight is None:
         return kept_weight(case)
     stable = case.memory.stable
@@ -44,19 +49,18 @@ def _progress(case: Case) -> Actions:
 
 
 def _analysed(case: Case) -> Happened | None:
+    """The deadline counts from the step's start, also while nothing is measured or Cloud Monitoring does not answer."""
     analysis, finding = case.plan.analysis, case.seen.analysis
     if analysis is None:
+        return _HELD  # it was taken out of the spec in flight: a person decides
+    if finding is not None and finding.verdict is Verdict.PASSED:
         return _PASSED
-    if finding is None:
-        return None
-    if finding.verdict is Verdict.PASSED:
-        return _PASSED
-    if finding.verdict is Verdict.FAILED:
-        return _failed(case, finding)
-    if case.elapsed < analysis.deadline:
+    last_look = analysis.interval if finding is None else 0.0
+    if case.elapsed < analysis.deadline + last_look:
         return None
     if analysis.inconclusive is Inconclusive.ROLL_BACK:
-        return case.fail(Reason.ANALYSIS_INCONCLUSIVE, f"Canary analysis had no verdict: {finding.message}")
+        found = case.memory.analysis.message if case.memory.analysis is not None else "nothing was measured"
+        return case.fail(Reason.ANALYSIS_INCONCLUSIVE, f"Canary analysis had no verdict: {found}")
     return _PASSED if analysis.inconclusive is Inconclusive.PROMOTE_AFTER else _HELD
 
 
@@ -65,16 +69,19 @@ def _failed(case: Case, finding: AnalysisResult) -> Happened:
 
 
 def _resumed(case: Case) -> Happened | None:
-    """A hold by policy or suspend ends automatically; an inconclusive analysis is looked at again; the other pauses end
-    by request."""
+    """A failed analysis ends every pause. A hold by policy or suspend ends automatically; an inconclusive analysis is
+    looked at again; the other pauses end by request, or by an edit of the steps."""
     held_by, finding = case.memory.held_by, case.seen.analysis
-    if held_by is HeldBy.POLICY and case.hold is None:
+    if case.failing is not None:
+        return _failed(case, case.failing)
+    if case.hold is not None:
+        return None
+    if held_by is HeldBy.POLICY:
         return Event.RESUMED, None
-    if held_by is HeldBy.ANALYSIS and finding is not None:
-        if finding.verdict is Verdict.PASSED and case.hold is None:
-            return _PASSED
-        if finding.verdict is Verdict.FAILED:
-            return _failed(case, finding)
+    if held_by in (HeldBy.STEP, HeldBy.ANALYSIS) and case.steps_edited:
+        return _EDITED
+    if held_by is HeldBy.ANALYSIS and finding is not None and finding.verdict is Verdict.PASSED:
+        return _PASSED
     return None
 
 

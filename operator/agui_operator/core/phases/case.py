@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from agui_operator.api.conditions import Reason
+from agui_operator.api.strategy import CanaryStep
 from agui_operator.core.actions import Action, RevisionStaged
 from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Blueprint
 from agui_operator.core.memory import Cause, Memory
 from agui_operator.core.names import Names
 from agui_operator.core.release import Release
-from agui_operator.core.rollout import Event, Look, Phase
-from agui_operator.core.snapshot import Blocker, Snapshot
+from agui_operator.core.rollout import CANARY, HELD_BEFORE_WRITES, Event, Look, Phase
+from agui_operator.core.snapshot import AnalysisResult, Blocker, Snapshot, Verdict
+from agui_operator.core.steps import begin, reached, source_of
 from agui_operator.core.templates import from_json
 from agui_operator.core.traffic import Target, same_split, share, split
 
+_NO_PERMIT = frozenset({Reason.NOT_PERMITTED, Reason.ENVIRONMENT_NOT_READY})
 Happened = tuple[Event, Cause | None]  # the event, and why, when it rolls the rollout back
 Actions = tuple[Action, ...]
 _ALERTS_SECONDS = 5.0  # for the alert policies to follow, counted from the begin of the phase
@@ -40,8 +43,14 @@ class Case:
 
     @property
     def hold(self) -> Blocker | None:
-        """What holds a running rollout: a freeze, the stop button or spec.suspend."""
-        return next((b for b in self.seen.blockers if b.holds_running), None)
+        """What holds a running rollout: a freeze, the stop button, spec.suspend, or that nobody can say whether it is
+        still permitted. A promotion is not held: between its two writes traffic and page would disagree."""
+        return hold_among(self.seen.blockers)
+
+    @property
+    def writes_held(self) -> bool:
+        """True while a hold keeps a phase before the canary from its next write. What was begun is still looked at."""
+        return self.memory.phase in HELD_BEFORE_WRITES and self.hold is not None
 
     @property
     def suspended(self) -> bool:
@@ -64,11 +73,28 @@ class Case:
         return self.blueprint is not None and has_steps(self.memory, self.blueprint)
 
     @property
+    def step(self) -> CanaryStep | None:
+        """The canary step that is to be done."""
+        return steps_of(self.memory, self.plan)[self.memory.step] if self.steps_left else None
+
+    @property
     def step_waits(self) -> bool:
         """True if the current step waits for time, data or manual promotion, so that `promote` may skip it."""
-        if self.memory.phase not in (Phase.PROGRESSING, Phase.PAUSED) or not self.steps_left:
+        if self.memory.phase not in CANARY or self.step is None:
             return False
-        return self.memory.phase is Phase.PAUSED or self.plan.steps[self.memory.step].set_weight is None
+        return self.memory.phase is Phase.PAUSED or self.step.set_weight is None
+
+    @property
+    def steps_edited(self) -> bool:
+        """True if the spec's list of steps is no longer the one that the canary walks."""
+        walk = self.memory.walk
+        return walk is not None and self.blueprint is not None and walk.source != source_of(self.blueprint.steps)
+
+    @property
+    def failing(self) -> AnalysisResult | None:
+        """The verdict that takes a canary back, in whatever step or hold it is."""
+        found = (self.seen.analysis, self.memory.analysis) if self.memory.phase in CANARY else ()
+        return next((f for f in found if f is not None and f.verdict is Verdict.FAILED), None)
 
     def fail(self, reason: Reason, message: str) -> Happened:
         return Event.CHECK_FAILED, Cause(reason, message, self.memory.phase, self.now)
@@ -125,9 +151,36 @@ class Logic:
     planned: bool = True
 
 
+def hold_among(blockers: Iterable[Blocker]) -> Blocker | None:
+    """The first blocker that holds a running rollout."""
+    return next((b for b in blockers if b.holds_running or b.reason in _NO_PERMIT), None)
+
+
+def steps_of(memory: Memory, plan: Blueprint) -> tuple[CanaryStep, ...]:
+    """The steps of this canary: those that it started with, as far as no edit in flight changed them."""
+    return memory.walk.steps if memory.walk is not None else plan.steps
+
+
 def has_steps(memory: Memory, plan: Blueprint) -> bool:
     """False when the canary is over, and on a first release, which has no stable to compare with."""
-    return memory.stable is not None and memory.step < len(plan.steps)
+    return memory.stable is not None and memory.step < len(steps_of(memory, plan))
+
+
+def weight_of(memory: Memory, plan: Blueprint) -> int:
+    """The share of the traffic that the canary has reached."""
+    return reached(memory.walk or begin(plan.steps), memory.step)
+
+
+def judged_since(memory: Memory, plan: Blueprint) -> datetime | None:
+    """From when on the candidate's traffic is judged: since it has its present share, whatever step or hold came after.
+    None: it is not judged now."""
+    if plan.analysis is None or memory.stable is None or memory.phase not in CANARY or weight_of(memory, plan) == 0:
+        return None
+    if not plan.analysis.background:
+        steps = steps_of(memory, plan)[memory.step : memory.step + 1]
+        if all(step.analysis is None for step in steps):
+            return None
+    return memory.weight_since or memory.since
 
 
 def stage_of(phase: Phase) -> str | None:

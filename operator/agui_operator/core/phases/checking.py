@@ -11,6 +11,7 @@ from agui_operator.core.blueprint import BACKEND_ENV, CANDIDATE, PROMOTED, STAGE
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic
 from agui_operator.core.phases.preparing import run_job
 from agui_operator.core.rollout import Event
+from agui_operator.core.verdicts import verdict_on
 
 
 def _smoked(case: Case) -> Happened | None:
@@ -40,12 +41,12 @@ def _alerts(case: Case) -> Actions | None:
 
 def _verdict(case: Case, stage: str) -> Happened | None:
     results = {**case.memory.verdicts, **case.seen.checks}
-    failed = next((r for r in results.values() if r.passed is False), None)
+    wanted = [verdict_on(results, check) for check in case.plan.checks(stage)]
+    failed = next((r for r in wanted if r is not None and r.passed is False), None)
     if failed is not None:
         where = "at 0 %" if stage == CANDIDATE else "after promotion"
         return case.fail(Reason.SMOKE_FAILED, f'Check "{failed.name}" failed {where}: {failed.message}')
-    wanted = {c.name for c in case.plan.checks(stage)}
-    passed = all((r := results.get(name)) is not None and r.passed for name in wanted)
+    passed = all(r is not None and r.passed for r in wanted)
     return (Event.SUCCEEDED, None) if passed else None
 
 
@@ -54,7 +55,7 @@ def _check_jobs(case: Case, stage: str) -> Actions:
     actions: list[Action] = []
     for check in case.plan.checks(stage):
         template = case.plan.check_jobs.get((stage, check.name))
-        if template is not None and check.name not in memory.verdicts and check.name in seen.check_jobs:
+        if template is not None and verdict_on(memory.verdicts, check) is None and check.name in seen.check_jobs:
             actions += run_job(_with_backend(case, template), seen.check_jobs[check.name])
     return tuple(actions)
 

@@ -44,8 +44,9 @@ class ObjectCache:
     drift: str | None = None
     compared: int | None = None  # generation at which the cloud was last compared with the stable release
     drift_due: float = 0.0  # monotonic time of the next comparison with the cloud
-    answered: str | None = None  # request that was answered and whose annotation is still to be removed
-    answered_at: int = 0  # resourceVersion without that annotation; an older body tells of past requests
+    answered: tuple[str, ...] = ()  # requests that were answered and whose annotation is still to be removed
+    answered_at: int = 0  # resourceVersion without those annotations; an older body tells of past requests
+    told: set[str] = field(default_factory=set)  # annotations that an Event said are unknown
     restoring_since: float | None = None  # monotonic time of the failure that is being rolled back
     _deferred: dict[Look, float] = field(default_factory=dict)  # monotonic time of the next try
     _status: bytes | None = None  # as last written; packed, because kopf keeps a copy of its own
@@ -108,11 +109,11 @@ class ObjectCache:
         self.compared = generation
 
     def answer(self, request: str) -> None:
-        self.answered = request
+        self.answered = (*self.answered, request)
 
-    def acknowledged(self, version: str | None) -> None:
-        """The annotation of the answered request was removed, which gave the object this resourceVersion."""
-        self.answered = None
+    def acknowledged(self, request: str, version: str | None) -> None:
+        """The annotation of an answered request was removed, which gave the object this resourceVersion."""
+        self.answered = tuple(other for other in self.answered if other != request)
         self.answered_at = int(version) if version is not None and version.isdecimal() else 0
 
     def begin_restoring(self, since: float) -> None:

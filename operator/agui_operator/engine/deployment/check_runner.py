@@ -1,13 +1,14 @@
 """Runs smoke checks and synthetic conversations beside the loop, and hands their results over as a value.
 
-A result belongs to a release, a stage and a check. It is kept until the phase changes; a check that is running goes on.
+A result belongs to a release, a stage and the content of a check. It is kept until the phase changes; a check that is
+running goes on.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agui_operator.api.deployment import SmokeCheck
 from agui_operator.checks.guard import Guard
@@ -19,12 +20,13 @@ from agui_operator.core.release import Release
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import CheckResult, ServiceView
 from agui_operator.core.undo import checks_of
+from agui_operator.core.verdicts import check_digest, verdict_on
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.tasks import Tasks
 
 _SCHEMA = "/version"  # key of the question for the schema; no check can be called so
-Key = tuple[str, str, str]  # release, stage, check
+Key = tuple[str, str, str, str]  # release, stage, check and the digest of the check: an edited one runs again
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class _Checks:
     schema: str | None = None
     failed_at: float | None = None
     synthetic: SyntheticConversations | None = None
+    spoken: object = None  # what the synthetic conversations were made from
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,8 @@ class CheckRunner:
         checks = self._of(scope.uid)
         results: dict[str, CheckResult] = {}
         for check in subject.checks:
-            key = (subject.release.id, subject.stage, check.name)
-            if check.name in scope.memory.verdicts:
+            key = (subject.release.id, subject.stage, check.name, check_digest(check))
+            if verdict_on(scope.memory.verdicts, check) is not None:
                 continue
             if key in checks.results:
                 results[check.name] = checks.results[key]
@@ -146,7 +149,7 @@ class CheckRunner:
         )
 
     async def _run(self, uid: str, checks: _Checks, key: Key, check: SmokeCheck, target: CheckTarget) -> None:
-        result = await run_check(check, target, self._guard)
+        result = replace(await run_check(check, target, self._guard), check=key[3])
         if result.passed is False:
             checks.failed_at = time.monotonic()
         checks.results[key] = result
@@ -157,7 +160,7 @@ class CheckRunner:
         blueprint = scope.blueprint
         assert blueprint is not None
         origin = service.tag_uris.get(scope.names.tag(blueprint.release.id))
-        key = (blueprint.release.id, CANDIDATE, _SCHEMA)
+        key = (blueprint.release.id, CANDIDATE, _SCHEMA, "")
         if origin is not None and key not in checks.results:
             audience = None if self._local else service.uri
             checks.tasks.start(key, self._read_schema(checks, key, origin, audience))
@@ -167,11 +170,12 @@ class CheckRunner:
         checks.results[key] = CheckResult(_SCHEMA, checks.schema is not None)
 
     async def _converse(self, scope: Scope, service: ServiceView | None) -> None:
-        """Conversations that fill a quiet canary, for as long as its steps last."""
+        """Conversations that fill a quiet canary, for as long as its steps last, held or not."""
         known, blueprint = self._objects.get(scope.uid), scope.blueprint
         rate = blueprint.analysis.synthetic_per_minute if blueprint is not None and blueprint.analysis else None
         wanted = scope.memory.phase in (Phase.PROGRESSING, Phase.PAUSED) and rate is not None
-        if known is not None and known.synthetic is not None and not wanted:
+        spoken = (rate, blueprint.smoke) if wanted and blueprint is not None else None
+        if known is not None and known.synthetic is not None and known.spoken != spoken:  # ended, or edited in flight
             await known.synthetic.stop()
             known.synthetic = None
         if not wanted or blueprint is None or service is None or rate is None:
@@ -179,6 +183,7 @@ class CheckRunner:
         checks = self._of(scope.uid)
         if checks.synthetic is None:
             checks.synthetic = SyntheticConversations(self._guard, blueprint.smoke, self._targets(scope, service), rate)
+            checks.spoken = spoken
             checks.synthetic.start()
 
     def _targets(self, scope: Scope, service: ServiceView) -> list[CheckTarget]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 
+from agui_operator.api.smoke import SmokeCheck
 from agui_operator.core.actions import Action
-from agui_operator.core.analysis import Window, verdict
+from agui_operator.core.analysis import Window, comparable, verdict
 from agui_operator.core.errors import CloudError, Fault, LeaseLost, classify, reason_of
 from agui_operator.core.looks import looks
 from agui_operator.core.migrating import left_running
 from agui_operator.core.names import Names
-from agui_operator.core.phases.case import stage_of
+from agui_operator.core.phases.case import judged_since, stage_of, weight_of
 from agui_operator.core.recovery import unknown_revision
 from agui_operator.core.release import Release, make_release
 from agui_operator.core.rollout import RESTING, Look, Phase
@@ -30,6 +31,7 @@ from agui_operator.core.snapshot import (
     TargetView,
 )
 from agui_operator.core.undo import target_of
+from agui_operator.core.verdicts import check_digest, verdict_on
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment import restorable
@@ -168,7 +170,8 @@ class Observer:
                 found = await self._beside(look, again, scope, cache, lambda: self._pointer(scope, cache, again=again))
                 return found if found is PENDING else _with_routing(seen, cache, known=found)
             case Look.ANALYSIS:
-                about = scope.memory.phase, scope.memory.step, scope.memory.since
+                candidate, weight_since = scope.memory.candidate, scope.memory.weight_since
+                about = candidate.id if candidate else None, weight_since  # a hold or a pause is no other question
                 found = await self._beside(look, about, scope, cache, lambda: self._analysis(scope, cache))
                 return found if found is PENDING else replace(seen, analysis=found) if found is not None else seen
             case Look.ALERTS:
@@ -314,36 +317,37 @@ class Observer:
         results: dict[str, CheckResult] = {}
         jobs: dict[str, JobView | None] = {}
         for check in blueprint.checks(stage):
-            if check.name in scope.memory.verdicts or (stage, check.name) not in blueprint.check_jobs:
+            known = verdict_on(scope.memory.verdicts, check) is not None
+            if known or (stage, check.name) not in blueprint.check_jobs:
                 continue
             jobs[check.name] = job = await self._job(scope, cache, blueprint.check_jobs[stage, check.name].job)
-            result = _job_result(check.name, job)
+            result = _job_result(check, job)
             if result is not None:
                 results[check.name] = result
         return replace(seen, checks=results, check_jobs=jobs)
 
     async def _analysis(self, scope: Scope, cache: ObjectCache) -> AnalysisResult | None:
-        """Reads the time series once per interval, from the moment the step began."""
+        """Reads the time series once per interval, from the moment the present weight began to serve."""
         memory, blueprint = scope.memory, scope.blueprint
-        if blueprint is None or blueprint.analysis is None or memory.since is None:
+        since = judged_since(memory, blueprint) if blueprint is not None else None
+        if blueprint is None or blueprint.analysis is None or since is None:
             return None
-        if memory.step >= len(blueprint.steps) or blueprint.steps[memory.step].analysis is None:
-            return None
-        now = self._clock()
+        analysis, now = blueprint.analysis, self._clock()
         age = time.monotonic() - cache.views.analysed_at
-        interval = blueprint.analysis.interval
-        if (now - memory.since).total_seconds() < interval or age < interval * 0.9:
+        if (now - since).total_seconds() < analysis.interval or age < analysis.interval * 0.9:
             return None
         stable = scope.names.revision(memory.stable.id) if memory.stable else None
         revisions = [blueprint.revision.revision, *([stable] if stable else [])]
-        guardrails = any(limit.name == "guardrail-failure-rate" for limit in blueprint.analysis.limits)
-        samples = await timeseries.read(self._cloud, scope.names, revisions, memory.since, now, guardrails=guardrails)
+        guardrails = any(limit.name == "guardrail-failure-rate" for limit in analysis.limits)
+        start = max(since, now - timedelta(seconds=analysis.window))
+        samples = await timeseries.read(self._cloud, scope.names, revisions, start, now, guardrails=guardrails)
         cache.views.analysed(time.monotonic())
+        weight = weight_of(memory, blueprint)
         window = Window(
             candidate=samples[blueprint.revision.revision],
-            stable=samples[stable] if stable else None,
-            min_samples=blueprint.analysis.min_samples,
-            limits=blueprint.analysis.limits,
+            stable=comparable(samples[stable] if stable else None, weight, analysis.min_samples),
+            min_samples=analysis.min_samples,
+            limits=analysis.limits,
         )
         self._feed.measured(scope.uid, blueprint.release.id, now, window)
         return verdict(window)
@@ -369,7 +373,7 @@ def _with_routing(seen: Snapshot, cache: ObjectCache, *, known: bool) -> Snapsho
     return replace(seen, pointer=views.pointer, candidate_pointer=views.candidate_pointer, pointer_known=True)
 
 
-def _job_result(name: str, job: JobView | None) -> CheckResult | None:
+def _job_result(check: SmokeCheck, job: JobView | None) -> CheckResult | None:
     if job is None or job.execution is None or job.execution.succeeded is None:
         return None
-    return CheckResult(name, job.execution.succeeded, job.execution.message)
+    return CheckResult(check.name, job.execution.succeeded, job.execution.message, check=check_digest(check))

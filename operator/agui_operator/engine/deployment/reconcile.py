@@ -24,12 +24,13 @@ from agui_operator.core import requests
 from agui_operator.core.actions import describe
 from agui_operator.core.decide import Decision, decide
 from agui_operator.core.errors import Fault, IllegalTransition, NotOwned, backoff, classify, reason_of
-from agui_operator.core.notices import notices
+from agui_operator.core.memory import Memory
+from agui_operator.core.notices import REQUEST_ACCEPTED, REQUEST_REFUSED, UNKNOWN_ANNOTATION, notices
 from agui_operator.core.ownership import foreign
-from agui_operator.core.phases.case import Case, has_steps
+from agui_operator.core.phases.case import Case
 from agui_operator.core.phases.weights import is_between_weights
-from agui_operator.core.rollout import PHASES, RESTING, Phase
-from agui_operator.core.snapshot import Snapshot
+from agui_operator.core.rollout import CANARY, PHASES, RESTING, Phase
+from agui_operator.core.snapshot import Request, RequestKind, Snapshot
 from agui_operator.core.status import FaultSeen, Inputs, summarize
 from agui_operator.engine.cluster import metrics
 from agui_operator.engine.cluster.records import Recorder
@@ -133,7 +134,7 @@ class Engine:
             case = Case(scope.memory, seen, scope.blueprint, scope.names, self._clock())
             decision = decide(case, scope.parsed.history_limit)
             if seen.request is not None:
-                cache.answer(seen.request.kind)
+                self._answered(cache, scope, seen.request, decision.memory)
             if decision.event is not None:
                 self._moved(cache, scope, decision)
                 continue
@@ -163,14 +164,12 @@ class Engine:
     async def _look(self, cache: ObjectCache, scope: Scope) -> tuple[Snapshot, Exception | None]:
         """The snapshot, and the fault of a look that failed. What is known without it still counts: a newer spec, a
         request and a deadline are read, and what needs no other API is done."""
-        request = None if is_older(scope.version, cache.answered_at) else requests.parse(scope.annotations)
-        if request is not None and request.kind == cache.answered:
-            request = None
+        self._name_unknown(cache, scope)
         basic = Snapshot(
             fingerprint=scope.parsed.fingerprint,
             procedure=scope.parsed.procedure,
             blockers=scope.blockers,
-            request=request,
+            request=_request(cache, scope),
             has_edge=scope.place.edge is not None,
             channels=scope.place.channels,
         )
@@ -191,6 +190,23 @@ class Engine:
         due = first_due(cache.uid, resync) if cache.drift_due == 0.0 else resync
         cache.compare_after(min(due, _FAILED_LOOK) if seen.failed else due)
         cache.compared_at(scope.generation)
+
+    def _answered(self, cache: ObjectCache, scope: Scope, request: Request, memory: Memory) -> None:
+        """The answer goes out as an Event too: another request may overwrite the one in the status. An annotation that
+        would only come back stays where it is."""
+        if not requests.is_settled(memory, request, scope.parsed.fingerprint):
+            cache.answer(request.kind)
+        answer = memory.acknowledged
+        assert answer is not None
+        kind, reason = ("Normal", REQUEST_ACCEPTED) if answer.accepted else ("Warning", REQUEST_REFUSED)
+        self._recorder.post(scope.namespace, scope.name, scope.uid, kind, reason, answer.message)
+
+    def _name_unknown(self, cache: ObjectCache, scope: Scope) -> None:
+        """Says once of every misspelt annotation that it means nothing."""
+        for key, sentence in requests.misspelt(scope.annotations).items():
+            if key not in cache.told:
+                cache.told.add(key)
+                self._recorder.post(scope.namespace, scope.name, scope.uid, "Warning", UNKNOWN_ANNOTATION, sentence)
 
     def _moved(self, cache: ObjectCache, scope: Scope, decision: Decision) -> None:
         """An event was read: what was kept for the last phase is dropped."""
@@ -275,7 +291,7 @@ class Engine:
         if blueprint is None or since is None:
             return 30.0
         left = since + blueprint.progress_deadline - self._clock() + timedelta(seconds=1)
-        waits = scope.memory.phase is Phase.PROGRESSING and has_steps(scope.memory, blueprint)
+        waits = scope.memory.phase in CANARY
         cap = decision.requeue_after.total_seconds() if waits and decision.requeue_after is not None else 60.0
         return max(1.0, min(left.total_seconds(), cap))
 
@@ -315,6 +331,18 @@ def _lost_owner(cache: ObjectCache) -> bool:
 def is_older(version: str, than: int) -> bool:
     """True if a resourceVersion is a number below `than`; what can't be compared is taken for new."""
     return version.isdecimal() and int(version) < than
+
+
+def _request(cache: ObjectCache, scope: Scope) -> Request | None:
+    """The most urgent request without an answer. The others get theirs one by one, each written before the next; only
+    an abort does not wait for that."""
+    if is_older(scope.version, cache.answered_at):
+        return None
+    for request in requests.parse(scope.annotations, scope.kept):
+        settled = requests.is_settled(scope.memory, request, scope.parsed.fingerprint)
+        if request.kind not in cache.answered and not settled:
+            return request if not cache.answered or request.kind is RequestKind.ABORT else None
+    return None
 
 
 def _url(cache: ObjectCache, scope: Scope) -> str | None:

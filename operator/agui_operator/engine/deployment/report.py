@@ -30,9 +30,9 @@ class Reporter:
         self._feed.status_written(scope.namespace, scope.name, cache.uid, status)
 
     async def acknowledge(self, scope: Scope, cache: ObjectCache) -> None:
-        """Removes the annotation of a request that was answered; the answer is in the status by now. Bodies that the
+        """Removes the annotations of requests that were answered; the answers are in the status by now. Bodies that the
         watch delivered before are not asked for requests any more, or one would be obeyed twice."""
-        if cache.answered is None:
-            return
-        annotation = f"{requests.PREFIX}{cache.answered}"
-        cache.acknowledged(await self._kube.remove_annotation(scope.namespace, scope.name, annotation))
+        for request in cache.answered:
+            annotation = f"{requests.PREFIX}{request}"
+            version = await self._kube.remove_annotation(scope.namespace, scope.name, annotation)
+            cache.acknowledged(request, version)

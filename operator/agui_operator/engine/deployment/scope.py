@@ -20,10 +20,12 @@ from agui_operator.core.blockers import blockers, place_of, with_grace
 from agui_operator.core.blueprint import Blueprint, build_blueprint
 from agui_operator.core.environment import Place
 from agui_operator.core.fingerprint import fingerprint_of, legacy_fingerprint_of, procedure_of
+from agui_operator.core.kept import kept_annotations
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
 from agui_operator.core.place import PlaceRecord, moved, renewed
 from agui_operator.core.recognise import recognised
+from agui_operator.core.requests import PREFIX
 from agui_operator.core.rollout import IN_FLIGHT, RESTING, Phase
 from agui_operator.core.snapshot import Blocker
 from agui_operator.core.status_inputs import Asked, asked_of
@@ -91,6 +93,7 @@ class Scope:
     generation: int
     version: str  # resourceVersion of the object
     annotations: Mapping[str, str]
+    kept: frozenset[str]  # those of our annotations that a manifest has, so that they come back when they are removed
     parsed: Parsed
     environment: AgUiEnvironmentSpec | None
     environment_error: str | None
@@ -162,6 +165,7 @@ class Scopes:
             generation=generation,
             version=str(meta.get("resourceVersion", "")),
             annotations=dict(meta.get("annotations") or {}),
+            kept=kept_annotations(meta, PREFIX),
             parsed=parsed,
             environment=environment,
             environment_error=why,

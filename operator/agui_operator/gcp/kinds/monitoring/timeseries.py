@@ -1,6 +1,6 @@
-"""What the canary analysis reads: requests, 5xx answers and latencies of revisions, from one query.
+"""What the canary analysis reads: requests, 4xx and 5xx answers and latencies of revisions, from one query.
 
-The distribution of request latencies counts every request by the class of its answer, so it holds all four numbers.
+The distribution of request latencies counts every request by the class of its answer, so it holds all these numbers.
 Source: https://cloud.google.com/monitoring/api/metrics_gcp_p_z (run.googleapis.com/request_latencies)
 """
 
@@ -64,11 +64,16 @@ def sample_of(measured: Iterable[Measured]) -> Sample:
     timed = merge(m.latencies for m in points if m.response_class != "1xx")
     return Sample(
         requests=sum(m.latencies.count for m in points),
-        errors=sum(m.latencies.count for m in points if m.response_class == "5xx"),
+        errors=_count(points, "5xx"),
+        client_errors=_count(points, "4xx"),
         latency_p50_ms=percentile(timed, 0.50),
         latency_p95_ms=percentile(timed, 0.95),
         latency_p99_ms=percentile(timed, 0.99),
     )
+
+
+def _count(points: Iterable[Measured], response_class: str) -> int:
+    return sum(m.latencies.count for m in points if m.response_class == response_class)
 
 
 async def _guardrail_failures(
