@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agui_operator.api.conditions import Reason
@@ -80,6 +80,7 @@ memories = st.builds(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # it counts seconds, which a busy machine has fewer of
 @given(memories, releases)
 def test_a_memory_is_read_back_as_it_was(memory: Memory, candidate: Release) -> None:
     if memory.phase in IN_FLIGHT | {Phase.UNDOING, Phase.ROLLING_BACK}:

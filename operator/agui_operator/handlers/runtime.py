@@ -69,16 +69,21 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _lease(settings: Settings, control: Kube, on_lost: Callable[[], None]) -> Lease | None:
+    if not settings.require_lease:
+        return None
+    where = settings.lease_namespace, settings.lease_name
+    return Lease(control, *where, settings.identity, settings.lease_seconds, on_lost)
+
+
 async def build(
     settings: Settings, connection: Connection, on_lost: Callable[[], None] = lambda: None, feed: Feed = SILENT
 ) -> Runtime:
     """Takes the lease first: until it is held nothing is watched and nothing is written. `on_lost` has to end the
     process."""
     kube, control = clients(connection, settings.lease_seconds)
-    lease = None
-    if settings.require_lease:
-        where = settings.lease_namespace, settings.lease_name
-        lease = Lease(control, *where, settings.identity, settings.lease_seconds, on_lost)
+    lease = _lease(settings, control, on_lost)
+    if lease is not None:
         kube.before_write = lease.check
     cloud = await connect(  # before the lease is held: a standby that takes over has it behind itself
         CloudSettings(endpoint=settings.endpoint),
