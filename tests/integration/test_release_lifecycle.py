@@ -45,6 +45,7 @@ def test_the_first_release_becomes_public_only_when_it_has_passed_its_checks(sys
     ):
         assert condition(found, kind)["status"] == "True", kind
     assert condition(found, "RollbackReady")["reason"] == "NoEarlierRelease"
+    assert condition(found, "RollbackReady")["status"] == "False", "no release was stable before it"
     assert found["status"]["observedGeneration"] == found["metadata"]["generation"]
     assert found["status"]["url"] == system.origin(place)
 

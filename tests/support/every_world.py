@@ -60,6 +60,6 @@ def key_of(world: World) -> Hashable:
         tuple(sorted((n, c.passed) for n, c in memory.verdicts.items())),
         tuple((e.release.id, e.outcome) for e in memory.history),
         tuple((p.release.id, p.before) for p in memory.promoted),
-        tuple(memory.attempts.items()),
+        tuple(sorted(memory.attempts.items())),
     )
     return parts, world.cloud, world.verified, world.fingerprint, world.had_stable

@@ -364,11 +364,7 @@ def settle(world: World, luck: Luck) -> World:
 
 def normal(memory: Memory) -> Memory:
     """Times are all NOW, texts are cut, the history is short: so that equal situations are equal."""
-    newest = {e.release.id: e for e in reversed(memory.history)}
-    history = tuple(
-        HistoryEntry(e.release, "Promoted" if e.outcome == "Promoted" else "Ended", "", NOW, 0)
-        for _, e in sorted(newest.items())
-    )
+    history = (HistoryEntry(FIRST, "Ended", "", NOW, 0),) if memory.history else ()  # no decision depends on an entry
     cause = memory.cause if memory.phase is Phase.ROLLING_BACK else None
     cause = Cause(Reason.SMOKE_FAILED, "", Phase.SMOKING, NOW, cause.rejects) if cause is not None else None
     rejected = replace(memory.rejected, at=NOW, message="") if memory.rejected else None

@@ -246,7 +246,7 @@ def _settled(case: Case, memory: Memory, event: Event, limit: int | None) -> Mem
     if event is Event.UNDONE:
         return replace(memory, candidate=before.stable, started=now)
     if release is None or not (ended or superseded):
-        return memory if not ended else replace(memory, candidate=None)
+        return memory if not ended else replace(memory, candidate=None, stable=memory.serving, undo_to=None)
     memory = replace(memory, history=_history(case, memory, release, limit), candidate=None)
     if memory.phase is Phase.HEALTHY:
         ring = past.promoted(past.with_stable(memory.promoted, memory.stable, now), _promotion(case, release))

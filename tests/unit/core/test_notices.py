@@ -29,15 +29,6 @@ def test_a_freeze_is_no_warning_and_what_has_an_event_of_its_own_is_not_told_twi
     assert notices({}, status("CloudUnavailable")) == (), "it passes by itself"
 
 
-def test_a_refused_request_is_told() -> None:
-    asked = {"kind": "undo", "accepted": False, "message": "undo refused: no earlier release"}
-    after = status("Healthy", lastRequest=asked)
-    assert notices({}, after) == (Notice("Warning", "RequestRefused", "undo refused: no earlier release"),)
-    assert notices(after, after) == ()
-    assert notices({}, status("Healthy", lastRequest={**asked, "accepted": True})) == ()
-    assert notices({"conditions": ["x"]}, {"conditions": None}) == ()
-
-
 def test_ignored_fields_are_told_once() -> None:
     def after(reason: str) -> dict[str, Any]:
         return {"conditions": [{"type": "SpecAccepted", "reason": reason, "message": "Ignored: spec.x"}]}

@@ -10,6 +10,7 @@ import pytest
 
 from agui_operator.api.conditions import Reason
 from agui_operator.api.smoke import AssetsCheck, HttpCheck, SmokeCheck
+from agui_operator.api.strategy import CanaryStep, Pause
 from agui_operator.core import past
 from agui_operator.core.actions import PointerSet, RevisionStaged, TrafficSplit
 from agui_operator.core.decide import Decision, decide
@@ -18,13 +19,15 @@ from agui_operator.core.past import Promotion
 from agui_operator.core.phases import actions_of
 from agui_operator.core.phases.case import Case
 from agui_operator.core.phases.undoing import DEADLINE
+from agui_operator.core.phases.weights import is_between_weights, kept_weight
 from agui_operator.core.rollout import Event, Look, Phase
 from agui_operator.core.snapshot import CheckResult, LookFault, Request, RequestKind, ServiceView, Snapshot, TargetView
+from agui_operator.core.status import summarize
 from agui_operator.core.status_inputs import Inputs
 from agui_operator.core.traffic import Target
 from agui_operator.core.undo import checks_of, recorded, way_back
 from agui_operator.engine.cluster.records import sentence
-from world_model import CHECK, NAMES, NOW, SECOND
+from world_model import CHECK, NAMES, NOW, SECOND, blueprint
 from world_model import FIRST as WITH_TEMPLATE
 
 FIRST = replace(WITH_TEMPLATE, template="")  # its record does not say how to make its revision again
@@ -281,3 +284,56 @@ def test_a_revision_that_was_never_promoted_loses_its_tag(phase: Phase) -> None:
     assert actions_of(replace(case, seen=clean)) == ()
     served = replace(blocked, last_service=replace(service, traffic=(replace(superseded, percent=100),)))
     assert actions_of(replace(case, seen=served)) == (), "it serves users"
+
+
+def test_a_canary_that_waits_keeps_the_weight_of_its_last_step() -> None:
+    steps = (CanaryStep(set_weight=20), CanaryStep(pause=Pause()))
+    memory = Memory(phase=Phase.PAUSED, since=NOW, candidate=SECOND, stable=WITH_TEMPLATE, step=1)
+    plan = blueprint(memory, SECOND.fingerprint)
+    assert plan is not None
+    plan = replace(plan, steps=steps)
+    moved = replace(SEEN, service=replace(SERVICE, traffic=only(NEW)))
+    case = Case(memory, moved, plan, NAMES, NOW)
+    back = (TrafficSplit((Target(OLD, 80, "r-aaaa"), Target(NEW, 20, "r-bbbb"))),)
+    assert kept_weight(case) == back
+    assert kept_weight(replace(case, memory=replace(memory, phase=Phase.PROGRESSING))) == back
+    assert is_between_weights(replace(case, memory=replace(memory, step=2)))
+    right = replace(SEEN, service=replace(SERVICE, traffic=back[0].traffic))
+    assert kept_weight(replace(case, seen=right)) == ()
+    setting = replace(case, memory=replace(memory, phase=Phase.PROGRESSING, step=0))
+    assert kept_weight(setting) == (), "the step sets its own"
+    before_any = replace(case, blueprint=replace(plan, steps=steps[1:]), memory=replace(memory, step=0))
+    assert kept_weight(before_any) == (TrafficSplit((Target(OLD, 100, "r-aaaa"), Target(NEW, 0, "r-bbbb"))),)
+    for other in (replace(case, blueprint=None), replace(case, memory=replace(memory, phase=Phase.BAKING))):
+        assert kept_weight(other) == ()
+    assert kept_weight(replace(case, seen=replace(moved, service=None))) == ()
+
+
+def test_a_release_that_can_not_be_restored_is_named_with_those_that_can() -> None:
+    refused = turn(HEALTHY, replace(SEEN, request=Request(RequestKind.UNDO, "cccc"))).memory
+    assert (refused.phase, refused.undo_to) == (Phase.HEALTHY, None)
+    assert refused.acknowledged is not None
+    assert "release cccc can't be restored; releases that can be restored: aaaa (1)" in refused.acknowledged.message
+
+
+def test_the_stable_release_that_a_lost_status_did_not_name_is_a_target_again() -> None:
+    ring = past.with_stable((), FIRST, NOW)
+    assert past.with_stable(ring, FIRST, NOW) == ring
+    assert past.with_stable(ring, None, NOW) == ring
+    assert past.undo_target(past.promoted(ring, Promotion(SECOND, NOW, FIRST.id)), SECOND.id, "") == FIRST
+
+
+def test_a_roll_back_without_a_candidate_keeps_the_release_that_it_ended_in() -> None:
+    memory = Memory(phase=Phase.ROLLING_BACK, since=NOW, stable=SECOND, undo_to=FIRST)
+    service = replace(SERVICE, traffic=only(OLD), serving=only(OLD))
+    ended = turn(memory, replace(SEEN, service=service)).memory
+    assert (ended.phase, ended.stable, ended.undo_to) == (Phase.ROLLED_BACK, FIRST, None)
+
+
+def test_the_status_of_an_undo_says_what_is_checked_and_that_users_stay() -> None:
+    status = summarize(Inputs(memory=undoing(), generation=1, now=NOW, previous={}, seen=SEEN))
+    assert status["message"] == "Release 2 (bbbb): Undoing: release 1 (aaaa) is checked at 0 %"
+    assert (status["release"]["id"], status["rollout"]["weight"]) == (SECOND.id, 100)
+    assert status["waitingFor"]["what"] == "Undoing to end"
+    conditions = {c["type"]: c["status"] for c in status["conditions"]}
+    assert (conditions["Promoted"], conditions["Reconciling"], conditions["RollbackReady"]) == ("True", "True", "True")

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from google.cloud import monitoring_v3, run_v2
 
-from agui_operator.core.actions import AlertDeleted, AssetsPublished, Bundle, PointerSet, TrafficSplit
+from agui_operator.core.actions import AlertDeleted, AssetsPublished, BackupTaken, Bundle, PointerSet, TrafficSplit
 from agui_operator.core.environment import Edge, Place
 from agui_operator.core.names import Names
 from agui_operator.engine.deployment import shared as shared_module
@@ -23,6 +23,7 @@ N = 500
 EDGE = Edge("https://shop.example", "map", "pages", "api", ("/api",))
 PLACE = Place("p1", "r1", "assets", "artifacts", None, EDGE, ())
 ALERTS, MAP = "AlertPolicyService.ListAlertPolicies", "compute.urlMaps.get"
+PAGES = "storage.objects.list"
 LIST, GET = "Services.ListServices", "Services.GetService"
 
 
@@ -74,7 +75,7 @@ def cloud() -> CountingCloud:
 
 @pytest.fixture
 def views(cloud: CountingCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> SharedViews:
-    for kind in ("Inventory", "AlertInventory", "MapInventory"):
+    for kind in ("Inventory", "AlertInventory", "MapInventory", "PageInventory"):
         made = getattr(shared_module, kind)
         monkeypatch.setattr(shared_module, kind, lambda cloud, made=made: made(cloud, clock.monotonic))
     return SharedViews(cast(Cloud, cloud), 150)
@@ -85,6 +86,7 @@ async def sweep(views: SharedViews, count: int = N) -> None:
         await views.service(one)
         await views.routing(one, PLACE)
         await views.alerts(one)
+        await views.page(one, PLACE, "f1")
 
     await asyncio.gather(*(look(names(number)) for number in range(count)))
 
@@ -93,13 +95,13 @@ async def test_a_resting_fleet_costs_one_list_for_each_project_and_none_for_each
     views: SharedViews, cloud: CountingCloud, clock: Clock
 ) -> None:
     await sweep(views)
-    assert cloud.calls == {LIST: 2, ALERTS: 2, MAP: 1}, "two pages each, one map"
+    assert cloud.calls == {LIST: 2, ALERTS: 2, MAP: 1, PAGES: 1}, "two pages each, one map, one bucket"
     clock.now += 149
     await sweep(views)
-    assert cloud.calls.total() == 5, "within the age of the first"
+    assert cloud.calls.total() == 6, "within the age of the first"
     clock.now += 151
     await sweep(views)
-    assert cloud.calls.total() == 10
+    assert cloud.calls.total() == 12
     await views.alerts(names(1, "p2"))
     assert cloud.calls[ALERTS] == 6, "another project is another list"
 
@@ -133,9 +135,13 @@ async def test_an_action_makes_only_its_own_part_of_its_own_object_old(
     await views.routing(names(4), PLACE)
     assert cloud.calls == {MAP: 1}, "the map that was read again serves the others too"
     cloud.calls.clear()
-    views.changed(names(3), [AssetsPublished(Bundle("artifacts", "b", "0"), "fb", "assets")])
+    views.changed(names(3), [cast(Any, object.__new__(BackupTaken))])
     await views.routing(names(3), PLACE)
     assert not cloud.calls
+    views.changed(names(3), [AssetsPublished(Bundle("artifacts", "b", "s"), "f1", "assets")])
+    clock.now += 1
+    assert await views.page(names(3), PLACE, "f1") is False
+    assert cloud.calls == {PAGES: 1}
 
 
 async def test_a_list_that_was_under_way_during_a_change_is_not_believed(

@@ -389,7 +389,7 @@ async def test_killed_before_a_status_is_written_the_next_process_goes_on(bench:
 # --- delays and the end ----------------------------------------------------------------------------------------------
 
 
-async def test_a_timed_pause_is_slept_through() -> None:
+async def test_in_a_timed_pause_the_traffic_is_looked_at_once_a_minute() -> None:
     bench = Bench()
     await healthy(bench)
     steps = [{"setWeight": 10}, {"pause": {"duration": "4m"}}]
