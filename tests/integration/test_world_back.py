@@ -69,13 +69,10 @@ def test_undo_leads_to_what_was_stable_before_and_never_to_what_was_taken_back(s
     place = system.case()
     first = promoted(system, place, "v1")
     promoted(system, place, "v2")
-    before = system.position
-    assert ask(system, place, "undo")["accepted"] is True
+    assert "is checked at 0 %" in ask(system, place, "undo")["message"]
     found = system.settle(place, "RolledBack")
     assert found["status"]["stable"]["id"] == first["id"]
     assert system.get(place, "/api/orders/1")[1] == revision(place, first)
-    writes = [c for c in system.calls(before) if "UpdateService" in c["method"] and place in c["resource"]]
-    assert len(writes) >= 2, "it gets a tag, and traffic only after its checks"
     third = promoted(system, place, "v2", env={"COLOUR": "red"})
     assert [p["release"]["id"] for p in found["status"]["promoted"]] == [first["id"]]
     assert ask(system, place, "undo", "previous")["accepted"] is True
