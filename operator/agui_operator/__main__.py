@@ -100,10 +100,10 @@ def _findings(sources: Sequence[Source]) -> tuple[list[str], tuple[str, ...]]:
     found = lint((source.name, source.text) for source in sources)
     unreadable = [f"{source.name}: {source.error}" for source in sources if source.error]
     findings = [*unreadable, *found.findings]
-    if not findings:
-        findings += conflicts_of(source.text for source in sources)
     if not findings and not found.ours:
         findings.append("no AgUiDeployment, AgUiEnvironment or AgUiPolicy in these files; correct apiVersion")
+    if not findings:
+        findings += conflicts_of(source.text for source in sources)
     return findings, found.passed_over
 
 

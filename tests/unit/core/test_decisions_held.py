@@ -24,10 +24,12 @@ from agui_operator.core.snapshot import (
     JobView,
     Request,
     RequestKind,
+    Snapshot,
     Verdict,
 )
 from agui_operator.core.status import Inputs, summarize
 from agui_operator.core.steps import begin
+from agui_operator.core.traffic import Target
 from every_world import STARTS, closure
 from world_model import FIRST, FREEZE, LATE, NAMES, NOW, SECOND, SUSPEND, Luck, World, blueprint, look, start_second
 
@@ -41,6 +43,14 @@ HOLDS = [FREEZE, SUSPEND, GONE]
 
 
 # --- before the canary -----------------------------------------------------------------------------------------------
+
+
+def with_weight(seen: Snapshot, percent: int) -> Snapshot:
+    """The candidate with so much of the traffic."""
+    assert seen.service is not None
+    stable, candidate = (Target(NAMES.revision(r), 0, NAMES.tag(r)) for r in ("aaaa", "bbbb"))
+    traffic = (replace(stable, percent=100 - percent), replace(candidate, percent=percent))
+    return replace(seen, service=replace(seen.service, traffic=traffic, serving=traffic))
 
 
 def worlds(*phases: Phase) -> Iterator[World]:
@@ -135,7 +145,7 @@ def test_another_verdict_in_the_background_changes_nothing(verdict: Verdict) -> 
     seen = replace(SEEN, analysis=AnalysisResult(verdict, "seen"))
     for held_by in (HeldBy.STEP, HeldBy.REQUEST):
         memory = replace(FLYING, phase=Phase.PAUSED, step=2, held_by=held_by, walk=begin(PLAN.steps))
-        turn = decide(Case(memory, seen, PLAN, NAMES, LATE), 10)
+        turn = decide(Case(memory, with_weight(seen, 10), PLAN, NAMES, LATE), 10)
         assert (turn.event, turn.actions) == (None, ())
 
 
@@ -202,7 +212,7 @@ def test_it_looks_again_when_the_next_verdict_is_due() -> None:
     assert delay(replace(walking, step=0)) == timedelta(seconds=5)
     assert delay(replace(walking, step=1)) == second
     assert delay(replace(walking, step=2)) == second, "not the ten minutes of the pause"
-    assert delay(replace(walking, step=2), None) == timedelta(minutes=10)
+    assert delay(replace(walking, step=2), None) == timedelta(minutes=1), "the traffic is looked at meanwhile"
     paused = replace(walking, phase=Phase.PAUSED, step=2, held_by=HeldBy.REQUEST, since=NOW - timedelta(hours=1))
     assert delay(paused) == second
     assert delay(paused, None) == timedelta(minutes=1), "a pause whose time is over is no reason to hurry while held"
@@ -263,7 +273,7 @@ def test_fewer_steps_in_a_pause_are_walked_with_the_proof_that_is_owed() -> None
     assert PLAN is not None
     old = (CanaryStep(set_weight=20), CanaryStep(pause=Pause()), CanaryStep(analysis=AnalysisStep()))
     memory = replace(FLYING, phase=Phase.PAUSED, step=1, held_by=HeldBy.STEP, walk=begin(old), weight_since=NOW)
-    plan, seen = replace(PLAN, steps=old[:1]), replace(SEEN, analysis=None)
+    plan, seen = replace(PLAN, steps=old[:1]), with_weight(replace(SEEN, analysis=None), 20)
     for held in (HeldBy.REQUEST, HeldBy.POLICY):
         waits = decide(Case(replace(memory, held_by=held), replace(seen, blockers=(FREEZE,)), plan, NAMES, NOW), 10)
         assert waits.event is None

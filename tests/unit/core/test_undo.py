@@ -332,8 +332,8 @@ def test_a_roll_back_without_a_candidate_keeps_the_release_that_it_ended_in() ->
 
 def test_the_status_of_an_undo_says_what_is_checked_and_that_users_stay() -> None:
     status = summarize(Inputs(memory=undoing(), generation=1, now=NOW, previous={}, seen=SEEN))
-    assert status["message"] == "Release 2 (bbbb): Undoing: release 1 (aaaa) is checked at 0 %"
+    assert status["message"] == "Release 2 (bbbb): checking the earlier release at 0 %: 1 (aaaa)"
     assert (status["release"]["id"], status["rollout"]["weight"]) == (SECOND.id, 100)
-    assert status["waitingFor"]["what"] == "Undoing to end"
+    assert status["waitingFor"]["what"] == "Checking the earlier release at 0 %"
     conditions = {c["type"]: c["status"] for c in status["conditions"]}
-    assert (conditions["Promoted"], conditions["Reconciling"], conditions["RollbackReady"]) == ("True", "True", "True")
+    assert (conditions["Reconciling"], conditions["RollbackReady"]) == ("True", "True")
