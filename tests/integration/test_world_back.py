@@ -10,7 +10,7 @@ import pytest
 from agui_dev.testbed.kube_api import condition
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import AT_ONCE, NAME, release
-from agui_dev.testbed.system import System, wait_for
+from agui_dev.testbed.system import System, service_of, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -51,7 +51,7 @@ def promoted(system: System, place: str, tag: str, **parts: Any) -> Json:
 
 
 def revision(place: str, stable: Json) -> str:
-    return f"{place}-{NAME}-{stable['id']}"
+    return f"{service_of(place)}-{stable['id']}"
 
 
 def ends(system: System, place: str, phase: str, text: str) -> Json:
@@ -116,7 +116,7 @@ def test_an_undo_to_a_release_whose_revision_is_gone_makes_it_again(system: Syst
     promoted(system, place, "v2")
     promoted(system, place, "v2", env={"COLOUR": "blue"})
     wait_for(lambda: len(_tags(system, place)) == 2, "the first revision has no tag any more")
-    system.cloud(f"{RUN}/{place}-{NAME}/revisions/{revision(place, first)}", method="DELETE")
+    system.cloud(f"{RUN}/{service_of(place)}/revisions/{revision(place, first)}", method="DELETE")
     assert ask(system, place, "undo", first["id"])["accepted"] is True
     found = system.settle(place, "RolledBack")
     assert found["status"]["stable"]["id"] == first["id"]
@@ -163,7 +163,7 @@ def test_a_superseded_revision_can_not_be_reached_any_more(system: System) -> No
 
 
 def _tags(system: System, place: str) -> list[str]:
-    found = system.cloud(f"{RUN}/{place}-{NAME}")
+    found = system.cloud(f"{RUN}/{service_of(place)}")
     return [target["tag"] for target in found["traffic"] if target.get("tag")]
 
 
@@ -178,7 +178,7 @@ def test_traffic_that_was_moved_by_hand_in_a_pause_is_shown_and_set_back(system:
     kind = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
     by_hand = [{"type": kind, "revision": revision(place, candidate), "percent": 100}]
     before = system.position
-    service = f"{RUN}/{place}-{NAME}"
+    service = f"{RUN}/{service_of(place)}"
     system.cloud(f"{service}?updateMask=traffic", {"name": service.removeprefix("/v2/"), "traffic": by_hand}, "PATCH")
     wait_for(lambda: _shares(system, place).get(revision(place, first)) == 80, "the step's weight again", 60)
     assert [e for e in system.api.events(place) if "traffic was changed" in e["message"]]
@@ -186,5 +186,5 @@ def test_traffic_that_was_moved_by_hand_in_a_pause_is_shown_and_set_back(system:
 
 
 def _shares(system: System, place: str) -> dict[str, int]:
-    found = system.cloud(f"{RUN}/{place}-{NAME}")
+    found = system.cloud(f"{RUN}/{service_of(place)}")
     return {t["revision"]: int(t.get("percent", 0)) for t in found["traffic"]}

@@ -132,7 +132,7 @@ def test_a_service_of_a_lost_cluster_is_taken_over_when_it_is_asked_for_and_allo
     gone(system, place)
     relabel(system, place, "0123456789abcdef0123456789abcdef")
     before = system.position
-    system.api.apply(full_release(place, "v2"))
+    system.api.apply(full_release(place, "v2", strategy=AT_ONCE))
     found = system.api.until(place, NAME, lambda d: condition(d, "Ready").get("reason") == "NotOwned", "a refusal")
     assert "agui.dev/adopt=true" in found["status"]["message"]
     assert "spec.adopt" in found["status"]["message"]

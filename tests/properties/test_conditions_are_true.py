@@ -50,6 +50,12 @@ class Told:
 
 
 @cache
+def _told_of(status: str, reason: str) -> dict[str, str]:
+    """Shared by all worlds, of which there are many."""
+    return {"status": status, "reason": reason}
+
+
+@cache
 def told(start: str) -> tuple[Told, ...]:
     return tuple(_told(start))
 
@@ -81,7 +87,7 @@ def _told(start: str) -> Iterator[Told]:
                 luck=luck,
                 quiet=turn.event is None and not turn.actions,
                 cause_known=world.memory.phase is not Phase.ROLLING_BACK,
-                conditions={c["type"]: c for c in status["conditions"]},
+                conditions={c["type"]: _told_of(c["status"], c["reason"]) for c in status["conditions"]},
                 weight=status["rollout"]["weight"],
                 about=_about(memory, fingerprint),
             )

@@ -6,6 +6,7 @@ users; at rest users are on the release that the status names; a newer spec gets
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from world_events import EVENTS, is_served, served_by
 from world_model import FOURTH, Api, Luck, World, after, api_of, look, normal, settle, step
 
 MOST_TURNS = 80
+PAIRS_EVERY = 1 if os.environ.get("AGUI_WORLDS") == "all" else 29
 GOOD = Luck()
 starts = pytest.mark.parametrize("start", STARTS)
 
@@ -56,8 +58,10 @@ def turn_of(world: World, luck: Luck = GOOD) -> tuple[World, str | None]:
         if api_of(action) is luck.down:
             continue
         changed = replace(world, cloud=after(world.cloud, action))
-        first = world.memory.phase is Phase.ROLLING_BACK and not world.had_stable  # it failed, and nothing is behind it
-        if is_served(world) and not is_served(changed) and not first:
+        never = (
+            world.memory.phase in (Phase.ROLLING_BACK, Phase.FAILED) and not world.had_stable
+        )  # nothing is behind it
+        if is_served(world) and not is_served(changed) and not never:
             harm = f"{type(action).__name__} in {world.memory.phase} takes a verified release from users"
         world = changed
     return replace(world, memory=normal(decision.memory)), harm
@@ -122,9 +126,12 @@ def test_after_every_event_a_newer_spec_gets_its_turn(start: str) -> None:
 
 @starts
 def test_after_two_events_the_rollout_comes_to_a_good_end(start: str) -> None:
-    """The second event comes at once, or one turn after the first."""
+    """The second event comes at once, or one turn after the first. An even share of the worlds is taken;
+    AGUI_WORLDS=all takes every one."""
     endings, wrong, pairs = Endings(), Counter[str](), set[Hashable]()
-    for name, before, struck in after_one_event(start):
+    for number, (name, before, struck) in enumerate(after_one_event(start)):
+        if number % PAIRS_EVERY:
+            continue
         if before.memory.phase not in IN_FLIGHT | {Phase.ROLLING_BACK, Phase.HEALTHY, Phase.ROLLED_BACK}:
             continue
         for between in (struck, turn_of(struck)[0]):

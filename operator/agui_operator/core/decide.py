@@ -242,7 +242,7 @@ def _settled(case: Case, memory: Memory, event: Event, limit: int | None) -> Mem
     superseded = event is Event.SPEC_CHANGED and memory.phase is Phase.PENDING and under_way
     if before.phase is Phase.PENDING and ended:
         cleared = None if event is Event.ALREADY_STABLE else memory.rejected
-        return replace(memory, candidate=None, cause=None, rejected=cleared)
+        return replace(memory, candidate=None, cause=None, rejected=cleared, undo_to=None)
     if event is Event.UNDONE:
         return replace(memory, candidate=before.stable, started=now)
     if release is None or not (ended or superseded):

@@ -13,15 +13,16 @@ from agui_operator.core.traffic import share, split
 
 def _started(case: Case) -> Happened | None:
     memory, fingerprint = case.memory, case.seen.fingerprint
-    if fingerprint is None or not (case.seen.service_known and case.seen.pointer_known):
-        return None  # what serves must be known before anything is begun
+    if fingerprint is None:
+        return None
     if memory.stable is not None and fingerprint == memory.stable.fingerprint:
         return Event.ALREADY_STABLE, None
     if memory.rejected is not None and memory.rejected.covers(fingerprint, case.seen.procedure):
         return (Event.STILL_REJECTED if memory.stable else Event.NOTHING_PUBLIC), None
     if case.suspended:
         return Event.SUSPENDED, None
-    return None if case.seen.blockers else (Event.STARTED, None)
+    what_serves_is_known = case.seen.service_known and case.seen.pointer_known
+    return None if case.seen.blockers or not what_serves_is_known else (Event.STARTED, None)
 
 
 def _unsuspended(case: Case) -> Happened | None:

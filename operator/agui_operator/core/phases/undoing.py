@@ -35,6 +35,8 @@ def _stopped(case: Case, target: Release) -> Happened | None:
         return case.fail(*problem)
     if service is not None and service.ready is False and service.latest_created == case.names.revision(target.id):
         return case.fail(Reason.REVISION_FAILED, f"its revision did not become ready: {service.message}")
+    if case.service_gone and memory.stable is not None and case.remade(memory.stable) is None:
+        return case.fail(Reason.RESOURCE_GONE, f"Cloud Run service {case.names.service} was deleted by somebody else")
     failed = next((r for r in memory.verdicts.values() if r.passed is False), None)
     if failed is not None:
         return case.fail(Reason.SMOKE_FAILED, f'check "{failed.name}" failed at 0 %: {failed.message}')
@@ -56,6 +58,9 @@ def _passed(case: Case, target: Release) -> Happened | None:
 def _show(case: Case) -> Actions:
     """The revision exists and has a tag, by which its checks reach it."""
     service, target = case.seen.service, case.memory.undo_to
+    if case.service_gone and case.memory.stable is not None:
+        stable = case.remade(case.memory.stable)  # users come first
+        return (stable,) if stable is not None else ()
     if service is None or target is None or case.seen.target is None:
         return ()
     traffic = split(case.target(target), case.stable_target(), 0, service.traffic)
