@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agui_dev.testbed.kube_api import condition
-from agui_dev.testbed.releases import ENVIRONMENT, HELD, NAME, full_release, policy, release
+from agui_dev.testbed.releases import AT_ONCE, ENVIRONMENT, HELD, NAME, full_release, policy, release
 from agui_dev.testbed.system import System, service_of, wait_for
 from end_state import Belongings
 
