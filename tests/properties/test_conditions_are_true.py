@@ -20,6 +20,7 @@ from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import Blocker
 from agui_operator.core.status import Asked, Inputs, summarize
 from agui_operator.core.traffic import share
+from agui_operator.core.undo import target_of
 from every_world import STARTS, closure
 from world_model import FIRST, NAMES, NOW, STEPS, Luck, World, blueprint, lucks, settle, step
 
@@ -152,10 +153,9 @@ def is_held(t: Told) -> bool:
 
 def can_go_back(t: Told) -> bool:
     memory = t.world.memory
-    if memory.phase is not Phase.HEALTHY:
+    if memory.phase in IN_FLIGHT:
         return memory.stable is not None
-    current = memory.stable.id if memory.stable else None
-    return any(e.outcome == "Promoted" and e.release.id != current for e in memory.history)
+    return memory.stable is not None and target_of(memory) is not None
 
 
 def matches_stable(t: Told) -> bool:

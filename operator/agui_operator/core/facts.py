@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.core.memory import Cause, HeldBy, Memory
+from agui_operator.core.phases.case import steps_of
 from agui_operator.core.rollout import IN_FLIGHT, PHASES, Look, Phase
 from agui_operator.core.status_inputs import Inputs
 from agui_operator.core.undo import way_back
@@ -90,14 +91,15 @@ def _rolled_back(rank: int, failed_at: int, cause: Cause, text: str) -> Fact:
 def _canary(inputs: Inputs, fact: Fact) -> Fact:
     """A first release has no canary, and a promotion by request skips steps: neither has passed."""
     memory, plan, phase = inputs.memory, inputs.plan, inputs.memory.phase
-    if phase is Phase.PROGRESSING and plan is not None and plan.steps:
-        return None, Reason.IN_PROGRESS, f"Canary in progress ({_steps(memory, len(plan.steps))})"
+    steps = steps_of(memory, plan) if plan is not None else ()
+    if phase is Phase.PROGRESSING and steps:
+        return None, Reason.IN_PROGRESS, f"Canary in progress ({_steps(memory, len(steps))})"
     if phase is Phase.PAUSED and plan is not None:
-        return None, Reason.IN_PROGRESS, f"Canary paused ({_steps(memory, len(plan.steps))})"
+        return None, Reason.IN_PROGRESS, f"Canary paused ({_steps(memory, len(steps))})"
     if phase in IN_FLIGHT and memory.stable is None:
         return True, Reason.NOT_REQUESTED, "Not requested: a first release has no stable release to compare with"
-    if phase in (Phase.PROMOTING, Phase.BAKING) and plan is not None and memory.step < len(plan.steps):
-        return None, Reason.SKIPPED, f"Promoted by request after {_steps(memory, len(plan.steps))}"
+    if phase in (Phase.PROMOTING, Phase.BAKING) and plan is not None and memory.step < len(steps):
+        return None, Reason.SKIPPED, f"Promoted by request after {_steps(memory, len(steps))}"
     if phase is Phase.HEALTHY and fact[0]:
         return _remembered(inputs) or fact
     return fact

@@ -87,7 +87,7 @@ class Inputs:
     def is_stable(self) -> bool:
         """True if the stable release is the one that the spec of this generation asks for."""
         stable, asked = self.memory.stable, self.asked
-        if self.memory.phase not in (Phase.HEALTHY, Phase.UNDOING) or self.spec_error is not None:
+        if self.memory.phase is not Phase.HEALTHY or self.spec_error is not None:
             return False
         return stable is not None and asked is not None and stable.fingerprint == asked.fingerprint
 

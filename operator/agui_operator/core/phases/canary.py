@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from agui_operator.api.conditions import Reason
 from agui_operator.api.strategy import Inconclusive
-from agui_operator.core.actions import TrafficSplit
 from agui_operator.core.memory import HeldBy
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic
-from agui_operator.core.phases.weights import kept_weight
+from agui_operator.core.phases.weights import kept_weight, weight_set
 from agui_operator.core.rollout import Event
 from agui_operator.core.snapshot import AnalysisResult, Verdict
 
@@ -41,11 +40,7 @@ def _progress(case: Case) -> Actions:
     weight = case.step.set_weight
     if weight is None:
         return kept_weight(case)
-    stable = case.memory.stable
-    if stable is not None and case.is_missing(stable) and (remade := case.remade(stable, weight)) is not None:
-        return (remade,)
-    traffic = case.split_to(weight)
-    return (TrafficSplit(traffic),) if traffic is not None else ()
+    return weight_set(case, weight)
 
 
 def _analysed(case: Case) -> Happened | None:

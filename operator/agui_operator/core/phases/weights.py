@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agui_operator.core.actions import TrafficSplit
-from agui_operator.core.phases.case import Actions, Case
+from agui_operator.core.phases.case import Actions, Case, steps_of, weight_of
 from agui_operator.core.rollout import Phase
 
 
@@ -12,13 +12,21 @@ def is_between_weights(case: Case) -> bool:
     memory = case.memory
     if memory.phase not in (Phase.PROGRESSING, Phase.PAUSED) or case.blueprint is None or memory.stable is None:
         return False
-    return memory.step >= len(case.plan.steps) or case.plan.steps[memory.step].set_weight is None
+    steps = steps_of(memory, case.plan)
+    return memory.step >= len(steps) or steps[memory.step].set_weight is None
 
 
 def kept_weight(case: Case) -> Actions:
     """Sets the weight of the last step again."""
     if not is_between_weights(case) or case.seen.service is None or case.hold is not None:
         return ()
-    set_so_far = [step.set_weight for step in case.plan.steps[: case.memory.step] if step.set_weight is not None]
-    traffic = case.split_to(set_so_far[-1] if set_so_far else 0)
+    return weight_set(case, weight_of(case.memory, case.plan) or 0)
+
+
+def weight_set(case: Case, weight: int) -> Actions:
+    """The traffic with `weight` percent on the candidate; stable is made again where somebody deleted it."""
+    stable = case.memory.stable
+    if stable is not None and case.is_missing(stable) and (remade := case.remade(stable, weight)) is not None:
+        return (remade,)
+    traffic = case.split_to(weight)
     return (TrafficSplit(traffic),) if traffic is not None else ()
