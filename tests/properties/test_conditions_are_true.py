@@ -27,6 +27,9 @@ from world_model import FIRST, NAMES, NOW, STEPS, Luck, World, blueprint, lucks,
 ALERTS_ARE_MODELLED_ELSEWHERE = {C.ALERTS_CONFIGURED}
 PARTS = {C.DATABASE_READY, C.MIGRATED, C.ASSETS_PUBLISHED, C.REVISION_READY, C.SMOKE_PASSED, C.ANALYSIS_PASSED}
 FIRST_HAS_NONE = {C.DATABASE_READY: "none", C.MIGRATED: "none"}  # the first release of the model has no migration
+pytestmark = (
+    pytest.mark.no_cover
+)  # unit tests and test_every_world reach the lines; a measured run takes three times as long
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ MOST_TURNS = 80
 PAIRS_EVERY = 1 if os.environ.get("AGUI_WORLDS") == "all" else 29
 GOOD = Luck()
 starts = pytest.mark.parametrize("start", STARTS)
+pytestmark = (
+    pytest.mark.no_cover
+)  # unit tests and test_every_world reach the lines; a measured run takes three times as long
 
 
 class Endings:
