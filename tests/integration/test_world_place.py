@@ -220,9 +220,10 @@ def test_two_migrations_never_run_at_the_same_time(system: System) -> None:
         wait_for(lambda seen=number: len(executions(system, place, running=True)) == 1 and len(
             executions(system, place, running=False)) == int(seen) - 1, f"migration {number} alone")  # fmt: skip
     system.api.apply(release(place, "v1", migrations={"target": "head", "backup": "Never"}))
-    system.settle(place, "Healthy")
+    stable = system.settle(place, "Healthy")["status"]["stable"]["id"]
     assert executions(system, place, running=True) == []
-    assert len(executions(system, place, running=False)) == 3
+    ended = executions(system, place, running=False)  # jobs of superseded releases may have been collected by now
+    assert any(f"-m-{stable}/" in name for name in ended), ended
 
 
 def test_a_policy_that_is_deleted_and_applied_again_holds_a_canary_and_takes_nothing_back(system: System) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from agui_operator.api.conditions import ConditionType as C
+from agui_operator.api.conditions import Reason
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import Blocker
@@ -22,7 +23,7 @@ from agui_operator.core.status import Asked, Inputs, summarize
 from agui_operator.core.traffic import share
 from agui_operator.core.undo import target_of
 from every_world import STARTS, closure
-from world_model import FIRST, NAMES, NOW, STEPS, Luck, World, blueprint, lucks, settle, step
+from world_model import FIRST, NAMES, NOW, STEPS, Api, Luck, World, blueprint, lucks, settle, step
 
 ALERTS_ARE_MODELLED_ELSEWHERE = {C.ALERTS_CONFIGURED}
 PARTS = {C.DATABASE_READY, C.MIGRATED, C.ASSETS_PUBLISHED, C.REVISION_READY, C.SMOKE_PASSED, C.ANALYSIS_PASSED}
@@ -114,7 +115,7 @@ def stable_is_asked_for(t: Told) -> bool:
     at_rest = t.world.memory.phase is Phase.HEALTHY
     if stable is None or not at_rest or stable.fingerprint != t.world.fingerprint:
         return False
-    return not t.quiet or share(t.world.cloud.traffic, NAMES.revision(stable.id)) == 100
+    return not t.quiet or is_blind(t) or share(t.world.cloud.traffic, NAMES.revision(stable.id)) == 100
 
 
 def exposed(t: Told) -> bool:
@@ -161,11 +162,17 @@ def can_go_back(t: Told) -> bool:
     return memory.stable is not None and target_of(memory) is not None
 
 
+def is_blind(t: Told) -> bool:
+    """What serves is not seen: the API does not answer, or spec.suspend leaves the cloud alone."""
+    suspended = any(blocker.reason is Reason.SUSPENDED for blocker in t.luck.blockers)
+    return suspended or t.luck.down in (Api.RUN, Api.EDGE)
+
+
 def matches_stable(t: Told) -> bool:
     stable, cloud = t.world.memory.stable, t.world.cloud
     if stable is None:
         return False
-    if not t.quiet:
+    if not t.quiet or is_blind(t):
         return True  # what differs is being corrected now; the engine says Drifted
     return share(cloud.traffic, NAMES.revision(stable.id)) == 100 and cloud.pointer is not None
 

@@ -196,6 +196,8 @@ def _drift(inputs: Inputs) -> Fact:
         return False, Reason.DRIFTED, inputs.drift
     if inputs.memory.stable is None:
         return None, Reason.NO_STABLE_RELEASE, "No release has been promoted yet"
+    if any(blocker.reason is Reason.SUSPENDED for blocker in inputs.blockers):
+        return None, Reason.NOT_COMPARED, "Not compared with the cloud while spec.suspend is true"
     if not inputs.compared or inputs.memory.phase not in (Phase.HEALTHY, Phase.ROLLED_BACK):
         return None, Reason.NOT_COMPARED, "Not compared with the cloud since the last change"
     return True, Reason.IN_SYNC, "Cloud resources match the stable release"
