@@ -12,7 +12,7 @@ from pydantic import Field
 from agui_operator.api.base import PRESERVE, Model, keyed_list
 
 Text = Annotated[str, Field(max_length=32768)]
-Word = str  # written by the operator alone
+Word = Annotated[str, Field(max_length=1024)]
 
 
 class Condition(Model):
