@@ -74,6 +74,7 @@ _ORDER = (
 )
 # What these can't tell is said in a condition of its own; it is no fault of the turn.
 BYSTANDERS = frozenset({Look.ALERTS})
+_BYSTANDERS_AT_REST = BYSTANDERS | {Look.TARGET, Look.ASSETS}
 _TARGET_EVERY = 12  # comparisons of a resting object with the cloud for one look at the release to go back to
 BYSTANDER_RETRY = 15.0  # seconds
 
@@ -116,7 +117,7 @@ class Observer:
             except LeaseLost:
                 raise
             except Exception as exc:
-                bystander = look in BYSTANDERS or (again and look in (Look.TARGET, Look.ASSETS))
+                bystander = look in (_BYSTANDERS_AT_REST if again else BYSTANDERS)
                 cache.look_failed(look, LookFault(reason_of(exc), str(exc)), BYSTANDER_RETRY if bystander else 0.0)
                 if not bystander or classify(exc) is Fault.BUG:
                     fault = fault or exc

@@ -255,11 +255,12 @@ class Engine:
 
     async def _write(self, cache: ObjectCache, scope: Scope, seen: Snapshot | None) -> None:
         """Writes the status if it says anything new."""
+        before = cache.status  # unpacked once
         inputs = Inputs(
             memory=scope.memory,
             generation=scope.generation,
             now=self._clock(),
-            previous=cache.status,
+            previous=before,
             asked=scope.parsed.asked,
             version=scope.parsed.version,
             ignored=scope.parsed.ignored,
@@ -272,7 +273,7 @@ class Engine:
             drift=cache.drift,
             compared=cache.compared == scope.generation,
         )
-        before, status = cache.status, summarize(inputs)
+        status = summarize(inputs)
         await self._reporter.write(scope, cache, status)
         for notice in notices(before, status):
             self._recorder.post(scope.namespace, scope.name, scope.uid, notice.kind, notice.reason, notice.message)
