@@ -204,11 +204,11 @@ def test_a_check_made_stricter_while_its_release_is_checked_runs_again(system: S
 
 
 def test_a_stop_in_a_migration_holds_what_comes_after_it(system: System) -> None:
-    place = system.case()
+    place, start = system.case(), system.position
     system.api.apply(full_release(place, "slow-migration", strategy={"progressDeadline": "20s"}))
     in_phase(system, place, "Migrating")
+    wait_for(lambda: any("execution" in e["resource"] for e in system.effects(start)), "a migration that runs")
     before = system.position
-    wait_for(lambda: any("execution" in e["resource"] for e in system.effects(0)), "a migration that runs")
     with stopped(system, place):
         told = system.api.until(
             place, NAME, lambda d: "was started" in d["status"]["waitingFor"]["what"], "what was begun"

@@ -75,7 +75,8 @@ class ForkedChild(Child):
 
     def __init__(self, name: str, module: str, log: Path, env: Mapping[str, str], address: Path) -> None:
         self.name, self.log = name, log
-        self._start_of_output = log.stat().st_size if log.exists() else 0
+        log.touch()  # `output` can be asked for before the fork has opened it
+        self._start_of_output = log.stat().st_size
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(address))
         request = {"module": module, "log": str(log), "env": dict(env)}
