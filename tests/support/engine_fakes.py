@@ -119,12 +119,13 @@ class FakeKube:
         """The watch catches up."""
         self.body = self.object
 
-    async def patch_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
+    async def patch_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> str:
         self._fault("patch_status")
         assert uid == self.object["metadata"]["uid"]
         self.patches.append(dict(status))
         self._store({"status": status})
         self.log.append(f"status {self.status.get('phase')}")
+        return str(self.object["metadata"]["resourceVersion"])
 
     async def remove_annotation(self, namespace: str, name: str, annotation: str) -> str | None:
         self._fault("remove_annotation")
