@@ -22,6 +22,7 @@ _APIS = {
     "time series": "MetricService.*",
     "sql": "sql*",
     "storage": "storage.*",
+    "secrets": "SecretManagerService.*",
 }
 REQUESTS = ("abort", "retry", "promote", "promote-full", "pause", "resume", "undo")
 GOOD = ("v2", "v3")
