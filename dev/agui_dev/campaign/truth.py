@@ -151,11 +151,9 @@ def _done_twice(have: Belongings) -> Iterator[str]:
 
 
 def left_after_deletion(target: Target) -> list[str]:
-    """What is still owned when the object is gone. Backups stay by design."""
+    """What is still owned when the object is gone. Published files and backups are retained (spec.deletionPolicy)."""
     have = owned(target)
     found: list[Any] = [*have.jobs, *have.revisions, *(policy["displayName"] for policy in have.alerts)]
     if have.matcher is not None:
         found.append(f"path matcher {have.matcher['name']}")
-    objects = target.cloud.items(f"/storage/v1/b/{target.namespace}-assets/o", "items")
-    found += [one["name"] for one in objects]
     return [f"{one} is left after the deletion" for one in found]
