@@ -124,9 +124,12 @@ def alerts_deleted(target: Target) -> None:
 
 
 def alerts_edited(target: Target) -> None:
-    """Somebody silences them."""
+    """Other words and another limit."""
     for policy in owned(target).alerts:
-        target.changed(f"/v3/{policy['name']}?updateMask=enabled", {"name": policy["name"], "enabled": False})
+        conditions = [{**c, "conditionThreshold": {**c["conditionThreshold"], "thresholdValue": 0.5}}
+                      for c in policy["conditions"]]  # fmt: skip
+        body = {"name": policy["name"], "displayName": "by hand", "conditions": conditions}
+        target.changed(f"/v3/{policy['name']}?updateMask=displayName,conditions", body)
 
 
 def owned(target: Target) -> Belongings:

@@ -28,6 +28,11 @@ _TRUE_SECONDS = 90.0  # for what is corrected at rest, and for leftovers
 _BAD = ("broken", "degrading", "crashing", "bad-migration")
 _NEVER_PUBLIC = ("broken", "crashing", "bad-migration")
 _RESTING = ("Healthy", "RolledBack", "Failed")
+_MOMENTS = (
+    *("Pending", "Resolving", "BackingUp", "Migrating", "Publishing", "Staging", "Smoking", "Promoting", "Baking"),
+    *("Progressing",) * 4,
+    *("RollingBack", "Healthy"),
+)
 _PATHS = ("/", "/api/orders/1", "/api/orders/2", "/api/orders/3")
 
 
@@ -100,23 +105,36 @@ def play(target: Target, number: int) -> Run:
 
 
 def _happens(now: Play, name: str) -> None:
-    target, rng = now.target, now.target.rng
-    time.sleep(rng.uniform(0, 5))
-    _look(now)
-    before = target.status()
+    target = now.target
+    _moment(target)
+    before = _look(now)
     now.run.events.append(f"{name} in {before.get('phase', 'no phase')}")
     now.excuses |= EVENTS[name].excuses
     EVENTS[name].act(target)
     _look(now)
 
 
-def _look(now: Play) -> None:
-    """Remembers statuses that may be restored, and the ids of what must not be public."""
+def _moment(target: Target) -> None:
+    """Waits until the rollout is in some phase, or is over; and a little, because most of a phase is not its begin."""
+    wanted, deadline = target.rng.choice(_MOMENTS), time.monotonic() + 20
+    while time.monotonic() < deadline:
+        found = target.api.get(target.namespace, NAME)
+        status = found.get("status") or {}
+        over = status.get("observedGeneration") == found["metadata"]["generation"] and status.get("phase") in _RESTING
+        if status.get("phase") == wanted or over:
+            break
+        time.sleep(0.05)
+    time.sleep(target.rng.uniform(0, 0.8))
+
+
+def _look(now: Play) -> Json:
+    """The status. Remembers what may be restored, and the ids of what must not be public."""
     status = now.target.status()
     if status and status.get("phase") != "Rehearsing":
         now.target.statuses.append(status)
     known = [status.get("release"), *(e.get("release") for e in status.get("history") or [])]
     now.bad |= {one["id"] for one in known if one and one.get("version") in _NEVER_PUBLIC and "id" in one}
+    return status
 
 
 def _ends(now: Play) -> None:

@@ -11,6 +11,7 @@ from agui_dev.campaign.hands import owned
 from agui_dev.campaign.stage import Json, Target
 from agui_dev.testbed.belongings import Belongings
 from agui_dev.testbed.kube_api import condition
+from agui_dev.testbed.releases import NAME
 from agui_dev.testbed.system import service_of
 
 # phase -> condition -> what it says at rest
@@ -19,7 +20,7 @@ _TOLD = {
     "RolledBack": {"Ready": "False", "Reconciling": "False", "Stalled": "True", "Promoted": "False"},
 }
 _ALWAYS = {"SpecAccepted": "True", "EnvironmentReady": "True", "Paused": "False"}
-_ALERTS = 2  # policies of each release here
+_ALERTS, _LIMITS = ("error rate", "latency p95"), {0.05, 2000.0}  # of each release here
 
 
 def untrue(target: Target, found: Json) -> list[str]:
@@ -30,7 +31,7 @@ def untrue(target: Target, found: Json) -> list[str]:
         *_users(target, found),
         *_conditions(found),
         *_way_back(target, found, have),
-        *_watched(found, have),
+        *_watched(target, found, have),
         *_left_over(target, found, have),
         *_done_twice(have),
     ]
@@ -115,13 +116,13 @@ def _release_in(message: str, known: Sequence[str]) -> str | None:
     return next((release for release in known if f"({release})" in message), None)
 
 
-def _watched(found: Json, have: Belongings) -> Iterator[str]:
+def _watched(target: Target, found: Json, have: Belongings) -> Iterator[str]:
     names = sorted(policy["displayName"] for policy in have.alerts)
-    if len(names) != _ALERTS or len(set(names)) != _ALERTS:
+    if names != [f"{target.namespace}/{NAME}: {title}" for title in _ALERTS]:
         yield f"the alert policies are {names}"
-    silenced = [policy["displayName"] for policy in have.alerts if not policy.get("enabled", True)]
-    if silenced:
-        yield f"alert policies are disabled: {silenced}"
+    limits = {c["conditionThreshold"]["thresholdValue"] for policy in have.alerts for c in policy["conditions"]}
+    if limits != _LIMITS:
+        yield f"the limits of the alert policies are {limits}"
     if condition(found, "AlertsConfigured").get("status") != "True" and found["status"]["phase"] == "Healthy":
         yield f"Healthy with AlertsConfigured: {condition(found, 'AlertsConfigured')}"
 
