@@ -3,6 +3,7 @@ and nothing happened twice."""
 
 from __future__ import annotations
 
+import re
 import urllib.error
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ _TOLD = {
     "Healthy": {"Ready": "True", "Reconciling": "False", "Stalled": "False", "Promoted": "True"},
     "RolledBack": {"Ready": "False", "Reconciling": "False", "Stalled": "True", "Promoted": "False"},
 }
+_RELEASE = re.compile(r"[0-9a-f]{10}(-[0-9]+)?")
 _ALWAYS = {"SpecAccepted": "True", "EnvironmentReady": "True", "Paused": "False"}
 _ALERTS, _LIMITS = ("error rate", "latency p95"), {0.05, 2000.0}  # of each release here
 
@@ -133,9 +135,11 @@ def _left_over(target: Target, found: Json, have: Belongings) -> Iterator[str]:
     known |= {entry["release"]["id"] for entry in status.get("history") or []}
     known |= {(status.get(key) or {}).get(name, "") for key, name in (("release", "id"), ("rejected", "release"))}
     prefix = f"{service_of(target.namespace)}-"
+    # a revision that somebody made by hand has a name of Cloud Run's making, and stays
     newest = str((have.service or {}).get("latestCreatedRevision", "")).rpartition("/")[2]
     for name in have.revisions:
-        if name.removeprefix(prefix) not in known and name != newest:
+        release = name.removeprefix(prefix)
+        if _RELEASE.fullmatch(release) and release not in known and name != newest:
             yield f"revision {name} is of no release that the status names ({sorted(known)})"
     for job in have.jobs:
         if job.startswith(f"{prefix}m-") and job.removeprefix(f"{prefix}m-") not in known:
