@@ -126,8 +126,10 @@ class FakeKube:
         self._store({"status": status})
         self.log.append(f"status {self.status.get('phase')}")
 
-    async def remove_annotation(self, namespace: str, name: str, annotation: str) -> str | None:
+    async def remove_annotation(self, namespace: str, name: str, annotation: str, value: str) -> str | None:
         self._fault("remove_annotation")
+        if (self.object["metadata"].get("annotations") or {}).get(annotation) != value:
+            return str(self.object["metadata"]["resourceVersion"])
         self._store({"metadata": {"annotations": {annotation: None}}})
         self.log.append(f"removed {annotation}")
         return str(self.object["metadata"]["resourceVersion"])
