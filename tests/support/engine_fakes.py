@@ -127,8 +127,10 @@ class FakeKube:
         self.log.append(f"status {self.status.get('phase')}")
         return str(self.object["metadata"]["resourceVersion"])
 
-    async def remove_annotation(self, namespace: str, name: str, annotation: str) -> str | None:
+    async def remove_annotation(self, namespace: str, name: str, annotation: str, value: str) -> str | None:
         self._fault("remove_annotation")
+        if (self.object["metadata"].get("annotations") or {}).get(annotation) != value:
+            return str(self.object["metadata"]["resourceVersion"])
         self._store({"metadata": {"annotations": {annotation: None}}})
         self.log.append(f"removed {annotation}")
         return str(self.object["metadata"]["resourceVersion"])

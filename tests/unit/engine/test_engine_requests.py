@@ -73,6 +73,19 @@ async def test_an_abort_does_not_wait_for_an_answer_that_can_not_be_written() ->
     assert annotations(bench) == []
 
 
+async def test_a_request_that_replaces_an_answered_one_is_read() -> None:
+    bench = await paused()
+    bench.kube.annotate(promote="maybe")
+    bench.kube.faults["remove_annotation"] = [ConnectionError("away")]
+    await bench.turn()
+    assert "its value is 'maybe'" in bench.kube.status["lastRequest"]["message"]
+    bench.kube.annotate(promote="2")
+    await bench.settle()
+    assert bench.kube.status["lastRequest"]["message"].startswith("promote accepted")
+    assert bench.kube.status["rollout"]["step"] == 3
+    assert annotations(bench) == []
+
+
 async def test_a_manifest_that_asks_again_is_refused_once_and_left_alone() -> None:
     bench = await paused()
     keep(bench, promote="true")

@@ -18,7 +18,7 @@ from agui_operator.core import memory as memories
 from agui_operator.core.memory import Memory
 from agui_operator.core.merge import without_nulls
 from agui_operator.core.rollout import Look
-from agui_operator.core.snapshot import LookFault
+from agui_operator.core.snapshot import LookFault, Request
 from agui_operator.core.status import FaultSeen
 from agui_operator.engine.deployment.looking import Looking
 from agui_operator.engine.deployment.scope import Location
@@ -45,7 +45,7 @@ class ObjectCache:
     drift: str | None = None
     compared: int | None = None  # generation at which the cloud was last compared with the stable release
     drift_due: float = 0.0  # monotonic time of the next comparison with the cloud
-    answered: tuple[str, ...] = ()  # requests that were answered and whose annotation is still to be removed
+    answered: tuple[Request, ...] = ()  # what was answered and whose annotation is still to be removed
     answered_at: int = 0  # resourceVersion without those annotations; an older body tells of past requests
     changed_status: Mapping[str, Any] | None = None  # as somebody else left it
     told: set[str] = field(default_factory=set)  # annotations that an Event said are unknown
@@ -120,12 +120,16 @@ class ObjectCache:
         """The cloud was seen to match what this generation asks for, or differs; None: that is not known any more."""
         self.compared = generation
 
-    def answer(self, request: str) -> None:
+    def answer(self, request: Request) -> None:
         self.answered = (*self.answered, request)
 
-    def acknowledged(self, request: str, version: str | None) -> None:
-        """The annotation of an answered request was removed, which gave the object this resourceVersion."""
-        self.answered = tuple(other for other in self.answered if other != request)
+    def is_answered(self, request: Request) -> bool:
+        """True until the annotation with that value is removed."""
+        return any((other.kind, other.value) == (request.kind, request.value) for other in self.answered)
+
+    def acknowledged(self, request: Request, version: str | None) -> None:
+        """The annotation of an answered request is gone as of this resourceVersion of the object."""
+        self.answered = tuple(other for other in self.answered if other is not request)
         self.answered_at = int(version) if version is not None and version.isdecimal() else 0
 
     def begin_restoring(self, since: float) -> None:

@@ -35,6 +35,6 @@ class Reporter:
         """Removes the annotations of requests that were answered; the answers are in the status by now. Bodies that the
         watch delivered before are not asked for requests any more, or one would be obeyed twice."""
         for request in cache.answered:
-            annotation = f"{requests.PREFIX}{request}"
-            version = await self._kube.remove_annotation(scope.namespace, scope.name, annotation)
+            annotation = requests.ANNOTATIONS[request.kind]
+            version = await self._kube.remove_annotation(scope.namespace, scope.name, annotation, request.value)
             cache.acknowledged(request, version)
