@@ -28,11 +28,9 @@ _TRUE_SECONDS = 90.0  # for what is corrected at rest, and for leftovers
 _BAD = ("broken", "degrading", "crashing", "bad-migration")
 _NEVER_PUBLIC = ("broken", "crashing", "bad-migration")
 _RESTING = ("Healthy", "RolledBack", "Failed")
-_MOMENTS = (
-    *("Pending", "Resolving", "BackingUp", "Migrating", "Publishing", "Staging", "Smoking", "Promoting", "Baking"),
-    *("Progressing",) * 4,
-    *("RollingBack", "Healthy"),
-)
+_ORDER = ("Pending", "Resolving", "BackingUp", "Migrating", "Publishing", "Staging", "Smoking", "Progressing", "Paused",
+          "Promoting", "Baking", "RollingBack", *_RESTING)  # fmt: skip
+_MOMENTS = (*_ORDER[1:7], *("Progressing",) * 6, "Promoting", "Baking", "RollingBack", "Healthy")
 _PATHS = ("/", "/api/orders/1", "/api/orders/2", "/api/orders/3")
 
 
@@ -115,16 +113,16 @@ def _happens(now: Play, name: str) -> None:
 
 
 def _moment(target: Target) -> None:
-    """Waits until the rollout is in some phase, or is over; and a little, because most of a phase is not its begin."""
-    wanted, deadline = target.rng.choice(_MOMENTS), time.monotonic() + 20
+    """Waits until the rollout has come to some phase, and a little, because most of a phase is not its begin."""
+    wanted, deadline = _ORDER.index(target.rng.choice(_MOMENTS)), time.monotonic() + 30
     while time.monotonic() < deadline:
         found = target.api.get(target.namespace, NAME)
-        status = found.get("status") or {}
-        over = status.get("observedGeneration") == found["metadata"]["generation"] and status.get("phase") in _RESTING
-        if status.get("phase") == wanted or over:
+        status, phase = found.get("status") or {}, (found.get("status") or {}).get("phase")
+        current = status.get("observedGeneration") == found["metadata"]["generation"]
+        if current and phase in _ORDER and _ORDER.index(phase) >= wanted:
             break
         time.sleep(0.05)
-    time.sleep(target.rng.uniform(0, 0.8))
+    time.sleep(target.rng.uniform(0, 0.6))
 
 
 def _look(now: Play) -> Json:
