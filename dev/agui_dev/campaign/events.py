@@ -75,6 +75,17 @@ def _status_restored(target: Target) -> None:
         target.put_status(target.rng.choice(target.statuses))
 
 
+def _process_lost_with(change: Callable[[Target], None]) -> Callable[[Target], None]:
+    """Process and status are lost together, so that nothing is remembered but what the change leaves."""
+
+    def happens(target: Target) -> None:
+        with target.stage.operator.suspended():
+            change(target)
+            target.stage.operator.kill()
+
+    return happens
+
+
 def _status_of_another_version(target: Target) -> None:
     """A newer version wrote a phase and a field that this one does not know."""
     status = target.status()
@@ -200,7 +211,10 @@ EVENTS: Mapping[str, Event] = {
     "alert policies edited": Event(hands.alerts_edited, 1),
     "status wiped": Event(lambda t: t.put_status(None), 3),
     "status restored": Event(_status_restored, 3),
+    "status wiped, operator killed": Event(_process_lost_with(lambda t: t.put_status(None)), 3),
+    "status restored, operator killed": Event(_process_lost_with(_status_restored), 3),
     "status of another version": Event(_status_of_another_version, 2),
+    "other version, operator killed": Event(_process_lost_with(_status_of_another_version), 2),
     "environment replaced": Event(_environment_replaced),
     "policy replaced": Event(_policy_replaced),
     "abandoned and applied": Event(_abandoned_and_applied, 1),
