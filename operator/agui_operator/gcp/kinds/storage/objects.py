@@ -9,14 +9,16 @@ import base64
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from agui_operator.core.errors import CloudError
+from agui_operator.gcp.kinds.storage.bundle import BundleFile
+from agui_operator.gcp.kinds.storage.spool import Part
 from agui_operator.gcp.transport.clients import Cloud, path_part
-from agui_operator.gcp.transport.rest import RestRequest
+from agui_operator.gcp.transport.rest import Body, RestRequest
 
 MARK: Mapping[str, str] = {"agui-operator": "release"}  # custom metadata of what was published: nothing else is deleted
 _UPLOAD_SECONDS = 60.0
@@ -28,10 +30,14 @@ class Upload:
     """One object that is to exist. `md5` in base64, as Cloud Storage returns it."""
 
     name: str
-    data: bytes
+    data: bytes | Part
     content_type: str
     cache_control: str
     md5: str
+
+    @staticmethod
+    def of_file(name: str, file: BundleFile, cache_control: str) -> Upload:
+        return Upload(name, file.content, file.content_type, cache_control, file.md5)
 
     @staticmethod
     def of(name: str, data: bytes, content_type: str, cache_control: str) -> Upload:
@@ -94,7 +100,7 @@ async def create(cloud: Cloud, bucket: str, upload: Upload) -> str | None:
     return str(made.get("generation", ""))
 
 
-def _multipart(upload: Upload, boundary: str) -> bytes:
+def _multipart(upload: Upload, boundary: str) -> Body:
     """Metadata and content as one body: https://cloud.google.com/storage/docs/uploading-objects"""
     metadata = {
         "name": upload.name,
@@ -103,15 +109,20 @@ def _multipart(upload: Upload, boundary: str) -> bytes:
         "md5Hash": upload.md5,
         "metadata": dict(MARK),
     }
-    return b"".join(
-        (
-            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
-            json.dumps(metadata).encode(),
-            f"\r\n--{boundary}\r\nContent-Type: {upload.content_type}\r\n\r\n".encode(),
-            upload.data,
-            f"\r\n--{boundary}--\r\n".encode(),
-        )
-    )
+    head = (
+        f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(metadata)}"
+        f"\r\n--{boundary}\r\nContent-Type: {upload.content_type}\r\n\r\n"
+    ).encode()
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    data = upload.data
+
+    def pieces() -> Iterator[bytes]:
+        yield head
+        yield from data.pieces() if isinstance(data, Part) else (data,) if data else ()
+        yield tail
+
+    size = data.size if isinstance(data, Part) else len(data)
+    return Body(len(head) + size + len(tail), pieces)
 
 
 async def delete(cloud: Cloud, bucket: str, name: str, generation: str) -> bool:
