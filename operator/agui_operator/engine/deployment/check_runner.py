@@ -146,6 +146,7 @@ class CheckRunner:
             frontend=release.frontend,
             by_name=release.id if check.assets is not None and stage == CANDIDATE and edge else None,
             audience=service.uri if check.assets is None and not self._local else None,
+            tenant=scope.names.namespace,
         )
 
     async def _run(self, uid: str, checks: _Checks, key: Key, check: SmokeCheck, target: CheckTarget) -> None:
@@ -190,7 +191,7 @@ class CheckRunner:
         releases = [r.id for r in (scope.memory.stable, scope.memory.candidate) if r is not None]
         audience = None if self._local else service.uri
         return [
-            CheckTarget(origin=uri, public=False, release=release, audience=audience)
+            CheckTarget(origin=uri, public=False, release=release, audience=audience, tenant=scope.names.namespace)
             for release in releases
             if (uri := service.tag_uris.get(scope.names.tag(release)))
         ]

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from agui_operator.api.conditions import Reason
 from agui_operator.core.actions import Bundle
 from agui_operator.core.errors import CloudError, UserError
+from agui_operator.fair import FairGate
 from agui_operator.gcp.kinds.storage.bundle import BundleContents, BundleRefused, read_bundle
 from agui_operator.gcp.kinds.storage.spool import Spool
 from agui_operator.gcp.kinds.storage.unpack import BundleLimits
 from agui_operator.gcp.transport.clients import Cloud, path_part
-from agui_operator.gcp.transport.fair import FairGate
 from agui_operator.gcp.transport.rest import RestRequest
 
 if TYPE_CHECKING:
