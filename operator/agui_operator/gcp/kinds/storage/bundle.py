@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ _PROGRAM = """import sys
 sys.path.insert(0, sys.argv[1])
 from agui_operator.gcp.kinds.storage.unpack import main
 main(sys.argv[2:])"""
+_ADDRESS = re.compile(r"[-.]([0-9a-f]{32,64})\.[a-z0-9.]+$")
 _LARGEST_REPORT = 8 * 1024 * 1024
 
 
@@ -43,6 +45,12 @@ class BundleFile:
     def pooled(self) -> bool:
         """True for files that all releases share below /assets/: their names carry a hash of their content."""
         return self.path.startswith(POOL)
+
+    @property
+    def addressed(self) -> bool:
+        """True if the name carries so much of the content's SHA-256 that no other content can have it."""
+        named = _ADDRESS.search(self.path)
+        return named is not None and self.sha256.startswith(named[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any
 from agui_operator.core.errors import CloudError
 from agui_operator.gcp.kinds.storage.bundle import BundleFile
 from agui_operator.gcp.kinds.storage.spool import Part
+from agui_operator.gcp.kinds.storage.unpack import ATTACHMENTS
 from agui_operator.gcp.transport.clients import Cloud, path_part
 from agui_operator.gcp.transport.rest import Body, RestRequest
 
@@ -27,17 +28,22 @@ _FIELDS = "items(name,md5Hash,generation,timeCreated,metadata),nextPageToken"
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One object that is to exist. `md5` in base64, as Cloud Storage returns it."""
+    """One object that is to exist. `md5` in base64, as Cloud Storage returns it. `attachment`: a browser that opens it
+    saves it instead of showing it. `addressed`: its name belongs to this content only."""
 
     name: str
     data: bytes | Part
     content_type: str
     cache_control: str
     md5: str
+    attachment: bool = False
+    addressed: bool = False
 
     @staticmethod
     def of_file(name: str, file: BundleFile, cache_control: str) -> Upload:
-        return Upload(name, file.content, file.content_type, cache_control, file.md5)
+        attachment = file.pooled and file.content_type.partition(";")[0] in ATTACHMENTS
+        addressed = file.pooled and file.addressed
+        return Upload(name, file.content, file.content_type, cache_control, file.md5, attachment, addressed)
 
     @staticmethod
     def of(name: str, data: bytes, content_type: str, cache_control: str) -> Upload:
@@ -72,15 +78,15 @@ async def list_objects(cloud: Cloud, bucket: str, prefix: str) -> dict[str, List
             return found
 
 
-async def create(cloud: Cloud, bucket: str, upload: Upload) -> str | None:
-    """Creates one object and checks what has arrived by the checksum in the reply; returns its generation. None: the
-    name is taken, nothing was written. Raises CloudError."""
+async def create(cloud: Cloud, bucket: str, upload: Upload, *, instead_of: str = "0") -> str | None:
+    """Creates one object, or replaces one generation of it, and checks what has arrived by the checksum in the reply;
+    returns its generation. None: the name is taken, nothing was written. Raises CloudError."""
     boundary = uuid.uuid4().hex
     path = f"/upload/storage/v1/b/{path_part(bucket)}/o"
     resource = f"gs://{bucket}/{upload.name}"
     request = RestRequest(
         "storage.objects.insert",
-        path + "?uploadType=multipart&ifGenerationMatch=0&fields=name,md5Hash,generation",
+        path + f"?uploadType=multipart&ifGenerationMatch={instead_of}&fields=name,md5Hash,generation",
         project=bucket,
         resource=resource,
         verb="POST",
@@ -102,13 +108,15 @@ async def create(cloud: Cloud, bucket: str, upload: Upload) -> str | None:
 
 def _multipart(upload: Upload, boundary: str) -> Body:
     """Metadata and content as one body: https://cloud.google.com/storage/docs/uploading-objects"""
-    metadata = {
+    metadata: dict[str, Any] = {
         "name": upload.name,
         "contentType": upload.content_type,
         "cacheControl": upload.cache_control,
         "md5Hash": upload.md5,
         "metadata": dict(MARK),
     }
+    if upload.attachment:
+        metadata["contentDisposition"] = "attachment"
     head = (
         f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(metadata)}"
         f"\r\n--{boundary}\r\nContent-Type: {upload.content_type}\r\n\r\n"

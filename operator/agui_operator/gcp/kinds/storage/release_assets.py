@@ -1,8 +1,9 @@
 """The frontend of a release: hashed files into the pool that all releases share, the rest into a folder of its own.
 
-Publishing adds and never changes: every object is created under the condition that it does not exist, and the page is
-written last, so that a folder with an index.html is complete. A roll-back copies and deletes nothing. Before
-anything is written, or found to be there already, the folder gets the deployment's claim: see core/retention.py.
+Publishing adds and never changes: every object is created under the condition that it does not exist (only wrong bytes
+under a name that carries a digest are replaced), and the page is written last, so that a folder with an index.html is
+complete. A roll-back copies and deletes nothing. Before anything is written, or found to be there already, the folder
+gets the deployment's claim: see core/retention.py.
 Source: https://cloud.google.com/storage/docs/json_api/v1/objects
 """
 
@@ -137,20 +138,29 @@ async def _upload_all(
 
 
 async def _create(cloud: Cloud, bucket: str, upload: Upload) -> None:
-    """Creates one object. One with the same bytes may exist; other bytes are never overwritten."""
-    if await objects.create(cloud, bucket, upload) is None:
-        found = await objects.list_objects(cloud, bucket, upload.name)
-        if not _is_there(upload, found):
-            raise CloudError(503, "the object was deleted in between", resource=f"gs://{bucket}/{upload.name}")
+    """Creates one object. One with the same bytes may exist. Other bytes are overwritten only where the name belongs to
+    this content: whoever wrote them can't have meant them."""
+    if await objects.create(cloud, bucket, upload) is not None:
+        return
+    found = await objects.list_objects(cloud, bucket, upload.name)
+    if _is_there(upload, found):
+        return
+    wrong = found.get(upload.name)
+    if wrong is None or await objects.create(cloud, bucket, upload, instead_of=wrong.generation) is None:
+        raise CloudError(503, "the object was changed in between", resource=f"gs://{bucket}/{upload.name}")
 
 
 def _is_there(upload: Upload, have: Mapping[str, Listed]) -> bool:
-    """True if the object exists as wanted. Raises BundleRefused if other bytes are under its name."""
+    """True if the object exists as wanted. Raises BundleRefused if other bytes are under its name, which may be another
+    release's."""
     found = have.get(upload.name)
-    if found is None:
+    if found is None or (found.md5 != upload.md5 and upload.addressed):
         return False
     if found.md5 and found.md5 != upload.md5:
-        raise BundleRefused(f"{upload.name} is published with another content; its name must carry a hash of it")
+        raise BundleRefused(
+            f"{upload.name} is published with another content; its name must carry a hash of it "
+            "(with 32 or more hex digits of its sha256 it is safe from other releases in this bucket)"
+        )
     return True
 
 

@@ -37,6 +37,16 @@ _TYPES = {
     "svg": ("image/svg+xml",),
     "wasm": ("application/wasm",),
 }
+# All releases that share a bucket share the pool, and a page's origin serves it: nothing in it may run as a document.
+# Script in `ATTACHMENTS` runs where a browser opens the file itself, so it is told to save it (<img> is not affected).
+ATTACHMENTS = frozenset({"image/svg+xml", "application/pdf"})
+_POOL_TYPES = ATTACHMENTS | {
+    *("text/javascript", "application/javascript", "text/css", "text/plain"),
+    *("application/json", "application/manifest+json", "application/wasm", "application/octet-stream"),
+    *("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/x-icon", "image/vnd.microsoft.icon"),
+    *("font/woff2", "font/woff", "font/ttf", "font/otf"),
+    *("audio/mpeg", "audio/ogg", "audio/wav", "audio/webm", "video/mp4", "video/webm", "video/ogg"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +202,11 @@ def _file(path: str, entry: dict[str, Any], member: Member) -> dict[str, Any]:
     allowed = _TYPES.get(path.rpartition(".")[2])
     if allowed is not None and content_type.partition(";")[0] not in allowed:
         raise Refused(f"{path} has contentType {content_type}, expected {allowed[0]}")
+    if path.startswith(POOL) and content_type.partition(";")[0] not in _POOL_TYPES:
+        raise Refused(
+            f"{path} has contentType {content_type}, which {POOL} can't have because all releases share it; "
+            f"move the file out of {POOL} or use application/octet-stream"
+        )
     return {"path": path, "contentType": content_type, **asdict(member)}
 
 
