@@ -15,7 +15,9 @@ class FairGate:
     def __init__(self, slots: int, share: int) -> None:
         self._free, self._share = slots, share
         self._held: Counter[str] = Counter()
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # in the order of the next turns
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._served: dict[str, int] = {}  # number of the last turn of tenants who hold one or wait
+        self._turns = 0
 
     @asynccontextmanager
     async def turn(self, tenant: str) -> AsyncIterator[None]:
@@ -40,22 +42,29 @@ class FairGate:
         if not self._held[tenant]:
             del self._held[tenant]
         self._grant()
+        if tenant not in self._held and tenant not in self._waiting:
+            self._served.pop(tenant, None)
 
     def _grant(self) -> None:
-        while self._free and (granted := self._next()) is not None:
-            granted.set_result(None)
+        while self._free and (tenant := self._next()) is not None:
+            self._free -= 1
+            self._turns += 1
+            self._held[tenant] += 1
+            self._served[tenant] = self._turns
+            self._waiting[tenant].popleft().set_result(None)
+            self._forget_done(tenant)
 
-    def _next(self) -> asyncio.Future[None] | None:
-        """Whose turn it is; what was cancelled while it waited is dropped."""
-        for tenant, queue in list(self._waiting.items()):
-            while queue and queue[0].done():
-                queue.popleft()
-            if not queue:
-                del self._waiting[tenant]
-            elif self._held[tenant] < self._share:
-                granted = queue.popleft()
-                self._waiting[tenant] = self._waiting.pop(tenant)  # to the end of the line
-                self._free -= 1
-                self._held[tenant] += 1
-                return granted
-        return None
+    def _next(self) -> str | None:
+        """The tenant whose last turn is longest ago; among those without one, who came first."""
+        for tenant in list(self._waiting):
+            self._forget_done(tenant)
+        able = (tenant for tenant in self._waiting if self._held[tenant] < self._share)
+        return min(able, key=lambda tenant: self._served.get(tenant, 0), default=None)
+
+    def _forget_done(self, tenant: str) -> None:
+        """What was cancelled while it waited."""
+        queue = self._waiting[tenant]
+        while queue and queue[0].done():
+            queue.popleft()
+        if not queue:
+            del self._waiting[tenant]

@@ -13,10 +13,9 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import psutil
 import pytest
@@ -26,35 +25,11 @@ from agui_operator.core.actions import Bundle
 from agui_operator.gcp.kinds.storage.bundle import BundleRefused
 from agui_operator.gcp.kinds.storage.publications import Publications
 from agui_operator.gcp.kinds.storage.unpack import BundleLimits
-from agui_operator.gcp.transport.clients import Cloud
-from agui_operator.gcp.transport.rest import RestRequest
+from artifacts_bucket import Artifacts, read
 from bundle_bombs import MB
 
 OWN_MB, CHILD_MB = 16, 72  # what may be added to the operator's memory, and what its child may take
 TAR, NO_JSON = "it is no tar.gz archive", "manifest.json is no JSON"
-
-
-class Artifacts:
-    """The bucket: archives by name, and how often each was downloaded."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.downloads = 0
-
-    def add(self, data: bytes, name: str = "b.tar.gz") -> Bundle:
-        self.objects[name] = data
-        return Bundle("artifacts", name, hashlib.sha256(data).hexdigest())
-
-    async def rest(self, request: RestRequest) -> Any:
-        data = self.objects[request.resource.rpartition("/")[2]]
-        self.downloads += 1
-
-        async def chunks(size: int) -> AsyncIterator[bytes]:
-            for at in range(0, len(data), size):
-                await asyncio.sleep(0)
-                yield data[at : at + size]
-
-        return await request.read(SimpleNamespace(content=SimpleNamespace(iter_chunked=chunks)))
 
 
 def memory_of(process: int, key: str) -> float:
@@ -90,12 +65,6 @@ class Peak:
                         self.child = max(self.child, memory_of(child.pid, "VmHWM"))
                 except (psutil.Error, OSError, StopIteration):
                     continue
-
-
-async def read(artifacts: Artifacts, bundle: Bundle, publications: Publications, tenant: str = "a") -> int:
-    """The size of all files; they are read to their end."""
-    async with publications.opened(cast("Cloud", artifacts), bundle, tenant) as contents:
-        return sum(len(piece) for file in contents.files for piece in file.content.pieces())
 
 
 HOSTILE: list[Any] = [
