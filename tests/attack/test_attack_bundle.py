@@ -20,13 +20,13 @@ from typing import Any
 import psutil
 import pytest
 
-import bundle_bombs as bombs
+from agui_dev.testbed import bundle_bombs as bombs
+from agui_dev.testbed.bundle_bombs import MB
 from agui_operator.core.actions import Bundle
 from agui_operator.gcp.kinds.storage.bundle import BundleRefused
 from agui_operator.gcp.kinds.storage.publications import Publications
 from agui_operator.gcp.kinds.storage.unpack import BundleLimits
 from artifacts_bucket import Artifacts, read
-from bundle_bombs import MB
 
 OWN_MB, CHILD_MB = 16, 72  # what may be added to the operator's memory, and what its child may take
 TAR, NO_JSON = "it is no tar.gz archive", "manifest.json is no JSON"

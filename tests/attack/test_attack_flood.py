@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-import bundle_bombs as bombs
+from agui_dev.testbed import bundle_bombs as bombs
+from agui_dev.testbed.bundle_bombs import MB
 from agui_operator.checks.guard import Guard
 from agui_operator.core.memory import Memory
 from agui_operator.core.rollout import Phase
@@ -21,7 +22,6 @@ from agui_operator.engine.deployment.scope import Scope, Scopes
 from agui_operator.gcp.kinds.storage.bundle import BundleRefused
 from agui_operator.gcp.kinds.storage.publications import Publications
 from artifacts_bucket import Artifacts, read
-from bundle_bombs import MB
 from engine_fakes import NOW, FakeDirectory, FakeKube
 from world_model import FIRST
 
