@@ -56,11 +56,13 @@ bench: $(READY) $(NPM) controlplane ## measure speed and size (GROUPS="app front
 test: $(READY) $(NPM) controlplane ## checks and all tests, with coverage (PART="unit app": these alone); the last line counts
 	@$(PY) -m agui_dev.suite $(PART)
 
-.PHONY: test-unit test-properties test-contract test-app test-frontend test-integration test-faults test-e2e
+.PHONY: test-unit test-properties test-attack test-contract test-app test-frontend test-integration test-faults test-e2e
 test-unit: $(READY) ## pure functions and single modules: seconds
 	@$(PY) -m agui_dev.suite unit
 test-properties: $(READY) ## promises over every world and generated input
 	@$(PY) -m agui_dev.suite properties
+test-attack: $(READY) ## payloads of hostile tenants: memory, time and content are bounded
+	@$(PY) -m agui_dev.suite attack
 test-contract: $(READY) ## Google's own clients against the local Google Cloud
 	@$(PY) -m agui_dev.suite contract
 test-integration: $(READY) controlplane ## on a real API server

@@ -10,9 +10,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from agui_operator.api import expression
 from agui_operator.api.base import (
     PRESERVE,
     Argument,
@@ -65,6 +66,18 @@ def _messages(raw: Any) -> Any:
     return raw if isinstance(raw, str) else tuple(texts)
 
 
+def _expression(pattern: str) -> str:
+    try:
+        expression.check(pattern)
+    except expression.ExpressionInvalid as wrong:
+        fix = "write it without look-around and back references, and with fewer repetitions"
+        raise PydanticCustomError(
+            "expression", "must be a regular expression ({why})", {"why": str(wrong), "fix": fix}
+        ) from wrong
+    return pattern
+
+
+Expression = Annotated[str, Field(min_length=1, max_length=expression.PATTERN_LIMIT), AfterValidator(_expression)]
 SmallObject = Annotated[dict[str, Any], BeforeValidator(_bounded), Field(json_schema_extra={PRESERVE: True})]
 SmallJson = Annotated[Any, BeforeValidator(_bounded), Field(json_schema_extra={PRESERVE: True})]
 Say = Annotated[Any, BeforeValidator(_messages), Field(json_schema_extra={PRESERVE: True})]
@@ -118,7 +131,9 @@ class WebSocketCheck(Model):
 class Expectation(Model):
     """One thing that must happen, in this order, in the conversation."""
 
-    text: str | None = Field(None, min_length=1, max_length=512, description="Regular expression found in the answer.")
+    text: Expression | None = Field(
+        None, description="Regular expression (RE2 syntax) found in the first 64 kB of the answer."
+    )
     tool: str | None = Field(
         None, pattern="^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=64, description="Name of a tool that was called."
     )
