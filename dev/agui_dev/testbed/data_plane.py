@@ -14,6 +14,7 @@ import aiohttp
 
 from agui_dev.testbed.images import WEB_PROGRAM
 from localgcp.edge.edge import Edge
+from localgcp.kit.guard import Guard
 from localgcp.kit.interfaces import Image, Probe, RevisionProcess, ServiceRoute, StoredObject, Target
 from localgcp.services.run.runtime.processes import ProcessRuntime
 
@@ -142,7 +143,7 @@ async def data_plane(state_dir: Path, **runtime_options: Any) -> AsyncIterator[D
     objects = state_dir / "objects"
     objects.mkdir()
     buckets, url_maps, requests = MemoryBuckets(objects), MemoryUrlMaps(), Requests()
-    edge = Edge(runtime, lambda: buckets, lambda: url_maps, lambda: requests, grace=3.0)
+    edge = Edge(runtime, lambda: buckets, lambda: url_maps, lambda: requests, lambda: None, guard=Guard(), grace=3.0)
     await edge.open()
     client = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
     try:

@@ -184,6 +184,12 @@ class MetricSink(Protocol):
     ) -> None: ...
 
 
+class Invokers(Protocol):
+    """Which Cloud Run services everybody may call."""
+
+    def anyone(self, project: str, location: str, service: str) -> bool: ...
+
+
 class SecretPayloads(Protocol):
     """Where a container's environment gets the values of secrets."""
 
@@ -229,6 +235,7 @@ RUNTIME: Slot[Runtime] = Slot("runtime")
 METRICS: Slot[MetricSink] = Slot("metrics")
 BUCKETS: Slot[Buckets] = Slot("buckets")
 URL_MAPS: Slot[UrlMaps] = Slot("url_maps")
+INVOKERS: Slot[Invokers] = Slot("invokers")
 SECRETS: Slot[SecretPayloads] = Slot("secrets")
 SQL_SOCKETS: Slot[SqlSockets] = Slot("sql_sockets")
 ACCESS_TOKENS: Slot[AccessTokens] = Slot("access_tokens")

@@ -6,7 +6,8 @@ Source of the mapping: https://google.aip.dev/127 and google/api/http.proto
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -14,7 +15,8 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 
 from localgcp.kit.call import Call, caller_of
-from localgcp.kit.errors import ApiError, invalid, not_found
+from localgcp.kit.errors import ApiError, invalid, not_found, permission_denied
+from localgcp.kit.listening import HttpServer, Rules
 from localgcp.kit.paging import check_rest_token
 from localgcp.kit.rest import RestRoute, json_response
 from localgcp.server.middleware import as_call
@@ -54,15 +56,14 @@ class RestServer:
         for route in routes:
             app.router.add_route(route.http_method, route.pattern, self._rest_only(route))
         app.router.add_route("*", "/{tail:.*}", self._by_rule)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._server = HttpServer(app, cloud.settings.guard, Rules(_refused), grace=1.0)
 
-    async def open(self) -> Any:
+    async def open(self) -> Callable[[], asyncio.BaseProtocol]:
         """Returns the protocol factory that serves accepted connections."""
-        await self._runner.setup()
-        return self._runner.server
+        return await self._server.open()
 
     async def close(self) -> None:
-        await self._runner.cleanup()
+        await self._server.close()
 
     def _rest_only(self, route: RestRoute) -> Any:
         api = route.method.partition(".")[0]
@@ -118,6 +119,11 @@ class RestServer:
     def _call(self, request: web.Request, api: str, method: str) -> Call:
         metadata = {key.lower(): value for key, value in request.headers.items()}
         return Call(api, method, metadata, self._cloud.ledger, caller_of(metadata))
+
+
+def _refused(sentence: str) -> web.Response:
+    error = permission_denied(sentence)
+    return json_response(error.body(), error.http)
 
 
 async def _read_message(message: Any, request: web.Request, rule: HttpRule, values: tuple[str, ...]) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from agui_dev.testbed.data_plane import IMAGE, DataPlane, data_plane, revision, split
 from agui_dev.testbed.images import WEB_PROGRAM
+from localgcp.kit.guard import Guard
 from localgcp.kit.interfaces import Probe, StartFailed
 from localgcp.services.run.runtime.tether import Tether
 
@@ -302,7 +303,8 @@ async def test_grandchildren_end_with_their_container(plane: DataPlane, tmp_path
 async def test_the_edge_reports_a_taken_port(plane: DataPlane) -> None:
     from localgcp.edge.edge import Edge
 
-    second = Edge(plane.runtime, lambda: plane.buckets, lambda: plane.url_maps, lambda: None, port=plane.edge.port)
+    maps = (lambda: plane.buckets), (lambda: plane.url_maps)
+    second = Edge(plane.runtime, *maps, lambda: None, lambda: None, guard=Guard(), port=plane.edge.port)
     with pytest.raises(OSError, match="address already in use"):
         await second.open()
     await second.close()
