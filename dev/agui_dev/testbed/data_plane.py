@@ -15,7 +15,7 @@ import aiohttp
 from agui_dev.testbed.images import WEB_PROGRAM
 from localgcp.edge.edge import Edge
 from localgcp.kit.guard import Guard
-from localgcp.kit.interfaces import Image, Probe, RevisionProcess, ServiceRoute, StoredObject, Target
+from localgcp.kit.interfaces import Image, Probe, RevisionProcess, ServiceRoute, StoredObject, Target, Workload
 from localgcp.services.run.runtime.processes import ProcessRuntime
 
 HOST = "shop-100000000001.us-central1.run.localhost"
@@ -39,6 +39,10 @@ def revision(name: str = "shop-1", **changes: Any) -> RevisionProcess:
     return RevisionProcess(**(fields | changes))
 
 
+def workload(name: str = "shop-1") -> Workload:
+    return Workload("demo", "us-central1", name)
+
+
 def split(*targets: tuple[str, int] | tuple[str, int, str], service: str = "shop", host: str = HOST) -> ServiceRoute:
     """A route from (revision, percent) or (revision, percent, tag)."""
     return ServiceRoute("demo", "us-central1", service, host, tuple(Target(*target) for target in targets))
@@ -52,7 +56,8 @@ class Requests:
     seconds: list[float] = field(default_factory=list)
 
     def request(self, *, project: str, location: str, service: str, revision: str, code: int, seconds: float) -> None:
-        assert (project, location) == ("demo", "us-central1")
+        assert location == "us-central1"
+        assert project
         assert service
         self.seen.append((revision, code))
         self.seconds.append(seconds)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Protocol
 
 from localgcp.edge.traffic import Routes
-from localgcp.kit.interfaces import RevisionProcess
+from localgcp.kit.interfaces import RevisionProcess, Workload
 from localgcp.kit.service import Slot
 
 
@@ -50,7 +50,7 @@ class Pool(Protocol):
 
 
 class Pools(Protocol):
-    def pool_of(self, revision: str) -> Pool | None: ...
+    def pool_of(self, revision: Workload) -> Pool | None: ...
 
 
 class DataPlane(Pools, Protocol):

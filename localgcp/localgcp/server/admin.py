@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from aiohttp import hdrs, web
 
-from localgcp.kit.errors import ApiError, not_found
+from localgcp.kit.errors import ApiError, invalid, not_found
 from localgcp.kit.interfaces import RUNTIME
 from localgcp.kit.rest import json_body, json_response
 from localgcp.kit.state import TOKEN_FILE, admin_token
@@ -99,12 +99,15 @@ class Admin:
         return json_response({})
 
     async def execution_log(self, request: web.Request) -> web.Response:
-        """The last output lines of a job's execution, by its full or short name."""
+        """The last output lines of a job's execution, by its full name or, if one project has it, its short one."""
         name = request.match_info["name"]
-        for key, record in self._cloud.store.json("run.execution_logs").items():
-            if key == name or key.rpartition("/")[2] == name:
-                return json_response(record)
-        raise not_found(f"no log of an execution '{name}'")
+        records = dict(self._cloud.store.json("run.execution_logs").items())
+        found = [key for key in records if key == name or key.rpartition("/")[2] == name]
+        if not found:
+            raise not_found(f"no log of an execution '{name}'")
+        if len(found) > 1:
+            raise invalid(f"several projects have an execution '{name}'; name it in full: {', '.join(sorted(found))}")
+        return json_response(records[found[0]])
 
 
 def _authorized(token: str) -> Any:
