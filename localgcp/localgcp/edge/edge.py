@@ -76,7 +76,7 @@ class Edge:
         """Raises OSError when the port is taken."""
         self._bucket_web = BucketWeb(self._buckets())
         await self._proxy.open()
-        self.port = await self._server.listen(self._host, self.port)
+        self.port = await self._server.serve(self._host, self.port)
 
     async def close(self) -> None:
         """No new connections; SIGTERM to the containers; open answers may finish within the grace time."""

@@ -64,7 +64,7 @@ class HttpServer:
         assert served is not None
         return served
 
-    async def listen(self, host: str, port: int) -> int:
+    async def serve(self, host: str, port: int) -> int:
         """Opens, and accepts connections itself; returns the port. Raises OSError when it is taken."""
         await self.open()
         assert self._runner is not None
