@@ -296,6 +296,7 @@ def test_the_state_is_its_owners(cloud: LocalCloud) -> None:
 def test_a_state_folder_of_an_earlier_version_is_closed(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir(mode=0o755)
+    (state / "state.sqlite3").touch()
     (state / "admin-token").write_text("guessed")
     (state / "admin-token").chmod(0o644)
     cloud = LocalCloud(state)
@@ -310,6 +311,16 @@ def test_a_state_folder_of_an_earlier_version_is_closed(tmp_path: Path) -> None:
         assert token.read_text() == kept
     finally:
         cloud.stop()
+
+
+def test_a_folder_with_other_files_is_left_as_it_is(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    (shared / "notes.txt").write_text("not localgcp's")
+    with serve("--state-dir", str(shared), cwd=tmp_path) as process:
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, "--state-dir" in said) == (1, True)
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
 
 
 def serve(*words: str, cwd: Path) -> subprocess.Popen[str]:

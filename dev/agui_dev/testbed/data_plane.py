@@ -118,12 +118,23 @@ class MemoryUrlMaps:
 
 
 @dataclass
+class MemoryInvokers:
+    """interfaces.Invokers over a set of service names."""
+
+    public: set[str] = field(default_factory=set)
+
+    def anyone(self, project: str, location: str, service: str) -> bool:
+        return service in self.public
+
+
+@dataclass
 class DataPlane:
     runtime: ProcessRuntime
     edge: Edge
     buckets: MemoryBuckets
     url_maps: MemoryUrlMaps
     requests: Requests
+    invokers: MemoryInvokers
     client: aiohttp.ClientSession
 
     @property
@@ -148,11 +159,14 @@ async def data_plane(state_dir: Path, **runtime_options: Any) -> AsyncIterator[D
     objects = state_dir / "objects"
     objects.mkdir()
     buckets, url_maps, requests = MemoryBuckets(objects), MemoryUrlMaps(), Requests()
-    edge = Edge(runtime, lambda: buckets, lambda: url_maps, lambda: requests, lambda: None, guard=Guard(), grace=3.0)
+    invokers = MemoryInvokers()
+    edge = Edge(
+        runtime, lambda: buckets, lambda: url_maps, lambda: requests, lambda: invokers, guard=Guard(), grace=3.0
+    )
     await edge.open()
     client = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
     try:
-        yield DataPlane(runtime, edge, buckets, url_maps, requests, client)
+        yield DataPlane(runtime, edge, buckets, url_maps, requests, invokers, client)
     finally:
         await client.close()
         await edge.close()

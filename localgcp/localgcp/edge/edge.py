@@ -20,7 +20,7 @@ from localgcp.edge.headers import edit
 from localgcp.edge.interfaces import DATA_PLANE, DataPlane
 from localgcp.edge.pages import error_page, page_not_found, reserved_path
 from localgcp.edge.proxy import Forward, Proxy
-from localgcp.edge.requests import RUN_SUFFIX, host_of, origin_form, seen_of
+from localgcp.edge.requests import DECISION, RUN_SUFFIX, host_of, origin_form, seen_of
 from localgcp.edge.urlmap import HeaderEdits, Redirect, Route, error_answer, evaluate
 from localgcp.edge.urlmap_match import as_text
 from localgcp.edge.visitors import Visitors
@@ -124,7 +124,7 @@ class Edge:
         url_map = maps.url_map(*edge) if edge is not None else None
         if edge is None or url_map is None:
             return error_page(404, "No forwarding rule of this project serves this address.")
-        decision = evaluate(url_map, seen_of(request), random.random())
+        decision = request.get(DECISION) or evaluate(url_map, seen_of(request), random.random())
         if isinstance(decision, Redirect):
             return web.Response(status=decision.status, headers={"Location": decision.location, "Via": "1.1 google"})
         project, kind, name = service_reference(decision.service, edge[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
@@ -10,6 +11,8 @@ from localgcp.edge.urlmap_match import Seen
 from localgcp.kit.guard import host_name
 
 RUN_SUFFIX = ".run.localhost"
+# What the URL map decided on a request, where that was asked before it is served.
+DECISION: web.RequestKey[Any] = web.RequestKey("localgcp.decision", object)
 
 
 def host_of(request: web.BaseRequest) -> str:

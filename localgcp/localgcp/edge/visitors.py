@@ -7,13 +7,14 @@ the page in its place.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 from aiohttp import web
 
 from localgcp.edge.backends import cloud_run_of, service_reference
 from localgcp.edge.interfaces import DataPlane
-from localgcp.edge.requests import RUN_SUFFIX, host_of, seen_of
+from localgcp.edge.requests import DECISION, RUN_SUFFIX, host_of, seen_of
 from localgcp.edge.traffic import TrafficTable
 from localgcp.edge.urlmap import Redirect, evaluate, names_host
 from localgcp.kit.guard import is_link
@@ -56,8 +57,11 @@ class Visitors:
         maps = self._url_maps()
         edge = maps.edge_url_map()
         url_map = maps.url_map(*edge) if edge is not None else None
-        decision = evaluate(url_map, seen_of(request)) if url_map is not None else None
-        if edge is None or decision is None or isinstance(decision, Redirect):
+        if edge is None or url_map is None:
+            return None
+        decision = evaluate(url_map, seen_of(request), random.random())
+        request[DECISION] = decision  # a weighted split is drawn once: what is judged here is what is served
+        if isinstance(decision, Redirect):
             return None
         project, kind, name = service_reference(decision.service, edge[0])
         backend = maps.backend(project, kind, name) if kind == "backendServices" else None

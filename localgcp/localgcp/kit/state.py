@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
 from pathlib import Path
 
+STATE_FILE = "state.sqlite3"
 TOKEN_FILE = "admin-token"  # noqa: S105  (a file name)
 
 
 def open_state(folder: Path) -> None:
-    """Makes the folder, and closes one that others may enter."""
+    """Makes the folder, and closes one of localgcp's that others may enter. Raises PermissionError for one that holds
+    something else: it is not localgcp's to close."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if stat.S_IMODE(folder.stat().st_mode) != 0o700:
-        folder.chmod(0o700)
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077 == 0:
+        return
+    if any(folder.iterdir()) and not (folder / STATE_FILE).exists():
+        reason = "is open to other users and holds other files; name a folder of its own with --state-dir"
+        raise PermissionError(errno.EPERM, f"the state folder {reason}", str(folder))
+    folder.chmod(0o700)
 
 
 def admin_token(folder: Path) -> str:

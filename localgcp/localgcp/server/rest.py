@@ -128,7 +128,7 @@ def _refused(sentence: str) -> web.Response:
 
 async def _read_message(message: Any, request: web.Request, rule: HttpRule, values: tuple[str, ...]) -> None:
     if rule.body is not None:
-        raw = await request.text()
+        raw = _text(await request.read())
         target = message if rule.body == "*" else getattr(message, rule.body)
         if rule.body != "*":
             target.SetInParent()
@@ -149,12 +149,20 @@ async def _read_message(message: Any, request: web.Request, rule: HttpRule, valu
         setattr(owner, last, value)
 
 
+def _text(raw: bytes) -> str:
+    """JSON is UTF-8, whatever the charset of the content type says."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise invalid(f"Invalid JSON payload received. The body is no UTF-8: {error.reason}.") from error
+
+
 def _parse(message: Any, raw: str, field: str) -> None:
     if not raw.strip():
         return
     try:
         json_format.Parse(raw, message)
-    except json_format.ParseError as error:
+    except (json_format.ParseError, RecursionError) as error:
         raise invalid(f"Invalid JSON payload received. {error}", field) from error
 
 

@@ -437,7 +437,7 @@ def mortal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def new_world(folder: Path) -> World:
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     WORLDS[folder] = World(folder)
     return WORLDS[folder]
 
