@@ -11,12 +11,10 @@ import json
 import os
 import socket
 import ssl
-import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,93 +23,9 @@ import pytest
 
 from agui_dev.testbed.images import SMALL_IMAGES
 from agui_dev.testbed.local_cloud import CloudRefused, LocalCloud, running_local_cloud
+from hostile_pages import EVIL, IMAGE, NOBODY, RUN, UPGRADE, Attack, by_rebinding, from_pages, port_of, send
 
 pytestmark = pytest.mark.contract
-
-RUN = "/v2/projects/demo/locations/us-central1"
-IMAGE = "us-central1-docker.pkg.dev/demo/agui/web:v1"
-EVIL = "https://evil.example"
-CROSS = {"Origin": EVIL, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Content-Type": "text/plain"}
-UPGRADE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw==",
-}
-NOBODY = 2**22 - 1  # a pid that no process has: an attack that succeeds must not end the tests
-REBINDING = (
-    "evil.example",
-    "evil.example:8085",
-    "127.0.0.1.evil.example",
-    "localhost.evil.example",
-    "evil.example.",
-    "evil-localhost",
-    "metadata.google.internal",
-    "[2001:db8::1]",
-    "192.0.2.7",
-    "0.0.0.0",
-)
-
-
-@dataclass(frozen=True)
-class Attack:
-    """One request. `setting` is the option that the refusal has to name."""
-
-    name: str
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: str = ""
-    host: str | None = None  # None: the port's own address
-    setting: str = "--allow-origin"
-
-
-def job(command: str) -> str:
-    container = {"image": IMAGE, "command": ["/bin/sh"], "args": ["-c", command]}
-    return json.dumps({"template": {"template": {"containers": [container]}}})
-
-
-def from_pages() -> list[Attack]:
-    """Requests of pages of other origins: another site, another port of this machine, a sandboxed frame."""
-    create = f"{RUN}/jobs?jobId=evil"
-    same_site = {"Origin": "http://127.0.0.1:3000", "Sec-Fetch-Site": "same-site", "Content-Type": "text/plain"}
-    no_metadata = {"Origin": EVIL, "Content-Type": "text/plain"}  # a browser without Sec-Fetch-*
-    silent = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
-    preflight = {"Origin": EVIL, "Access-Control-Request-Method": "DELETE"}
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    kill = json.dumps({"method": "*", "kill_pid": NOBODY})
-    return [
-        Attack("simple-post", "POST", create, CROSS, job("id")),
-        Attack("simple-post-run", "POST", f"{RUN}/jobs/evil:run", CROSS),
-        Attack("post-without-fetch-metadata", "POST", create, no_metadata, job("id")),
-        Attack("post-of-a-sandboxed-frame", "POST", create, {**CROSS, "Origin": "null"}, job("id")),
-        Attack("form-post", "POST", create, {**CROSS, **form}, job("id")),
-        Attack("other-port-of-this-machine", "POST", create, same_site, job("id")),
-        Attack("no-cors-get-of-a-secret", "GET", "/v1/projects/demo/secrets/db/versions/latest:access", silent),
-        Attack("no-cors-get-of-the-ledger", "GET", "/_localgcp/ledger", silent),
-        Attack("link", "GET", "/_localgcp/status", {**silent, "Sec-Fetch-Mode": "navigate"}),
-        Attack("unknown-fetch-site", "GET", "/_localgcp/status", {"Sec-Fetch-Site": "surprise"}),
-        Attack("preflight", "OPTIONS", create, preflight),
-        Attack("cors-delete", "DELETE", f"{RUN}/jobs/evil", {"Origin": EVIL, "Sec-Fetch-Site": "cross-site"}),
-        Attack("upload", "POST", "/upload/storage/v1/b/b/o?uploadType=media&name=x", CROSS, "<script>"),
-        Attack("reset", "POST", "/_localgcp/reset", CROSS),
-        Attack("kill", "POST", "/_localgcp/faults", CROSS, kill),
-        Attack("metadata-token", "GET", "/computeMetadata/v1/instance/service-accounts/default/token", silent),
-        Attack("websocket", "GET", "/", {"Origin": EVIL, "Sec-Fetch-Site": "cross-site", **UPGRADE}),
-        Attack("unknown-path", "POST", "/nothing/here", CROSS),
-    ]
-
-
-def by_rebinding() -> list[Attack]:
-    """A name of the attacker that now leads to this machine: for the browser the page and localgcp are one origin."""
-    token = "/computeMetadata/v1/instance/service-accounts/default/token"
-    return [
-        Attack(f"rebinding-{host}", "GET", token, {"Metadata-Flavor": "Google"}, "", host, "--allow-host")
-        for host in REBINDING
-    ] + [
-        Attack("rebinding-post", "POST", f"{RUN}/jobs?jobId=evil", {}, job("id"), "evil.example", "--allow-host"),
-        Attack("rebinding-websocket", "GET", "/", UPGRADE, "", "evil.example", "--allow-host"),
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -136,41 +50,10 @@ def instance(name: str) -> dict[str, Any]:
     return {"name": name, "region": "us-central1", "databaseVersion": "POSTGRES_16", "settings": {"tier": "t"}}
 
 
-def send(address: tuple[str, int], attack: Attack) -> tuple[int, str]:
-    """Status and body of the answer; (0, "") when the connection just ends."""
-    host = f"{address[0]}:{address[1]}" if attack.host is None else attack.host
-    lines = [f"{attack.method} {attack.path} HTTP/1.1", *([f"Host: {host}"] if host else [])]
-    lines += [f"{name}: {value}" for name, value in attack.headers.items()]
-    body = attack.body.encode()
-    lines += [f"Content-Length: {len(body)}"] if body or attack.method == "POST" else []
-    with socket.create_connection(address, timeout=10) as connection:
-        connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
-        return answer_of(connection)
-
-
-def answer_of(connection: socket.socket) -> tuple[int, str]:
-    raw = b""
-    try:
-        while b"\r\n\r\n" not in raw and (chunk := connection.recv(65536)):
-            raw += chunk
-        head, _, body = raw.partition(b"\r\n\r\n")
-        length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line[:15] == b"content-length:"), 0)
-        while len(body) < length and (chunk := connection.recv(65536)):
-            body += chunk
-    except ConnectionError:
-        return 0, ""
-    return (int(head.split(b" ")[1]), body.decode()) if head.startswith(b"HTTP/") else (0, "")
-
-
 def listeners(pid: int) -> set[tuple[str, int]]:
     """TCP addresses that a process listens on."""
     found = psutil.Process(pid).net_connections("tcp")
     return {(c.laddr.ip, c.laddr.port) for c in found if c.status == psutil.CONN_LISTEN}
-
-
-def port_of(url: str) -> tuple[str, int]:
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    return host, int(port)
 
 
 def changes(cloud: LocalCloud) -> list[tuple[str, str]]:
@@ -284,96 +167,6 @@ def test_with_the_token_it_is_done(cloud: LocalCloud) -> None:
     assert cloud.fault(method="NoSuchMethod", code="UNAVAILABLE") > 0
     cloud.clear_faults()
     assert cloud.admin("faults") == {"faults": []}
-
-
-def test_the_state_is_its_owners(cloud: LocalCloud) -> None:
-    assert stat.S_IMODE(cloud.state_dir.stat().st_mode) == 0o700
-    for name in ("admin-token", "ledger.jsonl", "state.sqlite3"):
-        assert stat.S_IMODE((cloud.state_dir / name).stat().st_mode) == 0o600, name
-    assert len((cloud.state_dir / "admin-token").read_text().strip()) >= 32
-
-
-def test_a_state_folder_of_an_earlier_version_is_closed(tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    state.mkdir(mode=0o755)
-    (state / "state.sqlite3").touch()
-    (state / "admin-token").write_text("guessed")
-    (state / "admin-token").chmod(0o644)
-    cloud = LocalCloud(state)
-    try:
-        cloud.start()
-        assert stat.S_IMODE(state.stat().st_mode) == 0o700
-        token = state / "admin-token"
-        assert stat.S_IMODE(token.stat().st_mode) == 0o600
-        assert token.read_text().strip() != "guessed", "a token that others could read or write is replaced"
-        kept = token.read_text()
-        cloud.restart()
-        assert token.read_text() == kept
-    finally:
-        cloud.stop()
-
-
-def test_a_folder_with_other_files_is_left_as_it_is(tmp_path: Path) -> None:
-    shared = tmp_path / "shared"
-    shared.mkdir(mode=0o755)
-    (shared / "notes.txt").write_text("not localgcp's")
-    with serve("--state-dir", str(shared), cwd=tmp_path) as process:
-        _, said = process.communicate(timeout=30)
-    assert (process.returncode, "--state-dir" in said) == (1, True)
-    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
-
-
-def serve(*words: str, cwd: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "localgcp", "serve", "--port", "0", "--edge-port", "0", *words]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "build-machine.example"])
-def test_a_host_that_others_reach_needs_a_flag(tmp_path: Path, host: str) -> None:
-    with serve("--host", host, cwd=tmp_path) as process:
-        try:
-            _, said = process.communicate(timeout=30)
-        finally:
-            process.kill()
-    assert process.returncode == 2
-    assert "--expose" in said
-    assert not (tmp_path / ".localgcp").exists()
-
-
-def test_an_exposed_localgcp_says_so(tmp_path: Path) -> None:
-    ready = tmp_path / "ready"
-    process = serve("--host", "0.0.0.0", "--expose", "--ready-file", str(ready), cwd=tmp_path)
-    try:
-        assert process.stdout is not None
-        line = json.loads(process.stdout.readline())
-        address = ("127.0.0.1", port_of(line["endpoint"])[1])
-        assert line["exposed"] is True
-        status, body = send(address, Attack("status", "GET", "/_localgcp/status", {}))
-        assert (status, json.loads(body)["exposed"]) == (200, True)
-        for attack in (*from_pages(), *(a for a in by_rebinding() if a.host and a.host[0] not in "01[")):
-            assert send(address, attack)[0] == 403, attack.name
-    finally:
-        process.terminate()
-        _, said = process.communicate(timeout=60)
-    banner = [text for text in said.splitlines() if text.startswith("!!")]
-    assert len(banner) >= 5
-    assert any("run commands on this machine" in text for text in banner)
-
-
-def test_allowed_names_and_origins_are_let_in(tmp_path: Path) -> None:
-    cloud = LocalCloud(
-        tmp_path / "state", "--allow-host", "host.docker.internal", "--allow-origin", "http://127.0.0.1:3000"
-    )
-    try:
-        cloud.start()
-        address = port_of(cloud.endpoint)
-        named = Attack("named", "GET", "/_localgcp/status", {}, host=f"host.docker.internal:{address[1]}")
-        assert send(address, named)[0] == 200
-        assert send(address, Attack("page", "GET", "/_localgcp/status", {"Origin": "http://127.0.0.1:3000"}))[0] == 200
-        for attack in (a for a in from_pages() if a.name != "other-port-of-this-machine"):
-            assert send(address, attack)[0] == 403, attack.name
-    finally:
-        cloud.stop()
 
 
 def test_the_command_line_finds_the_token(cloud: LocalCloud, tmp_path: Path) -> None:

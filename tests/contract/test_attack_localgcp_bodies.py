@@ -56,6 +56,8 @@ def answer(cloud: LocalCloud, path: str, name: str) -> int:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_no_body_is_an_error_of_localgcp(local_cloud: LocalCloud, path: str) -> None:
+    if not local_cloud.items("/storage/v1/b?project=demo", "items"):
+        local_cloud.call("/storage/v1/b?project=demo", "POST", {"name": "bucket"})
     codes = {name: answer(local_cloud, path, name) for name in BODIES}
     assert {name: code for name, code in codes.items() if code >= 500} == {}
     assert {codes[name] for name in ("deep", "deep-list", "no-utf-8", "half-a-surrogate-pair")} == {400}

@@ -14,6 +14,7 @@ import aiohttp
 
 from agui_dev.testbed.images import WEB_PROGRAM
 from localgcp.edge.edge import Edge
+from localgcp.edge.interfaces import Sources
 from localgcp.kit.guard import Guard
 from localgcp.kit.interfaces import Image, Probe, RevisionProcess, ServiceRoute, StoredObject, Target, Workload
 from localgcp.services.run.runtime.processes import ProcessRuntime
@@ -160,9 +161,8 @@ async def data_plane(state_dir: Path, **runtime_options: Any) -> AsyncIterator[D
     objects.mkdir()
     buckets, url_maps, requests = MemoryBuckets(objects), MemoryUrlMaps(), Requests()
     invokers = MemoryInvokers()
-    edge = Edge(
-        runtime, lambda: buckets, lambda: url_maps, lambda: requests, lambda: invokers, guard=Guard(), grace=3.0
-    )
+    sources = Sources(lambda: buckets, lambda: url_maps, lambda: requests, lambda: invokers)
+    edge = Edge(runtime, sources, guard=Guard(), grace=3.0)
     await edge.open()
     client = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from localgcp.edge.backends import cloud_run_of, service_reference
 from localgcp.edge.buckets_web import BucketWeb, Representation, respond
 from localgcp.edge.headers import edit
-from localgcp.edge.interfaces import DATA_PLANE, DataPlane
+from localgcp.edge.interfaces import DATA_PLANE, DataPlane, Sources
 from localgcp.edge.pages import error_page, page_not_found, reserved_path
 from localgcp.edge.proxy import Forward, Proxy
 from localgcp.edge.requests import DECISION, RUN_SUFFIX, host_of, origin_form, seen_of
@@ -25,7 +25,7 @@ from localgcp.edge.urlmap import HeaderEdits, Redirect, Route, error_answer, eva
 from localgcp.edge.urlmap_match import as_text
 from localgcp.edge.visitors import Visitors
 from localgcp.kit.guard import Guard
-from localgcp.kit.interfaces import BUCKETS, INVOKERS, METRICS, URL_MAPS, Buckets, Invokers, MetricSink, UrlMaps
+from localgcp.kit.interfaces import BUCKETS, INVOKERS, METRICS, URL_MAPS
 from localgcp.kit.listening import HttpServer, Rules
 
 if TYPE_CHECKING:
@@ -44,10 +44,7 @@ class Edge:
     def __init__(
         self,
         runtime: DataPlane,
-        buckets: Callable[[], Buckets],
-        url_maps: Callable[[], UrlMaps],
-        metrics: Callable[[], MetricSink | None],
-        invokers: Callable[[], Invokers | None],
+        sources: Sources,
         *,
         guard: Guard,
         port: int = 0,
@@ -57,10 +54,10 @@ class Edge:
         self._host = guard.host
         self._grace = grace
         self._runtime = runtime
-        self._buckets, self._url_maps = buckets, url_maps
-        self._proxy = Proxy(runtime, metrics)
+        self._buckets, self._url_maps = sources.buckets, sources.url_maps
+        self._proxy = Proxy(runtime, sources.metrics)
         self._bucket_web: BucketWeb | None = None
-        visitors = Visitors(runtime, url_maps, invokers)
+        visitors = Visitors(runtime, sources)
         self._server = HttpServer(
             self._serve,
             guard,
@@ -190,10 +187,12 @@ def create_edge(cloud: Cloud) -> Edge:
     settings = cloud.settings
     return Edge(
         cloud.part(DATA_PLANE),
-        lambda: cloud.part(BUCKETS),
-        lambda: cloud.part(URL_MAPS),
-        lambda: cloud.find(METRICS),
-        lambda: cloud.find(INVOKERS),
+        Sources(
+            lambda: cloud.part(BUCKETS),
+            lambda: cloud.part(URL_MAPS),
+            lambda: cloud.find(METRICS),
+            lambda: cloud.find(INVOKERS),
+        ),
         guard=settings.guard,
         port=settings.edge_port,
     )

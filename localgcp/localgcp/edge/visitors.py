@@ -8,24 +8,20 @@ the page in its place.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 from aiohttp import web
 
 from localgcp.edge.backends import cloud_run_of, service_reference
-from localgcp.edge.interfaces import DataPlane
+from localgcp.edge.interfaces import DataPlane, Sources
 from localgcp.edge.requests import DECISION, RUN_SUFFIX, host_of, seen_of
 from localgcp.edge.traffic import TrafficTable
 from localgcp.edge.urlmap import Redirect, evaluate, names_host
 from localgcp.kit.guard import is_link
-from localgcp.kit.interfaces import Invokers, UrlMaps
 
 
 class Visitors:
-    def __init__(
-        self, plane: DataPlane, url_maps: Callable[[], UrlMaps], invokers: Callable[[], Invokers | None]
-    ) -> None:
-        self._plane, self._url_maps, self._invokers = plane, url_maps, invokers
+    def __init__(self, plane: DataPlane, sources: Sources) -> None:
+        self._plane, self._url_maps, self._invokers = plane, sources.url_maps, sources.invokers
 
     def serves(self, name: str) -> bool:
         """Whether the URL map of the forwarding rule names a host; `*` names none."""

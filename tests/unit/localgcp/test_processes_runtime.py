@@ -334,9 +334,10 @@ async def test_executions_of_one_name_in_two_regions_are_two(plane: DataPlane) -
 
 async def test_the_edge_reports_a_taken_port(plane: DataPlane) -> None:
     from localgcp.edge.edge import Edge
+    from localgcp.edge.interfaces import Sources
 
-    maps = (lambda: plane.buckets), (lambda: plane.url_maps)
-    second = Edge(plane.runtime, *maps, lambda: None, lambda: None, guard=Guard(), port=plane.edge.port)
+    sources = Sources(lambda: plane.buckets, lambda: plane.url_maps)
+    second = Edge(plane.runtime, sources, guard=Guard(), port=plane.edge.port)
     with pytest.raises(OSError, match="address already in use"):
         await second.open()
     await second.close()
