@@ -1,4 +1,4 @@
-"""How localgcp starts: the state folder is its owner's, and a host that others reach needs a flag and gets a warning."""
+"""How localgcp starts: the state folder is its owner's, and a host that others reach needs a flag and is warned of."""
 
 from __future__ import annotations
 
