@@ -19,6 +19,7 @@ from agui_operator.core.actions import Action, AssetsPublished
 from agui_operator.core.alerts import desired
 from agui_operator.core.forecast import assume
 from agui_operator.core.names import Names
+from agui_operator.core.permitted import Unreadable
 from agui_operator.core.phases.case import stage_of
 from agui_operator.core.release import Resolved, make_release
 from agui_operator.core.rollout import Phase
@@ -303,6 +304,9 @@ class FakeDirectory:
 
     def environment(self, namespace: str, name: str) -> tuple[AgUiEnvironmentSpec | None, str | None]:
         return self.spec, self.error
+
+    def unreadable(self) -> Sequence[Unreadable]:
+        return ()
 
     def policies(self) -> Sequence[AgUiPolicySpec]:
         return self.allowed

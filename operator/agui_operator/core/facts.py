@@ -194,8 +194,13 @@ def held_fact(inputs: Inputs) -> Fact:
 def _drift(inputs: Inputs) -> Fact:
     if inputs.drift:
         return False, Reason.DRIFTED, inputs.drift
-    if inputs.memory.stable is None:
+    stable = inputs.memory.stable
+    if stable is None:
         return None, Reason.NO_STABLE_RELEASE, "No release has been promoted yet"
+    why = inputs.forbidden.get(stable.id)
+    if why is not None:
+        text = f"Release {stable.version} ({stable.id}) is not permitted any more and is not corrected: {why}"
+        return None, Reason.NOT_PERMITTED, text
     if any(blocker.reason is Reason.SUSPENDED for blocker in inputs.blockers):
         return None, Reason.NOT_COMPARED, "Not compared with the cloud while spec.suspend is true"
     if not inputs.compared or inputs.memory.phase not in (Phase.HEALTHY, Phase.ROLLED_BACK):

@@ -54,7 +54,7 @@ def asked_of(spec: AgUiDeploymentSpec, fingerprint: str) -> Asked:
 class Inputs:
     """All of it; `previous` is the status as last written. `asked` None: the spec can't be read; `version` may be known
     all the same. `ignored`: fields that this version does not know. `compared`: the cloud was compared with the stable
-    release since the last change."""
+    release since the last change. `forbidden`: releases that no policy permits now: why, by id."""
 
     memory: Memory
     generation: int
@@ -70,6 +70,7 @@ class Inputs:
     fault: FaultSeen | None = None
     url: str | None = None
     drift: str | None = None
+    forbidden: Mapping[str, str] = field(default_factory=dict)
     compared: bool = False
     deleting: bool = False
 

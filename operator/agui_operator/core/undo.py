@@ -45,6 +45,8 @@ def way_back(inputs: Inputs) -> tuple[bool | None, Reason, str]:
     if target is None:
         return False, Reason.NO_EARLIER_RELEASE, f"No release was stable before {stable.version} ({stable.id})"
     what = f"Release {target.version} ({target.id})"
+    if target.id in inputs.forbidden:
+        return False, Reason.NOT_PERMITTED, f"{what} can't be restored: {inputs.forbidden[target.id]}"
     if seen is not None and seen.target is not None and seen.target.release == target.id:
         problem = seen.target.problem
         if problem is not None:

@@ -169,6 +169,7 @@ class Engine:
             fingerprint=scope.parsed.fingerprint,
             procedure=scope.parsed.procedure,
             blockers=scope.blockers,
+            forbidden=scope.forbidden,
             request=_request(cache, scope),
             has_edge=scope.place.edge is not None,
             channels=scope.place.channels,
@@ -271,6 +272,7 @@ class Engine:
             fault=cache.fault,
             url=_url(cache, scope),
             drift=cache.drift,
+            forbidden=scope.forbidden,
             compared=cache.compared == scope.generation,
         )
         status = summarize(inputs)
