@@ -17,7 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -65,12 +65,12 @@ class PatientCloud(LocalCloud):
         super().__init__(running.state_dir)
         self.endpoint, self.edge = running.endpoint, running.edge
 
-    def call(self, path: str, method: str = "GET", body: Any = None) -> Any:
-        return patiently(lambda: self._call(path, method, body))
+    def call(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> Any:
+        return patiently(lambda: self._call(path, method, body, {"Content-Type": "application/json", **headers}))
 
-    def _call(self, path: str, method: str, body: Any) -> Any:
-        data, headers = None if body is None else json.dumps(body).encode(), {"Content-Type": "application/json"}
-        request = urllib.request.Request(self.endpoint + path, data, headers, method=method)
+    def _call(self, path: str, method: str, body: Any, headers: Mapping[str, str]) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.endpoint + path, data, dict(headers), method=method)
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
                 return json.loads(answer.read() or b"null")
