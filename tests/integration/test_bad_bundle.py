@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from agui_dev.testbed import bundle_bombs as bombs
 from agui_dev.testbed.kube_api import condition
 from agui_dev.testbed.releases import ARTIFACTS, AT_ONCE, NAME, bundle, full_release
 from agui_dev.testbed.system import System
@@ -56,6 +57,10 @@ def a_huge_file(files: Files, manifest: Json) -> bytes:
     return packed(files, manifest, huge)
 
 
+def a_bomb(files: Files, manifest: Json) -> bytes:
+    return bombs.extended(tarfile.XHDTYPE, 400 * bombs.MB)
+
+
 def another_runtime_url(files: Files, manifest: Json) -> bytes:
     manifest["runtimeUrl"] = "https://staging.example.com/copilotkit"
     return packed(files, manifest)
@@ -87,6 +92,7 @@ def publish(system: System, name: str, data: bytes) -> Json:
         pytest.param(a_way_out, "assets/../../late.js", id="way out"),
         pytest.param(a_link, SCRIPT, id="symlink"),
         pytest.param(a_huge_file, SCRIPT, id="huge"),
+        pytest.param(a_bomb, "a header of the archive has 419430400 bytes", id="bomb"),
         pytest.param(another_runtime_url, "https://staging.example.com/copilotkit", id="wrong runtime URL"),
     ],
 )

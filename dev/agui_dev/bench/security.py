@@ -3,6 +3,7 @@ has bundles that are bombs and checks with slow expressions."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import tarfile
 import threading
@@ -17,7 +18,7 @@ from agui_dev.bench.figures import Figure
 from agui_dev.testbed import bundle_bombs as bombs
 from agui_dev.testbed.bundle_bombs import MB
 from agui_dev.testbed.operator_process import OperatorProcess
-from agui_dev.testbed.releases import ARTIFACTS, AT_ONCE, NAME, full_release, release
+from agui_dev.testbed.releases import ARTIFACTS, AT_ONCE, ENVIRONMENT, NAME, full_release, release
 from agui_dev.testbed.system import System, wait_for
 
 BOMBS: Mapping[str, Callable[[], bytes]] = {
@@ -47,7 +48,12 @@ def figures(stage: System, worker: OperatorProcess) -> list[Figure]:
         _until_all_are_refused(stage, attacker)
     note = f"one namespace: {len(BOMBS)} bundles that are bombs or of the largest legal size, 90 slow expressions"
     return [
-        Figure("security.bomb_peak_mb", round(peak.most, 1), len(BOMBS), f"resident, operator and children; {note}"),
+        Figure(
+            "security.bomb_peak_mb",
+            round(peak.most, 1),
+            len(BOMBS),
+            f"resident, operator ({peak.own:.0f} alone) and its children; {note}",
+        ),
         Figure(
             "security.flood_ratio",
             round(median(under) / median(alone), 2),
@@ -69,16 +75,27 @@ def _released(stage: System, place: str, version: str, page: str = "v1") -> floa
 
 def _flood(stage: System, place: str) -> list[dict[str, Any]]:
     documents: list[dict[str, Any]] = []
+    given = stage.api.get(place, ENVIRONMENT, "aguienvironments")
     for name, made in BOMBS.items():
         data = made()
         stage.gcp.upload(ARTIFACTS, f"bundles/{name}.tar.gz", data)
         reference = {"object": f"bundles/{name}.tar.gz", "sha256": hashlib.sha256(data).hexdigest()}
-        parts: dict[str, Any] = {"frontend": {"bundle": reference}, "strategy": AT_ONCE}
-        documents.append(release(place, "v1", name=f"{NAME}-{name}", **parts))
+        documents.append(_environment(given, name))
+        parts: dict[str, Any] = {"frontend": {"bundle": reference}, "environmentRef": {"name": name}}
+        documents.append(release(place, "v1", name=f"{NAME}-{name}", strategy=AT_ONCE, **parts))
     agent = {"say": "where is order 42", "expect": [{"text": _SLOW}]}
     slow = [{"name": f"c{n}", "agent": agent, "attempts": 1} for n in range(30)]
     documents += [release(place, "v1", name=f"slow-{n}", smoke=slow, strategy=AT_ONCE) for n in range(3)]
     return documents
+
+
+def _environment(given: dict[str, Any], name: str) -> dict[str, Any]:
+    """One with a host of its own: deployments can't share one."""
+    document = {key: copy.deepcopy(given[key]) for key in ("apiVersion", "kind", "spec")}
+    document["metadata"] = {"name": name, "namespace": given["metadata"]["namespace"]}
+    scheme, _, host = document["spec"]["edge"]["domain"].rpartition("://")
+    document["spec"]["edge"]["domain"] = f"{scheme}://{name}-{host}" if scheme else f"{name}-{host}"
+    return document
 
 
 def _until_all_are_refused(stage: System, place: str) -> None:
@@ -90,16 +107,18 @@ def _until_all_are_refused(stage: System, place: str) -> None:
             found[name] = str(conditions.get("Ready", {}).get("reason"))
         return found
 
-    wait_for(
-        lambda: all(r == "BundleRefused" for n, r in reasons().items() if n != "legal"), "refusing every bomb", 300
-    )
+    hostile = BOMBS.keys() - {"legal"}
+    try:
+        wait_for(lambda: all(reasons()[name] == "BundleRefused" for name in hostile), "refusing every bomb", 120)
+    except AssertionError as late:
+        raise AssertionError(f"{late}: {reasons()}") from None
 
 
 class _Peak:
     """The most memory in MB that a process and its children had together while the block ran."""
 
     def __init__(self, pid: int) -> None:
-        self.most = 0.0
+        self.most = self.own = 0.0
         self._process = psutil.Process(pid)
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._watch)
@@ -121,3 +140,4 @@ class _Peak:
                 except psutil.Error:
                     continue
             self.most = max(self.most, resident / MB)
+            self.own = max(self.own, self._process.memory_info().rss / MB)

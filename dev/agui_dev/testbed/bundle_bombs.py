@@ -80,6 +80,22 @@ def legal(files: int, size: int) -> bytes:
     return zipped(pieces())
 
 
+def legal_names(files: int) -> bytes:
+    """Small files with names as long as allowed, which only pax headers can hold."""
+    names = [f"assets/{'a' * 282}-{number:04}.bin" for number in range(files)]
+    digest = sha384(10)
+
+    def pieces() -> Iterator[bytes]:
+        for name in names:
+            record = f"{len(name) + 10} path={name}\n".encode()
+            yield header("x", len(record), tarfile.XHDTYPE) + record.ljust(512, b"\0")
+            yield header("long", 10)
+            yield from zeros(10)
+        yield from good_with(manifest((name, 10, digest) for name in names))
+
+    return zipped(pieces())
+
+
 def good_with(text: bytes) -> Iterator[bytes]:
     yield content("manifest.json", text) + content("index.html", PAGE) + bytes(1024)
 

@@ -62,7 +62,7 @@ class BundleLimits:
     header: int = 64 * 1024
     headers: int = 24 * 1024 * 1024
     manifest: int = 4 * 1024 * 1024
-    memory: int = 160 * 1024 * 1024  # address space of the process that unpacks
+    memory: int = 64 * 1024 * 1024  # address space of the process that unpacks
     cpu: int = 30  # seconds of computing
     seconds: int = 120
 
