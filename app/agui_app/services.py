@@ -67,7 +67,7 @@ async def running_services(settings: Settings, extensions: Sequence[ModuleType])
         event_log=event_log,
         runs=runs,
         signals=Signals(connector, runs.stop),
-        callers=Callers(settings),
+        callers=Callers(settings.access),
         measures=measures,
         threads=Threads(engine),
         required_schema=max([REQUIRED_SCHEMA, *(getattr(e, "REQUIRED_SCHEMA", "") for e in extensions)]),

@@ -20,6 +20,7 @@ class RunContext:
     thread_id: str
     run_id: str
     synthetic: str = ""  # what kind of synthetic user speaks ("smoke"); empty for people
+    customer: str = ""  # who owns the orders that this run may see; empty: none
     notes: deque[tuple[str, dict[str, Any]]] = field(default_factory=deque)
     tool_calls: int = 0
     blocks: int = 0

@@ -27,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from agui_app.agents.run_context import RunContext, enter_run
 from agui_app.agents.stream_shape import TERMINAL, Event, StreamRedactor, client_state, closing_events, without_tools
 from agui_app.agents.tree import APP_NAME, Agents
+from agui_app.caller import Caller
 from agui_app.runs.event_log import EventLog, ThreadFull
 from agui_app.runs.reopen import reopen
 from agui_app.settings import Limits
@@ -52,7 +53,7 @@ class InvalidRun(Exception):
 class Run:
     """A live run in this process. `lines` are its events as JSON, in order; `committed` of them are in the log."""
 
-    user_id: str
+    caller: Caller
     thread_id: str
     run_id: str
     first_seq: int
@@ -68,6 +69,11 @@ class Run:
     first_token: float | None = None  # seconds after asked_at
     task: asyncio.Task[None] | None = None
     _followers: set[asyncio.Event] = field(default_factory=set)
+
+    @property
+    def user_id(self) -> str:
+        """Whose run it is."""
+        return self.caller.user_id
 
     def add(self, *events: Event) -> None:
         """Appends events and wakes the followers."""
@@ -127,12 +133,15 @@ class Runs:
         """How many runs are live here."""
         return len(self._live)
 
-    async def start(self, user: str, request: RunAgentInput, synthetic: str = "", trace: Context | None = None) -> Run:
+    async def start(
+        self, caller: Caller, request: RunAgentInput, synthetic: str = "", trace: Context | None = None
+    ) -> Run:
         """Starts a run; `synthetic` names the kind of user that is no person, `trace` the span it belongs to.
 
         Raises InvalidRun, InstanceFull, ThreadBusy, RunExists, TooManyRuns.
         """
         asked = time.monotonic()
+        user = caller.user_id
         _check(request, self._limits)
         if len(self._live) + self._starting >= self._limits.concurrent_runs:
             raise InstanceFull()
@@ -145,7 +154,7 @@ class Runs:
             raise InvalidRun(_full(self._limits)) from None
         finally:
             self._starting -= 1
-        run = Run(user, request.thread_id, request.run_id, first, synthetic, trace=trace, asked_at=asked)
+        run = Run(caller, request.thread_id, request.run_id, first, synthetic, trace=trace, asked_at=asked)
         self._live[(user, request.thread_id)] = run
         props = without_tools(request.forwarded_props)
         safe = request.model_copy(update={"state": client_state(request.state), "forwarded_props": props})
@@ -174,7 +183,7 @@ class Runs:
             await asyncio.wait(left, timeout=5)
 
     async def _drive(self, run: Run, request: RunAgentInput) -> None:
-        context = RunContext(run.user_id, run.thread_id, run.run_id, run.synthetic)
+        context = RunContext(run.user_id, run.thread_id, run.run_id, run.synthetic, run.caller.customer)
         enter_run(context)
         writer = asyncio.create_task(self._write_batches(run))
         last: Event | None = None
