@@ -59,7 +59,7 @@ async def running_services(settings: Settings, extensions: Sequence[ModuleType])
     flush = configure_telemetry(settings, event_log.instance)
     measures = Measures(settings.revision, settings.release)
     agents = build_agents(settings, engine, measures, _extra_tools(extensions, engine))
-    runs = Runs(agents, event_log, settings.limits, measures)
+    runs = Runs(agents, event_log, settings.limits, settings.channels, measures)
     services = Services(
         settings=settings,
         engine=engine,

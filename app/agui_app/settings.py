@@ -49,6 +49,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Channels:
+    """What a client may send to the agents besides text: tools of its own by name, media types of inline content."""
+
+    client_tools: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Sockets:
     """WebSocket timing, seconds. Cloud Run cuts a socket at the request timeout (60 min at most): we ask first."""
 
@@ -91,6 +99,7 @@ class Settings:
     extensions: tuple[str, ...] = ()
     access: Access = field(default_factory=Access)
     limits: Limits = Limits()
+    channels: Channels = Channels()
     sockets: Sockets = Sockets()
     telemetry: TelemetrySettings = TelemetrySettings()
     pool_size: int = 10
@@ -231,6 +240,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         extensions=words(env, "AGUI_EXTENSIONS"),
         access=read_access(env, host),
         limits=_limits(env),
+        channels=_channels(env),
         sockets=Sockets(
             ping_seconds=seconds(env, "AGUI_WS_PING_SECONDS", 15.0),
             reconnect_after_seconds=seconds(env, "AGUI_WS_RECONNECT_AFTER_SECONDS", 3300.0),
@@ -251,6 +261,16 @@ def _limits(env: Mapping[str, str]) -> Limits:
         concurrent_runs=integer(env, "AGUI_MAX_CONCURRENT_RUNS", base.concurrent_runs),
         run_seconds=integer(env, "AGUI_RUN_SECONDS", base.run_seconds),
     )
+
+
+def _channels(env: Mapping[str, str]) -> Channels:
+    media = words(env, "AGUI_ACCEPTED_MEDIA")
+    if wrong := [kind for kind in media if not re.fullmatch(r"(image|audio|video)/[\w.+-]+", kind)]:
+        raise SettingsError(
+            f"AGUI_ACCEPTED_MEDIA may hold types of image, audio and video, not {', '.join(wrong)}:"
+            " the guardrails do not see text inside of documents"
+        )
+    return Channels(client_tools=words(env, "AGUI_CLIENT_TOOLS"), media=media)
 
 
 def _telemetry(env: Mapping[str, str]) -> TelemetrySettings:

@@ -86,6 +86,19 @@ class ArgumentLimit(_Rule):
     maximum: float
 
 
+class ApprovalRule(_Rule):
+    """A person must agree before a tool runs, once its argument and what the tool paid on the same order within a day
+    exceed `above` together, or what it paid the customer without an approval within a day exceeds `per_customer`.
+    `approver: another` demands another person than the asker."""
+
+    kind: Literal["approval"]
+    tool: str
+    argument: str
+    above: float = Field(ge=0)
+    per_customer: float | None = Field(default=None, ge=0)
+    approver: Literal["asker", "another"] = "asker"
+
+
 class CallBudget(_Rule):
     """Tool calls in one run."""
 
@@ -100,7 +113,7 @@ class TurnBudget(_Rule):
     maximum: int = Field(ge=1)
 
 
-AnyRule = Annotated[PatternRule | ArgumentLimit | CallBudget | TurnBudget, Field(discriminator="kind")]
+AnyRule = Annotated[PatternRule | ArgumentLimit | ApprovalRule | CallBudget | TurnBudget, Field(discriminator="kind")]
 
 
 class Guardrails(BaseModel):
@@ -165,6 +178,11 @@ def check_input(rules: Guardrails, text: str) -> Finding | None:
         if rule.action == "block" and next(rule.matches(text), None) is not None:
             return Finding(rule.id, "input", "block", rule.severity, rule.reply)
     return None
+
+
+def approval_of(rules: Guardrails, tool: str) -> ApprovalRule | None:
+    """The rule that asks for an approval of this tool."""
+    return next((rule for rule in rules.rules if isinstance(rule, ApprovalRule) and rule.tool == tool), None)
 
 
 def turn_budget(rules: Guardrails) -> int | None:

@@ -13,11 +13,10 @@ from google.adk.models.llm_request import LlmRequest
 from google.adk.models.llm_response import LlmResponse
 from google.adk.plugins.base_plugin import BasePlugin
 from google.genai import types
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from agui_app.agents.approvals import Decision
 from agui_app.agents.audit import AuditTrail
-from agui_app.agents.guardrails import Finding, Guardrails, check_input, check_tool, check_turns, redact
+from agui_app.agents.guardrails import Finding, Guardrails, approval_of, check_input, check_tool, check_turns, redact
 from agui_app.agents.offline_model import last_words
 from agui_app.agents.run_context import current_run
 from agui_app.telemetry.measures import Measures
@@ -29,11 +28,10 @@ _NOT_TOOLS = frozenset({"transfer_to_agent", "adk_request_confirmation"})
 class OversightPlugin(BasePlugin):  # type: ignore[misc]
     """Applies the rules before the model and before each tool, and records approvals."""
 
-    def __init__(self, rules: Guardrails, trail: AuditTrail, engine: AsyncEngine, measures: Measures) -> None:
+    def __init__(self, rules: Guardrails, trail: AuditTrail, measures: Measures) -> None:
         super().__init__(name="oversight")
         self._rules = rules
         self._trail = trail
-        self._engine = engine
         self._measures = measures
 
     async def before_model_callback(self, *, callback_context: Any, llm_request: LlmRequest) -> LlmResponse | None:
@@ -49,6 +47,8 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
     async def _check_input(self, callback_context: Any, llm_request: LlmRequest) -> LlmResponse | None:
         _, answers = last_words(llm_request.contents)
         finding = check_input(self._rules, _said(callback_context.user_content))
+        if finding is None and current_run().brought:
+            finding = check_input(self._rules, "\n".join(current_run().brought))
         if finding is None:
             for answer in answers:
                 if finding := check_input(self._rules, json.dumps(answer.result, default=str)):
@@ -104,7 +104,7 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
             await self._report(finding, tool_context, tool_context.agent_name, tool=tool.name)
             return {"status": "blocked", "rule": finding.rule, "message": finding.reply}
         if tool_context.tool_confirmation is not None:
-            await self._decided(tool, tool_context)
+            return await self._decided(tool, tool_context)
         return None
 
     async def on_event_callback(self, *, invocation_context: Any, event: Any) -> None:
@@ -131,19 +131,11 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
         )
 
     async def _asked(self, context: Any, agent: str, call_id: str, tool: str) -> None:
-        arguments = _arguments(context.session, call_id)
         run = current_run()
-        async with self._engine.begin() as connection:
-            await connection.execute(
-                _ASKED,
-                {
-                    "id": call_id,
-                    "user": run.user_id,
-                    "session": run.thread_id,
-                    "tool": tool,
-                    "arguments": json.dumps(arguments, default=str),
-                },
-            )
+        await self._trail.approvals.ask(run.user_id, run.thread_id, call_id, tool, _arguments(context.session, call_id))
+        rule = approval_of(self._rules, tool)
+        if rule is not None and rule.approver == "another":
+            run.note("approval.another", call=call_id, tool=tool)
         self._measures.approval("requested")
         await self._trail.record(
             "approval.requested",
@@ -154,25 +146,29 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
             details={"tool": tool, "function_call_id": call_id},
         )
 
-    async def _decided(self, tool: Any, context: Any) -> None:
-        status = "granted" if context.tool_confirmation.confirmed else "denied"
-        call_id = context.function_call_id
-        run = current_run()
-        async with self._engine.begin() as connection:
-            changed = await connection.execute(
-                _DECIDED, {"id": call_id, "status": status, "user": run.user_id, "session": run.thread_id}
+    async def _decided(self, tool: Any, context: Any) -> dict[str, Any] | None:
+        """Records the answer; what the tool says instead of running, if a needed other person did not agree."""
+        rule, run, call_id = approval_of(self._rules, tool.name), current_run(), context.function_call_id
+        granted = context.tool_confirmation.confirmed is True
+        alone = granted and rule is not None and rule.approver == "another"
+        if alone and await self._trail.approvals.said_by_another(run.user_id, run.thread_id, call_id) == "granted":
+            alone = False
+        status: Decision = "granted" if granted and not alone else "denied"
+        if await self._trail.approvals.decide(run.user_id, run.thread_id, call_id, status):
+            self._measures.approval(status)
+            await self._trail.record(
+                f"approval.{status}",
+                user_id=run.user_id,
+                session_id=run.thread_id,
+                agent=context.agent_name,
+                invocation_id=context.invocation_id,
+                details={"tool": tool.name, "function_call_id": call_id},
             )
-        if not changed.rowcount:
-            return  # decided before: a replay is not a second decision
-        self._measures.approval(status)
-        await self._trail.record(
-            f"approval.{status}",
-            user_id=run.user_id,
-            session_id=run.thread_id,
-            agent=context.agent_name,
-            invocation_id=context.invocation_id,
-            details={"tool": tool.name, "function_call_id": call_id},
-        )
+        if not alone or rule is None:
+            return None
+        finding = Finding(rule.id, "tool", "block", rule.severity, rule.reply)
+        await self._report(finding, context, context.agent_name, tool=tool.name)
+        return {"status": "blocked", "rule": rule.id, "message": rule.reply}
 
 
 def _said(content: Any) -> str:
@@ -195,13 +191,3 @@ def _arguments(session: Any, call_id: str) -> dict[str, Any]:
             if call.id == call_id:
                 return dict(call.args or {})
     return {}
-
-
-_ASKED = text(
-    "INSERT INTO approvals (function_call_id, user_id, session_id, tool, arguments)"
-    " VALUES (:id, :user, :session, :tool, CAST(:arguments AS jsonb)) ON CONFLICT DO NOTHING"
-)
-_DECIDED = text(
-    "UPDATE approvals SET status = :status, decided_at = now() WHERE user_id = :user AND session_id = :session"
-    " AND function_call_id = :id AND status = 'requested'"
-)

@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 from agui_app.environment import SettingsError
-from agui_app.http import copilotkit, health, orders_api, sockets, sse
+from agui_app.http import approvals_api, copilotkit, health, orders_api, sockets, sse
 from agui_app.http.common import Refused
 from agui_app.http.gate import Gate
 from agui_app.services import running_services
@@ -105,8 +105,8 @@ def create_app(settings: Settings) -> FastAPI:
     app = Application(
         title="AG-UI concierge", version=settings.version, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    for router in (health.router, orders_api.router, sse.router, copilotkit.router, sockets.router):
-        app.include_router(router)
+    for module in (health, orders_api, approvals_api, sse, copilotkit, sockets):
+        app.include_router(module.router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(BodyTooLarge, _too_large)
     for away in (SQLAlchemyError, OSError):  # a refused or timed-out connection is an OSError

@@ -16,9 +16,11 @@ from opentelemetry.propagate import extract
 from pydantic import ValidationError
 
 from agui_app.caller import Caller
+from agui_app.http.json_input import NotJson, NotStorable, parsed
 from agui_app.http.keys import IdentityUnavailable, Unauthenticated
+from agui_app.runs.admission import InvalidRun
 from agui_app.runs.event_log import RunExists, ThreadBusy, TooManyRuns
-from agui_app.runs.runs import InstanceFull, InvalidRun, Run, usable_id
+from agui_app.runs.runs import InstanceFull, Run, usable_id
 from agui_app.services import Services
 
 PING_SECONDS = 15.0
@@ -87,11 +89,18 @@ def thread_id(value: str) -> str:
 
 
 async def json_body(request: Request) -> Any:
-    """The request's JSON. Raises Refused 400."""
+    """The request's JSON. Raises Refused 400, 422."""
+    return from_json(await request.body(), "the body is not JSON")
+
+
+def from_json(text: str | bytes, message: str) -> Any:
+    """The value. Raises Refused 400 with the message, or 422 for a value that cannot be stored."""
     try:
-        return json.loads(await request.body())
-    except (ValueError, RecursionError):
-        raise Refused(400, "invalid_json", "the body is not JSON") from None
+        return parsed(text)
+    except NotJson:
+        raise Refused(400, "invalid_json", message) from None
+    except NotStorable as exc:
+        raise Refused(422, "invalid_input", str(exc)) from None
 
 
 async def start_run(services: Services, caller: Caller, request: RunAgentInput, headers: Mapping[str, str]) -> Run:

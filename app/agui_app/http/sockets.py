@@ -21,7 +21,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from agui_app.caller import Caller
 from agui_app.http import common
-from agui_app.http.common import Refused, caller_of, run_input, start_run
+from agui_app.http.common import Refused, caller_of, from_json, run_input, start_run
 from agui_app.http.log_reader import follow_log
 from agui_app.services import Services
 from agui_app.telemetry.logs import log
@@ -166,10 +166,7 @@ class _Conversation:
 
 
 def _frame(text: str) -> dict[str, Any]:
-    try:
-        frame = json.loads(text)
-    except (ValueError, RecursionError):
-        raise Refused(400, "invalid_json", "a frame is a JSON object") from None
+    frame = from_json(text, "a frame is a JSON object")
     if not isinstance(frame, dict):
         raise Refused(422, "invalid_input", "a frame is a JSON object")
     return frame

@@ -25,12 +25,13 @@ from opentelemetry.context import Context
 from sqlalchemy.exc import SQLAlchemyError
 
 from agui_app.agents.run_context import RunContext, enter_run
-from agui_app.agents.stream_shape import TERMINAL, Event, StreamRedactor, client_state, closing_events, without_tools
+from agui_app.agents.stream_shape import TERMINAL, Event, StreamRedactor, closing_events
 from agui_app.agents.tree import APP_NAME, Agents
 from agui_app.caller import Caller
+from agui_app.runs.admission import Admitted, InvalidRun, admit
 from agui_app.runs.event_log import EventLog, ThreadFull
-from agui_app.runs.reopen import reopen
-from agui_app.settings import Limits
+from agui_app.runs.reopen import reopen, waits_for_another, without_forged_answers
+from agui_app.settings import Channels, Limits
 from agui_app.telemetry.logs import log
 from agui_app.telemetry.measures import Measures, tracer
 
@@ -43,10 +44,6 @@ _RETRIES = (0.1, 0.5, 2.0)
 
 class InstanceFull(Exception):
     """This instance runs as many agents as it may."""
-
-
-class InvalidRun(Exception):
-    """The input cannot be run; the message says why."""
 
 
 @dataclass(slots=True, eq=False)
@@ -117,11 +114,14 @@ class Run:
 class Runs:
     """All runs of this instance."""
 
-    def __init__(self, agents: Agents, event_log: EventLog, limits: Limits, measures: Measures) -> None:
+    def __init__(
+        self, agents: Agents, event_log: EventLog, limits: Limits, channels: Channels, measures: Measures
+    ) -> None:
         self._agents = agents
         self._log = event_log
         self._limits = limits
         self._measures = measures
+        self._channels = channels
         self._live: dict[tuple[str, str], Run] = {}
         self._starting = 0
 
@@ -143,6 +143,7 @@ class Runs:
         asked = time.monotonic()
         user = caller.user_id
         _check(request, self._limits)
+        admitted = admit(request, self._channels)
         if len(self._live) + self._starting >= self._limits.concurrent_runs:
             raise InstanceFull()
         self._starting += 1
@@ -156,9 +157,7 @@ class Runs:
             self._starting -= 1
         run = Run(caller, request.thread_id, request.run_id, first, synthetic, trace=trace, asked_at=asked)
         self._live[(user, request.thread_id)] = run
-        props = without_tools(request.forwarded_props)
-        safe = request.model_copy(update={"state": client_state(request.state), "forwarded_props": props})
-        run.task = asyncio.create_task(self._drive(run, safe), name=f"run {request.run_id}")
+        run.task = asyncio.create_task(self._drive(run, admitted), name=f"run {request.run_id}")
         return run
 
     async def stop(self, user: str, thread: str, reason: str = "stop") -> bool:
@@ -182,15 +181,16 @@ class Runs:
         if left:
             await asyncio.wait(left, timeout=5)
 
-    async def _drive(self, run: Run, request: RunAgentInput) -> None:
+    async def _drive(self, run: Run, admitted: Admitted) -> None:
         context = RunContext(run.user_id, run.thread_id, run.run_id, run.synthetic, run.caller.customer)
+        context.brought = admitted.brought
         enter_run(context)
         writer = asyncio.create_task(self._write_batches(run))
         last: Event | None = None
         try:
             names = {"gen_ai.conversation.id": run.thread_id, "agui.run_id": run.run_id}
             with tracer.start_as_current_span("agui.run", run.trace, attributes=names):
-                last = await self._play(run, request, context)
+                last = await self._play(run, admitted.request, context)
         except asyncio.CancelledError:
             await _cancel_execution(context)
             await self._keep_what_was_said(run)
@@ -211,6 +211,10 @@ class Runs:
         last: Event | None = None
         if request.resume:
             await reopen(self._agents, run.user_id, run.thread_id, [answer.interrupt_id for answer in request.resume])
+            if await waits_for_another(self._agents, run.user_id, run.thread_id, request.resume):
+                message = "Another person has to approve this first."
+                return {"type": "RUN_ERROR", "message": message, "code": "APPROVAL_PENDING"}
+        request = await without_forged_answers(self._agents, run.user_id, run.thread_id, request)
         async with asyncio.timeout(self._limits.run_seconds):
             async for raw in self._agents.adk.run(request):
                 event: Event = raw.model_dump(mode="json", by_alias=True, exclude_none=True)

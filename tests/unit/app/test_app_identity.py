@@ -196,7 +196,7 @@ async def test_a_token_for_checks_is_no_users_token_and_the_other_way_round():
         await who.caller_of({CHECK_HEADER: f"Bearer {token()}"})
 
 
-@pytest.mark.parametrize("subject", ["smoke", "a\0b", "a\nb", "\u202eann", "a\u200bb", "\ud800"])
+@pytest.mark.parametrize("subject", ["smoke", "a\0b", "a\nb", "\u202eann", "a\u200bb"])
 async def test_subjects_that_cannot_be_users_are_refused(subject):
     with pytest.raises(Unauthenticated):
         await callers(OIDC, Issuer(KEY)).caller_of(bearer(token(sub=subject)))
