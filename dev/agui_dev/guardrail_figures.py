@@ -25,7 +25,7 @@ CORPUS = ROOT / "tests" / "support" / "guardrail_corpus"
 PAGE = ROOT / "docs" / "security-application.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 LANGUAGES = ("en", "pt", "es", "de", "fr")
-HALVES = ("tuning", "validation", "held_out")
+HALVES = ("tuning", "validation", "validation_2", "held_out")
 Disguise = Callable[[str], str]
 
 _LOOK_ALIKE = str.maketrans("aeocpxyi", "аеосрхуі")
