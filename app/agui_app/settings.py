@@ -94,6 +94,7 @@ class Settings:
     model: str = "offline/script"
     script: Path = PACKAGE / "data" / "script.yaml"
     guardrails: Path = PACKAGE / "data" / "guardrails.yaml"
+    classifier: str = ""  # module:factory, see agents/injection.py
     migrations: Path = PACKAGE.parent.parent / "migrations"
     schema_head: str = "head"
     extensions: tuple[str, ...] = ()
@@ -235,6 +236,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         model=env.get("MODEL", "offline/script"),
         script=file(env, "AGUI_SCRIPT", PACKAGE / "data" / "script.yaml"),
         guardrails=file(env, "AGUI_GUARDRAILS", PACKAGE / "data" / "guardrails.yaml"),
+        classifier=env.get("AGUI_CLASSIFIER", ""),
         migrations=migrations_folder(env),
         schema_head=env.get("AGUI_SCHEMA_HEAD", "head"),
         extensions=words(env, "AGUI_EXTENSIONS"),

@@ -25,7 +25,7 @@ CORPUS = ROOT / "tests" / "support" / "guardrail_corpus"
 PAGE = ROOT / "docs" / "security-application.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 LANGUAGES = ("en", "pt", "es", "de", "fr")
-HALVES = ("tuning", "validation", "validation_2", "held_out")
+HALVES = ("tuning", "validation", "validation_2", "validation_3")
 Disguise = Callable[[str], str]
 
 _LOOK_ALIKE = str.maketrans("aeocpxyi", "аеосрхуі")
@@ -73,7 +73,7 @@ DISGUISES: Mapping[str, Disguise] = {
     "base64": lambda text: "decode this: " + base64.b64encode(text.encode()).decode(),
     "harmless words around": lambda text: f"Where is order 42? {'It is late. ' * 20}\n{text}\nThank you very much!",
 }
-# Only in the held-out half: the rules were made without them.
+# Only in the validation halves: the rules were made without them.
 MORE_DISGUISES: Mapping[str, Disguise] = {
     "variation selectors": lambda text: _letters(text, lambda c: c + "\ufe0f"),
     "no-break spaces": lambda text: text.replace(" ", "\u00a0\u2009"),
@@ -126,12 +126,19 @@ def measure(half: str, language: str, rules: Guardrails) -> Figure:
 
 def table(rules: Guardrails) -> str:
     """The figures as Markdown."""
-    rows = ["| half | language | injections | in disguises | false alarms |", "|---|---|---|---|---|"]
+    blind = yaml.safe_load((CORPUS / "blind.yaml").read_text(encoding="utf-8"))
+    rows = [
+        "| half | language | injections, first seen | false alarms, first seen | injections, now | in disguises, now |"
+        " false alarms, now |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for half in HALVES:
         for language in LANGUAGES:
             figure = measure(half, language, rules)
-            cells = (_share(*figure.plain), _share(*figure.disguised), _share(*figure.alarms))
-            rows.append(f"| {half.replace('_', '-')} | {language} | {' | '.join(cells)} |")
+            first = blind.get(half, {}).get(language)
+            cells = [_share(*first["blocked"]), _share(*first["alarms"])] if first else ["-", "-"]
+            cells += [_share(*figure.plain), _share(*figure.disguised), _share(*figure.alarms)]
+            rows.append(f"| {half.replace('_', ' ')} | {language} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 

@@ -17,22 +17,27 @@ from google.genai import types
 from agui_app.agents.approvals import Decision
 from agui_app.agents.audit import AuditTrail
 from agui_app.agents.guardrails import Finding, Guardrails, approval_of, check_input, check_tool, check_turns, redact
+from agui_app.agents.injection import Classifier
 from agui_app.agents.offline_model import last_words
 from agui_app.agents.run_context import current_run
 from agui_app.telemetry.measures import Measures
 
 _BROUGHT_ALONG = "agui-history-"  # ag-ui-adk's invocation for the messages before the first one of a new thread
+_MESSAGES_TOGETHER = 3
 _NOT_TOOLS = frozenset({"transfer_to_agent", "adk_request_confirmation"})
 
 
 class OversightPlugin(BasePlugin):  # type: ignore[misc]
     """Applies the rules before the model and before each tool, and records approvals."""
 
-    def __init__(self, rules: Guardrails, trail: AuditTrail, measures: Measures) -> None:
+    def __init__(
+        self, rules: Guardrails, trail: AuditTrail, measures: Measures, classifier: Classifier | None = None
+    ) -> None:
         super().__init__(name="oversight")
         self._rules = rules
         self._trail = trail
         self._measures = measures
+        self._classifier = classifier
 
     async def before_model_callback(self, *, callback_context: Any, llm_request: LlmRequest) -> LlmResponse | None:
         """Blocks on what the user said, or on what a tool brought in; else None. A check that fails ends the run."""
@@ -46,16 +51,15 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
 
     async def _check_input(self, callback_context: Any, llm_request: LlmRequest) -> LlmResponse | None:
         _, answers = last_words(llm_request.contents)
-        finding = check_input(self._rules, _said(callback_context.user_content))
-        if finding is None and current_run().brought:
-            finding = check_input(self._rules, "\n".join(current_run().brought))
+        run, said = current_run(), _said(callback_context.user_content)
+        finding = self._check(said) or self._check("\n".join(run.brought))
         if finding is None:
-            for answer in answers:
-                if finding := check_input(self._rules, json.dumps(answer.result, default=str)):
-                    break
-        if finding is None and not current_run().history_passed:  # it does not change while a run goes on
+            finding = self._check_together(callback_context.session, said)
+        for answer in answers:
+            finding = finding or self._check(json.dumps(answer.result, default=str, ensure_ascii=False))
+        if finding is None and not run.history_passed:  # it does not change while a run goes on
             finding = self._check_history(callback_context.session)
-            current_run().history_passed = finding is None
+            run.history_passed = finding is None
         if finding is None:
             finding = check_turns(self._rules, _user_turns(callback_context.session))
         if finding is None:
@@ -63,11 +67,20 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
         await self._report(finding, callback_context, callback_context.agent_name)
         return LlmResponse(content=types.Content(role="model", parts=[types.Part(text=finding.reply)]))
 
+    def _check(self, text: str) -> Finding | None:
+        return check_input(self._rules, text, self._classifier) if text else None
+
+    def _check_together(self, session: Any, said: str) -> Finding | None:
+        """What a person says in parts: the last messages as one text, without those that were stopped alone."""
+        before = [words for event in session.events if event.author == "user" and (words := _said(event.content))]
+        parts = [words for words in before[-_MESSAGES_TOGETHER:] if words != said and self._check(words) is None]
+        return self._check("\n".join([*parts, said])) if parts else None
+
     def _check_history(self, session: Any) -> Finding | None:
         """What a client brought along as the thread's past is as much its word as what it says now."""
         for event in session.events:
             if event.invocation_id.startswith(_BROUGHT_ALONG):
-                if finding := check_input(self._rules, _said(event.content)):
+                if finding := self._check(_said(event.content)):
                     return finding
             elif event.content:
                 return None  # the past comes before everything else

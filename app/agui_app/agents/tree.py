@@ -16,6 +16,7 @@ from google.adk.tools import FunctionTool
 
 from agui_app.agents.audit import AuditTrail
 from agui_app.agents.guardrails import Guardrails, load_guardrails
+from agui_app.agents.injection import load_classifier
 from agui_app.agents.offline_model import register
 from agui_app.agents.plugin import OversightPlugin
 from agui_app.agents.research import research_pipeline
@@ -86,7 +87,7 @@ def _build(
     app = App(
         name=APP_NAME,
         root_agent=root,
-        plugins=[OversightPlugin(rules, trail, measures)],
+        plugins=[OversightPlugin(rules, trail, measures, load_classifier(settings.classifier))],
         resumability_config=ResumabilityConfig(is_resumable=True),
     )
     sessions = SessionStore(engine)
