@@ -293,5 +293,8 @@ def _telemetry(env: Mapping[str, str]) -> TelemetrySettings:
 
 
 def describe_failure(exc: BaseException) -> str:
-    """One JSON line for Cloud Logging that says why the process cannot start."""
-    return json.dumps({"severity": "ERROR", "event": "start_failed", "message": str(exc)})
+    """One JSON line for Cloud Logging that says why the process cannot start. The platform may show it to people who
+    see no logs, hence the words of others are left to the trace before it."""
+    ours = type(exc).__module__.startswith("agui_app.")
+    message = str(exc) if ours else f"the application cannot start: {type(exc).__name__}"
+    return json.dumps({"severity": "ERROR", "event": "start_failed", "message": message})

@@ -29,6 +29,7 @@ from agui_app.agents.stream_shape import TERMINAL, Event, StreamRedactor, closin
 from agui_app.agents.tree import APP_NAME, Agents
 from agui_app.caller import Caller
 from agui_app.runs.admission import Admitted, InvalidRun, admit
+from agui_app.runs.endings import AGENT_ERROR, cut_short, ending, failed, status_of, worded
 from agui_app.runs.event_log import EventLog, ThreadFull
 from agui_app.runs.reopen import reopen, waits_for_another, without_forged_answers
 from agui_app.settings import Channels, Limits
@@ -38,7 +39,6 @@ from agui_app.telemetry.measures import Measures, tracer
 logger = logging.getLogger("agui_app.runs")
 BATCH_SECONDS = 0.02
 _TOKENS = frozenset({"TEXT_MESSAGE_CONTENT", "TOOL_CALL_START"})
-_EXCEPTIONS = frozenset({"BACKGROUND_EXECUTION_ERROR", "EXECUTION_ERROR", "TOOL_RESULT_PROCESSING_ERROR"})
 _RETRIES = (0.1, 0.5, 2.0)
 
 
@@ -194,16 +194,16 @@ class Runs:
         except asyncio.CancelledError:
             await _cancel_execution(context)
             await self._keep_what_was_said(run)
-            last = _ending(run)
+            last = ending(run.stopping, run.thread_id, run.run_id)
         except TimeoutError:
             await _cancel_execution(context)
             await self._keep_what_was_said(run)
-            last = {"type": "RUN_ERROR", "message": "The run took too long.", "code": "RUN_TIMEOUT"}
+            last = failed("RUN_TIMEOUT")
         except Exception:  # the agent's own failure: told to the client without its text, kept in the log with it
             logger.exception("run failed")
-            last = {"type": "RUN_ERROR", "message": "The agent failed.", "code": "AGENT_ERROR"}
+            last = failed(AGENT_ERROR)
         finally:
-            await self._end(run, writer, context, last or _ending(run))
+            await self._end(run, writer, context, last or ending(run.stopping, run.thread_id, run.run_id))
 
     async def _play(self, run: Run, request: RunAgentInput, context: RunContext) -> Event | None:
         """Feeds the run with the agent's events; returns the last one, which is not shown yet."""
@@ -212,15 +212,14 @@ class Runs:
         if request.resume:
             await reopen(self._agents, run.user_id, run.thread_id, [answer.interrupt_id for answer in request.resume])
             if await waits_for_another(self._agents, run.user_id, run.thread_id, request.resume):
-                message = "Another person has to approve this first."
-                return {"type": "RUN_ERROR", "message": message, "code": "APPROVAL_PENDING"}
+                return failed("APPROVAL_PENDING")
         request = await without_forged_answers(self._agents, run.user_id, run.thread_id, request)
         async with asyncio.timeout(self._limits.run_seconds):
             async for raw in self._agents.adk.run(request):
                 event: Event = raw.model_dump(mode="json", by_alias=True, exclude_none=True)
                 _tell_notes(run, context)
                 if event["type"] in TERMINAL:
-                    last = _worded(event)
+                    last = worded(event)
                     continue
                 run.add(*redactor.pass_on(event))
         run.add(*redactor.drain())
@@ -271,11 +270,15 @@ class Runs:
             await writer
         except (SQLAlchemyError, OSError, TimeoutError):
             logger.exception("events could not be logged while the run went on")
-        ends = [*_cut_short(run, last), *closing_events(run.events, run.thread_id, run.run_id), last]
+        ends = [
+            *cut_short(run.stopping, run.events, last),
+            *closing_events(run.events, run.thread_id, run.run_id),
+            last,
+        ]
         known = run.lines[run.committed :]
         lines = known + [json.dumps(event, separators=(",", ":")) for event in ends]
         first = run.first_seq + run.committed
-        status, outcome = _status(run, last)
+        status, outcome = status_of(run.stopping, last)
         try:
             finish = partial(self._log.finish, run.user_id, run.thread_id, run.run_id)
             await _retried(partial(finish, first, lines, status, outcome))
@@ -373,39 +376,3 @@ def _tell_notes(run: Run, context: RunContext) -> None:
     while context.notes:
         name, value = context.notes.popleft()
         run.add({"type": "CUSTOM", "name": name, "value": value})
-
-
-def _worded(last: Event) -> Event:
-    """The last event without an exception's text, which may quote a query or an address; the log has it."""
-    if last.get("code") not in _EXCEPTIONS:
-        return last
-    logger.warning("run failed: %s", last.get("message"))  # reported as an error, with its trace, where it was caught
-    return last | {"message": "The agent failed."}
-
-
-def _ending(run: Run) -> Event:
-    if run.stopping == "stop":
-        return {"type": "RUN_FINISHED", "threadId": run.thread_id, "runId": run.run_id}
-    if run.stopping == "shutdown":
-        return {"type": "RUN_ERROR", "message": "The instance is stopping; ask again.", "code": "INSTANCE_STOPPING"}
-    return {"type": "RUN_ERROR", "message": "The run ended without a result.", "code": "NO_RESULT"}
-
-
-def _cut_short(run: Run, last: Event) -> list[Event]:
-    """Tells everybody who follows the run that its answer is not complete; `connect` tells it again later."""
-    status, outcome = _status(run, last)
-    if status not in ("stopped", "failed") or not run.events:
-        return []  # a run that was refused before it began cut nothing short, and its error must come first
-    reason = (outcome or {}).get("code") or ("stopped" if status == "stopped" else "NO_RESULT")
-    return [{"type": "CUSTOM", "name": "run.cut_short", "value": {"reason": reason}}]
-
-
-def _status(run: Run, last: Event) -> tuple[str, dict[str, Any] | None]:
-    if run.stopping:
-        return "stopped", {"code": last["code"]} if last["type"] == "RUN_ERROR" else None
-    if last["type"] == "RUN_ERROR":
-        return "failed", {"code": last.get("code")}
-    outcome = last.get("outcome")
-    if isinstance(outcome, dict) and outcome.get("type") == "interrupt":
-        return "interrupted", outcome
-    return "finished", None
