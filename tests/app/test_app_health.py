@@ -120,7 +120,7 @@ def test_bad_settings_end_the_process_with_one_line(start_app, postgres_url):
     instance = start_app(postgres_url, ready=False, K_SERVICE="concierge")
     assert instance.child.wait(20) == 1
     (line,) = instance.log()
-    assert line["message"] == "AGUI_IDENTITY must be set on Cloud Run: one of development, iap, oidc"
+    assert line["message"] == "AGUI_IDENTITY must be set on Cloud Run: iap or oidc"
 
 
 def test_a_broken_guardrail_file_ends_the_process(start_app, postgres_url, tmp_path):
