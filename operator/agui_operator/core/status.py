@@ -22,7 +22,7 @@ from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import Blocker
 from agui_operator.core.status_inputs import Asked, FaultSeen, Inputs, asked_of, stamp
 from agui_operator.core.traffic import share
-from agui_operator.core.waiting import RETRY, deadline, doing, waiting_for
+from agui_operator.core.waiting import deadline, doing, waiting_for, way_out
 
 __all__ = ["Asked", "FaultSeen", "Inputs", "asked_of", "summarize"]
 C = ConditionType
@@ -178,7 +178,7 @@ def _outcome(inputs: Inputs) -> str:
         if rejected
         else (memory.cause.message if memory.cause else str(memory.phase))
     )
-    return f"{what}. {_serves(inputs) or 'It never received user traffic'}; {RETRY}"
+    return f"{what}. {_serves(inputs) or 'It never received user traffic'}; {way_out(rejected)}"
 
 
 def _conditions(inputs: Inputs, facts: Mapping[ConditionType, Fact]) -> list[dict[str, Any]]:

@@ -187,6 +187,27 @@ def test_an_undone_release_had_passed_its_parts() -> None:
     assert told(status, "Promoted") == ("False", "Undone")
 
 
+@pytest.mark.parametrize("reason", [Reason.UNDONE, Reason.ABORTED])
+def test_what_was_undone_or_aborted_is_still_asked_for_and_the_status_says_what_to_do(reason: Reason) -> None:
+    """Under auto-sync nothing changes by itself: Git asks for the release that a user took back."""
+    rejected = Rejected("fp-b", "bbbb", "v2", reason, "requested by annotation", NOW)
+    memory = Memory(phase=Phase.ROLLED_BACK, since=NOW, stable=FIRST, rejected=rejected)
+    fix = (
+        "the spec still asks for v2: revert it where it comes from (Git), apply another spec,"
+        " or annotate agui.dev/retry=true"
+    )
+    status = status_of(memory)
+    conditions = {c["type"]: c["message"] for c in status["conditions"]}
+    for text in (status["message"], conditions["Ready"], conditions["Stalled"]):
+        assert text.endswith(f"1 (aaaa) serves all traffic; {fix}")
+    assert status["waitingFor"]["unblockWith"] == fix
+    early = status_of(replace(memory, rejected=replace(rejected, release="", version="")))
+    assert "the spec still asks for this release: revert it" in early["message"]
+    failed = status_of(replace(memory, rejected=replace(rejected, reason=Reason.SMOKE_FAILED)))
+    assert "apply a corrected spec" in failed["message"]
+    assert "Git" not in failed["message"]
+
+
 def test_drift_is_told_only_where_it_was_looked_for() -> None:
     def drift(memory: Memory, **more: Any) -> tuple[str, str]:
         return told(status_of(memory, "fp-a", **more), "DriftFree")
