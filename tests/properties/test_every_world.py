@@ -132,8 +132,10 @@ def lucky(world: World) -> World:
 def may_rest(world: World) -> bool:
     """True where waiting is right: at an end, for a valid spec, for a tag that the model never resolves, for a
     person."""
-    phase = world.memory.phase
-    if phase in (Phase.HEALTHY, Phase.ROLLED_BACK, Phase.FAILED):
+    phase, stable = world.memory.phase, world.memory.stable
+    if phase is Phase.ROLLED_BACK:
+        return stable is not None and stable.fingerprint != world.fingerprint
+    if phase in (Phase.HEALTHY, Phase.FAILED):
         return True
     if phase is Phase.PENDING:
         return world.fingerprint is None

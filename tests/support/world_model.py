@@ -233,9 +233,9 @@ def _record(world: World, revision: str) -> Found:
     if revision not in world.cloud.revisions:
         return Found(None, revision)
     release = revision.removeprefix(f"{NAMES.service}-")
-    template = to_json(revision_of(release, SECOND.image))
-    known = FIRST if release == FIRST.id else replace(SECOND, id=release, template=template)
-    return Found(known, revision)
+    known = FIRST if release.partition("-")[0] == FIRST.id else SECOND
+    template = to_json(revision_of(release, known.image))
+    return Found(replace(known, id=release, template=template), revision)
 
 
 def _tried_twice(memory: Memory) -> bool:
