@@ -17,6 +17,7 @@ from agui_operator.core.actions import Pointer
 from agui_operator.core.memory import HeldBy, from_status, to_status
 from agui_operator.core.merge import without_nulls
 from agui_operator.core.rollout import IN_FLIGHT, TRANSITIONS, Event, Phase
+from agui_operator.core.served import astray
 from agui_operator.core.snapshot import Request, RequestKind
 from agui_operator.core.status import Asked, Inputs, summarize
 from agui_operator.core.traffic import share
@@ -186,14 +187,16 @@ def test_the_status_of_every_world_is_whole(start: str) -> None:
     for world in closure(start).worlds:
         memory, seen = world.memory, look(world, Luck())
         asked = Asked(world.fingerprint) if world.fingerprint else None
-        inputs = Inputs(memory, 1, NOW, {}, asked, plan=blueprint(memory, world.fingerprint), seen=seen)
+        differs = [text for text in astray(memory, seen, NAMES).values() if text is not None]
+        plan = blueprint(memory, world.fingerprint)
+        inputs = Inputs(memory, 1, NOW, {}, asked, plan=plan, seen=seen, astray="; ".join(differs) or None)
         status = summarize(inputs)
         AgUiDeploymentStatus.model_validate(without_nulls(status))
         conditions = {c["type"]: c for c in status["conditions"]}
         assert list(conditions) == list(ConditionType)
         assert {c["reason"] for c in conditions.values()} - reasons <= {""}, "an unknown reason"
         assert not conditions["Reconciling"]["status"] == conditions["Stalled"]["status"] == "True"
-        serves = memory.phase is Phase.HEALTHY and memory.stable is not None
+        serves = memory.phase is Phase.HEALTHY and memory.stable is not None and not differs
         wanted = serves and memory.stable.fingerprint == world.fingerprint  # type: ignore[union-attr]
         assert (conditions["Ready"]["status"] == "True") == wanted
         if memory.phase is Phase.PAUSED or memory.phase in (Phase.ROLLED_BACK, Phase.FAILED):

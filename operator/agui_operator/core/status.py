@@ -22,7 +22,7 @@ from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import Blocker
 from agui_operator.core.status_inputs import Asked, FaultSeen, Inputs, asked_of, stamp
 from agui_operator.core.traffic import share
-from agui_operator.core.waiting import deadline, doing, waiting_for, way_out
+from agui_operator.core.waiting import LEFT_ALONE, deadline, doing, waiting_for, way_out
 
 __all__ = ["Asked", "FaultSeen", "Inputs", "asked_of", "summarize"]
 C = ConditionType
@@ -132,6 +132,9 @@ def _summary(inputs: Inputs, weight: int | None) -> Facts:
 
 def _serving(inputs: Inputs) -> Facts:
     fault, stable = inputs.fault, inputs.memory.stable
+    if inputs.astray is not None:
+        told = _serves(inputs)
+        return _stalled(Reason.DRIFTED, told) if inputs.suspended else _waiting(Reason.DRIFTED, told)
     text = f"Release {stable.version} ({stable.id}) is healthy" if stable is not None else ""
     ready: Fact = (True, Reason.HEALTHY, text) if fault is None else (None, fault.reason, fault.message)
     return {C.READY: ready, C.RECONCILING: _NOT_RECONCILING, C.STALLED: _NOT_STALLED}
@@ -167,6 +170,9 @@ def _stalled(reason: Reason | Phase, message: str) -> Facts:
 def _serves(inputs: Inputs) -> str:
     """What users meet meanwhile."""
     stable = inputs.memory.stable
+    if stable is not None and inputs.astray is not None:
+        what = f"{stable.version} ({stable.id}) is the stable release, but {inputs.astray}"
+        return f"{what}; {LEFT_ALONE if inputs.suspended else 'it is being restored'}"
     return f"{stable.version} ({stable.id}) serves all traffic" if stable is not None else ""
 
 

@@ -23,6 +23,7 @@ QUIET = (
     "send traffic to the candidate (analysis.syntheticConversations) or annotate agui.dev/abort=true;"
     " agui.dev/promote=true only if you accept the risk"
 )
+LEFT_ALONE = "the operator leaves it as it is while spec.suspend is true: set it to false, or move the users back"
 _REVERT = "revert it where it comes from (Git), apply another spec, or annotate agui.dev/retry=true"
 _BY_REQUEST = frozenset({Reason.UNDONE, Reason.ABORTED})
 _HELD = {
@@ -90,6 +91,8 @@ def waiting_for(inputs: Inputs) -> dict[str, Any] | None:
     if inputs.obstacles and memory.phase is Phase.HEALTHY:
         first = inputs.obstacles[0]
         return _wait(first.message, since, first.until, first.unblock_with)
+    if inputs.is_stable and inputs.astray is not None and inputs.suspended:
+        return _wait(f"users to be moved back: {inputs.astray}", since, None, LEFT_ALONE)
     if memory.phase is Phase.PAUSED:
         return _paused(inputs)
     failed = next((c for c in memory.verdicts.values() if c.passed is False), None)

@@ -208,6 +208,16 @@ def test_what_was_undone_or_aborted_is_still_asked_for_and_the_status_says_what_
     assert "Git" not in failed["message"]
 
 
+def test_no_message_claims_that_a_release_serves_while_users_were_moved() -> None:
+    rejected = Rejected("fp-b", "bbbb", "v2", Reason.SMOKE_FAILED, "it broke", NOW)
+    back = Memory(phase=Phase.ROLLED_BACK, since=NOW, stable=FIRST, rejected=rejected)
+    text = status_of(back, astray="30 % of the traffic is not on revision x")["message"]
+    assert "1 (aaaa) is the stable release, but 30 % of the traffic is not on revision x; it is being restored" in text
+    held = status_of(back, astray="y", blockers=(SUSPEND,))["message"]
+    assert "but y; the operator leaves it as it is while spec.suspend is true" in held
+    assert "serves all traffic" not in text + held
+
+
 def test_drift_is_told_only_where_it_was_looked_for() -> None:
     def drift(memory: Memory, **more: Any) -> tuple[str, str]:
         return told(status_of(memory, "fp-a", **more), "DriftFree")
