@@ -34,12 +34,14 @@ class ServiceView:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionView:
-    """A job's newest execution. `succeeded` None while it runs; `count` executions exist in all."""
+    """A job's newest execution. `succeeded` None while it runs; `count` executions exist in all. `explained`: the
+    message says how its task ended, or nobody can tell."""
 
     name: str
     succeeded: bool | None
     message: str = ""
     count: int = 1
+    explained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
