@@ -116,8 +116,10 @@ def _learn(case: Case) -> Memory:
     if memory.phase in CANARY and memory.walk is None and plan is not None:
         memory = replace(memory, walk=steps.begin(plan.steps))
     memory = replace(memory, verdicts={**memory.verdicts, **seen.checks}, analysis=seen.analysis or memory.analysis)
-    if seen.schema is not None and memory.candidate is not None and memory.candidate.schema != seen.schema:
-        memory = replace(memory, candidate=replace(memory.candidate, schema=seen.schema))
+    if seen.schema is not None and memory.candidate is not None:
+        said = seen.schema
+        told = replace(memory.candidate, schema=said.head, requires=said.requires)
+        memory = replace(memory, candidate=told, schema_floor=said.floor or memory.schema_floor)
     stable = memory.stable
     if memory.phase is Phase.HEALTHY and plan is not None and stable is not None and plan.release.id == stable.id:
         release = plan.release

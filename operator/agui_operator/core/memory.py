@@ -122,6 +122,7 @@ class Memory:
     acknowledged: Acknowledged | None = None
     place: PlaceRecord | None = None  # None: no release has begun, or an earlier version wrote the status
     obeyed: tuple[Obeyed, ...] = ()
+    schema_floor: str | None = None  # the oldest code that the database supports, as the newest release reported
 
     @property
     def serving(self) -> Release | None:
@@ -175,6 +176,7 @@ def to_status(memory: Memory) -> dict[str, Any]:
         "attempts": past.attempts_to_status(memory.attempts),
         "lastRequest": _acknowledged(memory.acknowledged),
         "place": places.to_status(memory.place),
+        "schemaFloor": memory.schema_floor,
     }
 
 
@@ -208,6 +210,7 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
         acknowledged=_parse_acknowledged(status.get("lastRequest")),
         place=places.from_status(status.get("place")),
         obeyed=tuple(o for raw in items(rollout.get("obeyed")) if (o := _parse_obeyed(raw)) is not None),
+        schema_floor=floor if isinstance(floor := status.get("schemaFloor"), str) and floor else None,
     )
 
 

@@ -171,6 +171,16 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class SchemaReport:
+    """What a release says of the database's schema: where it is, what its own code needs, and the oldest code that the
+    database still supports (raised by contract migrations). None: it does not say."""
+
+    head: str
+    requires: str | None = None
+    floor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One look. A field that the phase does not need stays None."""
 
@@ -199,4 +209,4 @@ class Snapshot:
     target: TargetView | None = None  # of the release that an undo goes back to; None: not looked at
     channels: Mapping[str, str] = field(default_factory=dict)  # of the environment: resource by name
     has_edge: bool = False
-    schema: str | None = None  # schema head that the staged revision reported
+    schema: SchemaReport | None = None  # as the staged revision reported it
