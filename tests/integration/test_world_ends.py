@@ -106,3 +106,19 @@ def test_a_failed_job_says_its_exit_code_and_where_its_log_is(system: System, pa
     assert rejected["reason"] == {"migration": "MigrationFailed", "check": "SmokeFailed"}[part]
     assert "exit code 1: Task " in rejected["message"]
     assert "log: https://console.cloud.google.com/logs/" in rejected["message"]
+
+
+def test_a_lost_status_reuses_no_attempt(system: System, quick_operator: OperatorProcess) -> None:
+    """The verdict of a forgotten attempt's job is not that of a new one."""
+    place = system.case()
+    system.api.apply(release(place, "bad-migration", migrations=NO_BACKUP))
+    first = system.settle(place, "Failed")["status"]["rejected"]["release"]
+    quick_operator.stop()
+    lost = system.api.get(place, NAME)
+    system.api.call("PUT", system.api.path(place, name=NAME) + "/status", {**lost, "status": {}})
+    quick_operator.start()
+    rejected = system.settle(place, "Failed")["status"]["rejected"]
+    assert (rejected["reason"], rejected["release"]) == ("MigrationFailed", f"{first}-2")
+    jobs = system.gcp.items("/v2/projects/demo/locations/us-central1/jobs", "jobs")
+    ours = sorted(job["name"].rpartition("-m-")[2] for job in jobs if f"/jobs/{service_of(place)}-m-" in job["name"])
+    assert ours == [first, f"{first}-2"]

@@ -185,7 +185,7 @@ def _moved(case: Case, event: Event, cause: Cause | None) -> Memory:
     if event is Event.RETRIED:
         return replace(moved, rejected=None, cause=None, candidate=None)
     if phase is Phase.BACKING_UP and memory.phase is Phase.RESOLVING and seen.resolved is not None:
-        return begin_attempt(moved, seen.resolved)
+        return begin_attempt(moved, seen.resolved, seen.tried)
     if phase in (Phase.SMOKING, Phase.BAKING, Phase.UNDOING):
         return replace(moved, verdicts={})
     if memory.phase is Phase.UNDOING:

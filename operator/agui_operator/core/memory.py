@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -135,10 +135,11 @@ class Memory:
         return (*(e.release for e in self.history), *(p.release for p in self.promoted))
 
 
-def begin_attempt(memory: Memory, release: Release) -> Memory:
+def begin_attempt(memory: Memory, release: Release, tried_before: Iterable[str] = ()) -> Memory:
     """A release that was attempted before gets an id of its own (`3f9c..-2`), so that every attempt has its own names
-    and a revision or job that failed once is never mistaken for the new one. No number is used again."""
-    named = [earlier.id for earlier in memory.past]
+    and a revision or job that failed once is never mistaken for the new one. No number is used again: not one that the
+    status knows, and not one of `tried_before`, of which the cloud has something."""
+    named = [*tried_before, *(earlier.id for earlier in memory.past)]
     named += [memory.stable.id] if memory.stable else []
     named += [memory.rejected.release] if memory.rejected else []
     tried = [past.number_of_attempt(name, release.id) for name in named]

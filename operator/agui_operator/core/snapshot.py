@@ -190,6 +190,7 @@ class Snapshot:
     request: Request | None = None
     failed: Mapping[Look, LookFault] = field(default_factory=dict)  # looks without an answer, until one succeeds
     resolved: Release | None = None
+    tried: tuple[str, ...] = ()  # releases of which the cloud has a revision or a migration job; looked at with it
     service: ServiceView | None = None
     missing: frozenset[str] = frozenset()  # revisions that traffic was asked for and that do not exist
     found: Found | None = None  # looked for while no stable release is known

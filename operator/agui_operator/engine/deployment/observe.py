@@ -30,7 +30,7 @@ from agui_operator.core.snapshot import (
 from agui_operator.core.undo import target_of
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.cluster.wakeups import Wakeups
-from agui_operator.engine.deployment import jobs, restorable
+from agui_operator.engine.deployment import attempts, jobs, restorable
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.looking import PENDING
 from agui_operator.engine.deployment.resolution import resolution
@@ -150,7 +150,7 @@ class Observer:
         """`seen` with what one look tells, or PENDING."""
         match look:
             case Look.RESOLUTION:
-                return await self._resolve(scope, seen)
+                return await self._resolve(scope, cache, seen)
             case Look.ASSETS if again:
                 return replace(seen, assets_complete=await self._page(scope))
             case Look.BACKUP | Look.MIGRATION | Look.ASSETS:
@@ -202,11 +202,12 @@ class Observer:
     ) -> Any:
         return await cache.looking.answer(look, key, read, lambda: self._wakeups.wake(scope.uid))
 
-    async def _resolve(self, scope: Scope, seen: Snapshot) -> Snapshot:
+    async def _resolve(self, scope: Scope, cache: ObjectCache, seen: Snapshot) -> Snapshot:
         if scope.spec is None:
             return seen
         resolved = await resolution(self._cloud, scope.names, scope.spec, scope.place)
-        return replace(seen, resolved=make_release(scope.spec, resolved))
+        tried = await attempts.look(self._cloud, scope, cache)
+        return replace(seen, resolved=make_release(scope.spec, resolved), tried=tried)
 
     async def _preparation(self, scope: Scope, cache: ObjectCache, seen: Snapshot, look: Look) -> Snapshot:
         views, blueprint = cache.views, scope.blueprint
