@@ -57,9 +57,10 @@ def _release(inputs: Inputs, about: dict[str, Any] | None) -> dict[str, Any] | N
     """The release that the spec asks for, as far as it is known. While a rollout runs it is the one of that rollout,
     from which a restarted operator continues."""
     memory, asked = inputs.memory, inputs.asked
-    if memory.candidate is not None or memory.phase is Phase.ROLLING_BACK:
-        return about
     fingerprint = asked.fingerprint if asked is not None else None
+    if memory.candidate is not None or memory.phase is Phase.ROLLING_BACK:
+        is_renamed = memory.phase in IN_FLIGHT and inputs.version and about and about.get("fingerprint") == fingerprint
+        return {**about, "version": inputs.version} if is_renamed and about else about
     known = about if about is not None and about.get("fingerprint") == fingerprint else {}
     named = {"version": inputs.version} if inputs.version else {}
     return {**known, **named} or None

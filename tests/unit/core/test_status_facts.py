@@ -218,6 +218,14 @@ def test_no_message_claims_that_a_release_serves_while_users_were_moved() -> Non
     assert "serves all traffic" not in text + held
 
 
+def test_a_new_name_of_the_release_in_flight_is_shown_at_once() -> None:
+    """`spec.version` makes no release; whoever edits it sees it in `kubectl get` now, not at the end of the rollout."""
+    assert status_of(FLYING, version="2.1")["release"]["version"] == "2.1"
+    assert status_of(FLYING, version="2.1")["release"]["id"] == "bbbb"
+    assert status_of(FLYING, "fp-other", version="3")["release"]["version"] == "2", "another release"
+    assert status_of(FLYING)["release"]["version"] == "2"
+
+
 def test_drift_is_told_only_where_it_was_looked_for() -> None:
     def drift(memory: Memory, **more: Any) -> tuple[str, str]:
         return told(status_of(memory, "fp-a", **more), "DriftFree")
@@ -245,7 +253,7 @@ def test_a_permission_that_is_withdrawn_for_a_moment_holds_and_is_told() -> None
         pytest.param(replace(HEALTHY, stable=SECOND), "2.1", {**SECOND.to_status(), "version": "2.1"}, id="renamed"),
         pytest.param(replace(HEALTHY, stable=SECOND), None, SECOND.to_status(), id="healthy"),
         pytest.param(HEALTHY, "3", {"version": "3"}, id="another one serves"),
-        pytest.param(FLYING, "2.1", SECOND.to_status(), id="in flight"),
+        pytest.param(FLYING, "2.1", {**SECOND.to_status(), "version": "2.1"}, id="in flight"),
         pytest.param(replace(FLYING, phase=Phase.ROLLING_BACK), "3", SECOND.to_status(), id="rolling back"),
         pytest.param(replace(FLYING, phase=Phase.RESOLVING, candidate=None), "3", {"version": "3"}, id="resolving"),
     ],
