@@ -43,7 +43,7 @@ def test_readyz_is_red_without_a_database_and_healthz_is_not(start_app):
         time.sleep(0.1)
     body = instance.get("/readyz").json()
     assert body["missing"][0] == "database: the database cannot be reached (ConnectionRefusedError)"
-    assert instance.get("/version").json()["schema"] == {"required": "0001", "database": None}
+    assert instance.get("/version").json()["schema"] == {"required": "0001", "database": None, "floor": None}
     assert instance.get("/api/orders/1").status_code == 503
 
 
@@ -74,7 +74,7 @@ def test_version_names_release_revision_and_schemas(start_app, seeded_url):
         "revision": "concierge-00007",
         "service": "concierge",
         "model": "offline/script",
-        "schema": {"required": "0001", "database": "0002"},
+        "schema": {"required": "0001", "database": "0002", "floor": "0001"},
         "agents": ["concierge", "orders", "research", "scheduling"],
         "extensions": [],
     }

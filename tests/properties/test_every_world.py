@@ -19,6 +19,7 @@ from agui_operator.core.memory import HeldBy, from_status, to_status
 from agui_operator.core.merge import without_nulls
 from agui_operator.core.phases.case import Case
 from agui_operator.core.rollout import IN_FLIGHT, TRANSITIONS, Event, Phase
+from agui_operator.core.served import astray
 from agui_operator.core.snapshot import Blocker, Request, RequestKind
 from agui_operator.core.status import Asked, Inputs, summarize
 from agui_operator.core.traffic import share
@@ -134,8 +135,10 @@ def lucky(world: World) -> World:
 def may_rest(world: World) -> bool:
     """True where waiting is right: at an end, for a valid spec, for a tag that the model never resolves, for a
     person."""
-    phase = world.memory.phase
-    if phase in (Phase.HEALTHY, Phase.ROLLED_BACK, Phase.FAILED):
+    phase, stable = world.memory.phase, world.memory.stable
+    if phase is Phase.ROLLED_BACK:
+        return stable is not None and stable.fingerprint != world.fingerprint
+    if phase in (Phase.HEALTHY, Phase.FAILED):
         return True
     if phase is Phase.PENDING:
         return world.fingerprint is None
@@ -186,14 +189,16 @@ def test_the_status_of_every_world_is_whole(start: str) -> None:
     for world in closure(start).worlds:
         memory, seen = world.memory, look(world, Luck())
         asked = Asked(world.fingerprint) if world.fingerprint else None
-        inputs = Inputs(memory, 1, NOW, {}, asked, plan=blueprint(memory, world.fingerprint), seen=seen)
+        differs = [text for text in astray(memory, seen, NAMES).values() if text is not None]
+        plan = blueprint(memory, world.fingerprint)
+        inputs = Inputs(memory, 1, NOW, {}, asked, plan=plan, seen=seen, astray="; ".join(differs) or None)
         status = summarize(inputs)
         AgUiDeploymentStatus.model_validate(without_nulls(status))
         conditions = {c["type"]: c for c in status["conditions"]}
         assert list(conditions) == list(ConditionType)
         assert {c["reason"] for c in conditions.values()} - reasons <= {""}, "an unknown reason"
         assert not conditions["Reconciling"]["status"] == conditions["Stalled"]["status"] == "True"
-        serves = memory.phase is Phase.HEALTHY and memory.stable is not None
+        serves = memory.phase is Phase.HEALTHY and memory.stable is not None and not differs
         wanted = serves and memory.stable.fingerprint == world.fingerprint  # type: ignore[union-attr]
         assert (conditions["Ready"]["status"] == "True") == wanted
         if memory.phase is Phase.PAUSED or memory.phase in (Phase.ROLLED_BACK, Phase.FAILED):

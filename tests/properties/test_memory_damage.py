@@ -46,6 +46,7 @@ releases = st.builds(
     frontend=maybe,
     secrets=st.dictionaries(words, words, max_size=2),
     schema=maybe,
+    requires=maybe,
     alerts=st.dictionaries(words, st.integers() | words, max_size=2),
 )
 numbers = st.sampled_from([0.0, 0.5, 1.25, 200.0])
@@ -54,6 +55,7 @@ BARE = replace(RECORD, place=replace(PLACE, edge=None, sql_instance=None, channe
 memories = st.builds(
     Memory,
     place=st.sampled_from([None, RECORD, BARE]),
+    schema_floor=st.none() | words.filter(bool),
     phase=st.sampled_from(Phase),
     since=st.none() | times,
     started=st.none() | times,

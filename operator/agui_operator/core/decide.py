@@ -124,8 +124,10 @@ def _learn(case: Case) -> Memory:
     if memory.phase in CANARY and memory.walk is None and plan is not None:
         memory = replace(memory, walk=steps.begin(plan.steps))
     memory = replace(memory, verdicts={**memory.verdicts, **seen.checks}, analysis=seen.analysis or memory.analysis)
-    if seen.schema is not None and memory.candidate is not None and memory.candidate.schema != seen.schema:
-        memory = replace(memory, candidate=replace(memory.candidate, schema=seen.schema))
+    if seen.schema is not None and memory.candidate is not None:
+        said = seen.schema
+        told = replace(memory.candidate, schema=said.head, requires=said.requires)
+        memory = replace(memory, candidate=told, schema_floor=said.floor or memory.schema_floor)
     stable = memory.stable
     settled = memory.phase is Phase.HEALTHY and not any(b.reason is Reason.NOT_PERMITTED for b in seen.blockers)
     if settled and plan is not None and stable is not None and plan.release.id == stable.id:
@@ -204,7 +206,7 @@ def _moved(case: Case, event: Event, cause: Cause | None) -> Memory:
     if event is Event.RETRIED:
         return replace(moved, rejected=None, cause=None, candidate=None)
     if phase is Phase.BACKING_UP and memory.phase is Phase.RESOLVING and seen.resolved is not None:
-        return begin_attempt(moved, seen.resolved)
+        return begin_attempt(moved, seen.resolved, seen.tried)
     if phase in (Phase.SMOKING, Phase.BAKING, Phase.UNDOING):
         return replace(moved, verdicts={})
     if memory.phase is Phase.UNDOING:

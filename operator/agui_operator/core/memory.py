@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -123,6 +123,7 @@ class Memory:
     acknowledged: Acknowledged | None = None
     place: PlaceRecord | None = None  # None: no release has begun, or an earlier version wrote the status
     obeyed: tuple[Obeyed, ...] = ()
+    schema_floor: str | None = None  # the oldest code that the database supports, as the newest release reported
 
     @property
     def serving(self) -> Release | None:
@@ -135,10 +136,11 @@ class Memory:
         return (*(e.release for e in self.history), *(p.release for p in self.promoted))
 
 
-def begin_attempt(memory: Memory, release: Release) -> Memory:
+def begin_attempt(memory: Memory, release: Release, tried_before: Iterable[str] = ()) -> Memory:
     """A release that was attempted before gets an id of its own (`3f9c..-2`), so that every attempt has its own names
-    and a revision or job that failed once is never mistaken for the new one. No number is used again."""
-    named = [earlier.id for earlier in memory.past]
+    and a revision or job that failed once is never mistaken for the new one. No number is used again: not one that the
+    status knows, and not one of `tried_before`, of which the cloud has something."""
+    named = [*tried_before, *(earlier.id for earlier in memory.past)]
     named += [memory.stable.id] if memory.stable else []
     named += [memory.rejected.release] if memory.rejected else []
     tried = [past.number_of_attempt(name, release.id) for name in named]
@@ -176,6 +178,7 @@ def to_status(memory: Memory) -> dict[str, Any]:
         "attempts": past.attempts_to_status(memory.attempts),
         "lastRequest": _acknowledged(memory.acknowledged),
         "place": places.to_status(memory.place),
+        "schemaFloor": memory.schema_floor,
     }
 
 
@@ -213,6 +216,7 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
         acknowledged=_parse_acknowledged(status.get("lastRequest")),
         place=places.from_status(status.get("place")),
         obeyed=tuple(o for raw in items(rollout.get("obeyed")) if (o := _parse_obeyed(raw)) is not None),
+        schema_floor=floor if isinstance(floor := status.get("schemaFloor"), str) and floor else None,
     )
 
 

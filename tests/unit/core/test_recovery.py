@@ -56,8 +56,8 @@ def test_a_template_of_another_version_is_none() -> None:
 
 
 def test_a_record_is_read_back_and_a_damaged_one_is_none() -> None:
-    release = replace(SECOND, schema="0002", template=to_json(TEMPLATE))
-    assert Release.from_record(release.record) == replace(release, schema=None)
+    release = replace(SECOND, schema="0002", requires="0001", template=to_json(TEMPLATE))
+    assert Release.from_record(release.record) == replace(release, schema=None, requires=None)
     assert Release.from_record("{") is None
     assert Release.from_record("[]") is None
     assert Release.from_record('{"id": "x"}') is None

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from agui_operator.core import alerts
 from agui_operator.core.actions import Action, PointerSet, TrafficSplit
+from agui_operator.core.floor import too_old
 from agui_operator.core.looks import looks
 from agui_operator.core.memory import Memory
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic
@@ -74,7 +75,8 @@ def _older(memory: Memory, release: Release) -> Release | None:
     ids = [one.id for one in promoted]
     later = promoted[ids.index(release.id) + 1 :] if release.id in ids else promoted
     candidate = memory.candidate.id if memory.candidate is not None else None
-    return next((one for one in later if one.id not in (release.id, rejected, candidate)), None)
+    left = (one for one in later if one.id not in (release.id, rejected, candidate))
+    return next((one for one in left if too_old(memory, one) is None), None)
 
 
 def _watched(case: Case) -> bool:

@@ -18,6 +18,7 @@ from agui_operator.core import memory as memories
 from agui_operator.core.memory import Memory
 from agui_operator.core.merge import without_nulls
 from agui_operator.core.rollout import Look
+from agui_operator.core.served import Part
 from agui_operator.core.snapshot import LookFault, Request
 from agui_operator.core.status import FaultSeen
 from agui_operator.engine.deployment.looking import Looking
@@ -43,6 +44,7 @@ class ObjectCache:
     fault: FaultSeen | None = None
     failures: int = 0
     drift: str | None = None
+    differs: dict[Part, str | None] = field(default_factory=dict)  # what users get at rest, as it was last seen
     compared: int | None = None  # generation at which the cloud was last compared with the stable release
     drift_due: float = 0.0  # monotonic time of the next comparison with the cloud
     answered: tuple[Request, ...] = ()  # what was answered and whose annotation is still to be removed
@@ -111,6 +113,15 @@ class ObjectCache:
 
     def succeeded(self, drift: str | None) -> None:
         self.fault, self.failures, self.drift = None, 0, drift
+
+    def served(self, seen: Mapping[Part, str | None]) -> None:
+        """What was seen of what users get; what was not keeps its last value."""
+        self.differs |= seen
+
+    @property
+    def astray(self) -> str | None:
+        """What users get instead of the stable release; None: nothing else, or nobody knows."""
+        return next((text for text in self.differs.values() if text is not None), None)
 
     def compare_after(self, seconds: float) -> None:
         """The object is compared with the cloud again after that time."""
