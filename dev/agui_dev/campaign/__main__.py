@@ -24,9 +24,11 @@ from agui_dev.campaign.runs import Run, play, prepared, taken_down
 from agui_dev.campaign.stage import Operator, PatientApi, PatientCloud, Stage, Target
 from agui_dev.controlplane import ControlPlane
 from agui_dev.paths import ROOT
+from agui_dev.testbed.local_cloud import CloudRefused
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import NAME
 from agui_dev.testbed.system import System, running_system
+from localgcp.cli.init import InitError
 
 _RUNS_PER_PLACE = 5
 
@@ -82,9 +84,17 @@ class Campaign:
         return number if number <= self._runs else None
 
     def _target(self, api: PatientApi, rng: random.Random) -> Target:
-        with self._lock:
-            namespace = self.stage.system.case()
-        return prepared(self.stage, api, namespace, rng)
+        """A new place. While an outage of another lane keeps it from being made, it is tried again in another one."""
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                with self._lock:
+                    namespace = self.stage.system.case()
+                return prepared(self.stage, api, namespace, rng)
+            except (InitError, CloudRefused):
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(2)
 
     def _keep(self, run: Run, target: Target, since: int) -> None:
         """What helps to find out why: the object, its status writes, and what happened in the cloud."""
