@@ -56,11 +56,13 @@ bench: $(READY) $(NPM) controlplane ## measure speed and size (GROUPS="app front
 test: $(READY) $(NPM) controlplane ## checks and all tests, with coverage (PART="unit app": these alone); the last line counts
 	@$(PY) -m agui_dev.suite $(PART)
 
-.PHONY: test-unit test-properties test-contract test-app test-frontend test-integration test-faults test-e2e
+.PHONY: test-unit test-properties test-attack test-contract test-app test-frontend test-integration test-faults test-e2e
 test-unit: $(READY) ## pure functions and single modules: seconds
 	@$(PY) -m agui_dev.suite unit
 test-properties: $(READY) ## promises over every world and generated input
 	@$(PY) -m agui_dev.suite properties
+test-attack: $(READY) ## payloads of hostile tenants: memory, time and content are bounded
+	@$(PY) -m agui_dev.suite attack
 test-contract: $(READY) ## Google's own clients against the local Google Cloud
 	@$(PY) -m agui_dev.suite contract
 test-integration: $(READY) controlplane ## on a real API server
@@ -100,6 +102,10 @@ format: $(READY) ## format and fix what a machine can
 .PHONY: requirements
 requirements: $(READY) ## recompile the hash-checked requirement lists (UPGRADE=1: to newer versions)
 	@$(PY) -m agui_dev.requirements
+
+.PHONY: audit
+audit: $(READY) ## compare the pinned versions with public advisories; 1: some found, 2: no database could be reached
+	@$(PY) -m agui_dev.audit
 
 .PHONY: clean
 clean: ## remove what tests, checks and demo wrote (the environment and the control plane's programs stay)

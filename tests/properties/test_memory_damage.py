@@ -174,6 +174,19 @@ def test_damage_that_once_stopped_a_turn(damage: dict[str, Any]) -> None:
     assert read.analysis is None or read.analysis.values == {}
 
 
+@pytest.mark.parametrize("phase", sorted(IN_FLIGHT - {Phase.RESOLVING} | {Phase.UNDOING, Phase.ROLLING_BACK}))
+def test_a_phase_without_its_release_starts_again(phase: Phase) -> None:
+    """No phase after Resolving ends without a candidate; a roll-back to nothing would hide what serves."""
+    rollout = {**FULL["rollout"], "phase": phase, "cause": None}
+    assert from_status({**FULL, "phase": phase, "rollout": rollout}).phase is phase
+    assert from_status({"phase": phase, "rollout": rollout}).phase is Phase.PENDING
+
+
+def test_a_rollout_that_was_aborted_before_it_had_a_release_is_still_rolled_back() -> None:
+    rollout = {**FULL["rollout"], "phase": Phase.ROLLING_BACK}
+    assert from_status({"rollout": rollout}).phase is Phase.ROLLING_BACK
+
+
 # --- every try has an id of its own ----------------------------------------------------------------------------------
 
 

@@ -13,7 +13,9 @@ from agui_dev.bundle import Bundle, build, kept
 from agui_dev.bundle.__main__ import main
 from agui_dev.setup import node
 from agui_dev.steps import StepFailed
-from agui_operator.gcp.kinds.storage.bundle import BundleContents, BundleRefused, check_runtime_url, read_bundle
+from agui_operator.gcp.kinds.storage.bundle import BundleRefused, check_runtime_url
+from bundle_reading import Bundle as Read
+from bundle_reading import read_here
 
 FRONTEND = Path(__file__).resolve().parents[2] / "frontend"
 VERSION, REVISION = "0.0.0-test", "0123456789abcdef0123456789abcdef01234567"
@@ -43,8 +45,8 @@ def bundle(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def contents(bundle: Bundle) -> BundleContents:
-    return read_bundle(bundle.read())
+def contents(bundle: Bundle) -> Read:
+    return read_here(bundle.read())
 
 
 def test_same_sources_give_the_same_bytes_wherever_they_lie(sources: Path, bundle: Bundle, tmp_path: Path) -> None:
@@ -53,19 +55,19 @@ def test_same_sources_give_the_same_bytes_wherever_they_lie(sources: Path, bundl
     assert again.sha256 == bundle.sha256
 
 
-def test_the_operator_accepts_it_for_its_environment_only(contents: BundleContents) -> None:
-    check_runtime_url(contents, "/copilotkit")
+def test_the_operator_accepts_it_for_its_environment_only(contents: Read) -> None:
+    check_runtime_url(contents.contents, "/copilotkit")
     with pytest.raises(BundleRefused):
-        check_runtime_url(contents, "https://other.example/copilotkit")
+        check_runtime_url(contents.contents, "https://other.example/copilotkit")
 
 
-def test_the_manifest_says_what_it_was_made_from(contents: BundleContents) -> None:
+def test_the_manifest_says_what_it_was_made_from(contents: Read) -> None:
     manifest = json.loads(contents.manifest)
     assert (manifest["version"], manifest["revision"]) == (VERSION, REVISION)
 
 
-def test_every_file_of_the_page_is_in_the_bundle_with_integrity(contents: BundleContents) -> None:
-    files = {file.path: file.data for file in contents.files}
+def test_every_file_of_the_page_is_in_the_bundle_with_integrity(contents: Read) -> None:
+    files = contents.files
     html = files["index.html"].decode()
     tags = re.findall(r'<(?:script|link)[^>]*(?:src|href)="/([^"]+)"[^>]*>', html)
     assert tags
@@ -76,26 +78,29 @@ def test_every_file_of_the_page_is_in_the_bundle_with_integrity(contents: Bundle
             assert re.search(rf'"/{re.escape(path)}"[^>]* integrity="sha384-', html), path
 
 
-def test_pooled_names_carry_a_hash_so_that_releases_never_overwrite_each_other(contents: BundleContents) -> None:
-    outside = [file.path for file in contents.files if not file.pooled]
+def test_pooled_names_carry_a_hash_so_that_releases_never_overwrite_each_other(contents: Read) -> None:
+    outside = [file.path for file in contents.contents.files if not file.pooled]
     assert outside == ["index.html"]
-    for file in contents.files:
+    for file in contents.contents.files:
         if file.pooled:
             assert re.search(r"-[A-Za-z0-9_-]{8}\.[a-z0-9]+$", file.path), file.path
 
 
-def test_the_size_report_is_of_these_files_and_within_the_budget(bundle: Bundle, contents: BundleContents) -> None:
-    assert bundle.report["sizes"] == {file.path: len(file.data) for file in contents.files}
+def test_the_size_report_is_of_these_files_and_within_the_budget(bundle: Bundle, contents: Read) -> None:
+    assert bundle.report["sizes"] == {path: len(data) for path, data in contents.files.items()}
     assert bundle.report["totalBytes"] == sum(bundle.report["sizes"].values())
     assert 100_000 < bundle.report["entryGzipBytes"] <= bundle.report["budgetBytes"] == 380_000
 
 
 def test_another_version_is_another_release_with_scripts_of_its_own(
-    sources: Path, contents: BundleContents, tmp_path: Path
+    sources: Path, contents: Read, tmp_path: Path
 ) -> None:
     """Releases that share every file could not show whether an old tab keeps its own."""
-    other = read_bundle(build("0.0.1-test", tmp_path, revision=REVISION, frontend=sources).read())
-    scripts = [{f.path for f in c.files if f.path.endswith(".js") and len(f.data) > 10_000} for c in (contents, other)]
+    other = read_here(build("0.0.1-test", tmp_path, revision=REVISION, frontend=sources).read())
+    scripts = [
+        {path for path, data in c.files.items() if path.endswith(".js") and len(data) > 10_000}
+        for c in (contents, other)
+    ]
     assert scripts[0]
     assert not scripts[0] & scripts[1]
 

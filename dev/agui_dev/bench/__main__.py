@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from agui_dev.bench import app, dashboard, fleet, frontend, measures, publish
+from agui_dev.bench import app, dashboard, fleet, frontend, measures, publish, security
 from agui_dev.bench.figures import Figure, merged, read, table, write
 from agui_dev.paths import ROOT
 
@@ -65,6 +65,13 @@ def _fleet(_samples: int, _failures: int) -> Iterator[Figure]:
         yield from fleet.figures(stage)
 
 
+def _security(_samples: int, _failures: int) -> Iterator[Figure]:
+    with measures.system("--lro-seconds", "0") as stage:
+        worker = stage.operator(direct=True)
+        yield from security.figures(stage, worker)
+        worker.stop()
+
+
 GROUPS: dict[str, Callable[[int, int], Iterator[Figure]]] = {
     "localgcp": _localgcp,
     "operator": _operator,
@@ -72,6 +79,7 @@ GROUPS: dict[str, Callable[[int, int], Iterator[Figure]]] = {
     "frontend": _frontend,
     "dashboard": _dashboard,
     "fleet": _fleet,
+    "security": _security,
 }
 
 

@@ -39,6 +39,8 @@ BUDGETS = {
     "fleet.rss_kb_per_object": 100.0,
     "fleet.start_cpu_ms_per_object": 6.0,
     "fleet.rss_mb": 200.0,
+    "security.bomb_peak_mb": 200.0,
+    "security.flood_ratio": 2.0,
 }
 
 

@@ -22,7 +22,7 @@ CHECKS: dict[str, tuple[str, ...]] = {
     "biome and tsc": ("npm", "run", "--silent", "check"),
 }
 # Folders of tests, and the browser application, whose runners are its own.
-PARTS = ("unit", "properties", "contract", "frontend", "app", "integration", "faults", "e2e")
+PARTS = ("unit", "properties", "attack", "contract", "frontend", "app", "integration", "faults", "e2e")
 IMAGE_TESTS = "tests/e2e/test_images.py"
 PREPARE = "prepare"
 
@@ -48,6 +48,7 @@ COSTS: dict[str, Cost] = {
     PREPARE: Cost(1, 0.5),
     "unit": Cost(130, 1.5, workers=True),
     "properties": Cost(130, 1, background=True),
+    "attack": Cost(60, 1, background=True),
     "contract": Cost(180, 0.9, workers=True),
     "frontend": Cost(15, 1.5, background=True),
     "frontend flows": Cost(120, 0.9),

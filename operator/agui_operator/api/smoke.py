@@ -10,9 +10,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from agui_operator.api import expression
 from agui_operator.api.base import (
     PRESERVE,
     Argument,
@@ -21,6 +22,7 @@ from agui_operator.api.base import (
     Image,
     Model,
     Rule,
+    ServiceAccount,
     UrlPath,
     one_of,
 )
@@ -65,6 +67,18 @@ def _messages(raw: Any) -> Any:
     return raw if isinstance(raw, str) else tuple(texts)
 
 
+def _expression(pattern: str) -> str:
+    try:
+        expression.check(pattern)
+    except expression.ExpressionInvalid as wrong:
+        fix = "write it without look-around and back references, and with fewer repetitions"
+        raise PydanticCustomError(
+            "expression", "must be a regular expression ({why})", {"why": str(wrong), "fix": fix}
+        ) from wrong
+    return pattern
+
+
+Expression = Annotated[str, Field(min_length=1, max_length=expression.PATTERN_LIMIT), AfterValidator(_expression)]
 SmallObject = Annotated[dict[str, Any], BeforeValidator(_bounded), Field(json_schema_extra={PRESERVE: True})]
 SmallJson = Annotated[Any, BeforeValidator(_bounded), Field(json_schema_extra={PRESERVE: True})]
 Say = Annotated[Any, BeforeValidator(_messages), Field(json_schema_extra={PRESERVE: True})]
@@ -118,7 +132,9 @@ class WebSocketCheck(Model):
 class Expectation(Model):
     """One thing that must happen, in this order, in the conversation."""
 
-    text: str | None = Field(None, min_length=1, max_length=512, description="Regular expression found in the answer.")
+    text: Expression | None = Field(
+        None, description="Regular expression (RE2 syntax) found in the first 64 kB of the answer."
+    )
     tool: str | None = Field(
         None, pattern="^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=64, description="Name of a tool that was called."
     )
@@ -164,14 +180,18 @@ class SqlCheck(Model):
 
 
 class JobCheck(Model):
-    """Any test in a container, run as a Cloud Run job; it passes when it exits with 0. It has the backend's
-    environment, and is told what to check: AGUI_STAGE (candidate or promoted), AGUI_RELEASE, AGUI_FRONTEND (folder of
-    the page), AGUI_ORIGIN (where users go) and AGUI_BACKEND_URL (where this release's own backend answers)."""
+    """Any test in a container, run as a Cloud Run job; it passes when it exits with 0. It has the backend's plain
+    environment variables, none of its secrets and no database socket. It is told what to check: AGUI_STAGE (candidate
+    or promoted), AGUI_RELEASE, AGUI_FRONTEND (folder of the page), AGUI_ORIGIN (where users go) and AGUI_BACKEND_URL
+    (where this release's own backend answers)."""
 
     image: Image = Field(description="Container image; pin it by digest.")
     command: tuple[Argument, ...] = Field((), max_length=20, description="Replaces the image's entry point.")
     args: tuple[Argument, ...] = Field((), max_length=40, description="Replaces the image's arguments.")
     timeout: Duration = Field(timedelta(minutes=10), description="Maximum time of the job.")
+    service_account: ServiceAccount | None = Field(
+        None, description="Identity of the job; absent: the backend's. One that may do nothing is enough for most."
+    )
 
 
 _KINDS = ("http", "websocket", "agent", "assets", "sql", "job")

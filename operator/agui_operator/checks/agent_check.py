@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agui_operator.api.expression import ExpressionInvalid
 from agui_operator.api.smoke import AgentCheck, Expectation
 from agui_operator.checks.agent_run import Run, Thread, word
 from agui_operator.checks.conversation import Conversation
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.json_path import within
-from agui_operator.checks.pattern import PatternInvalid, found
+from agui_operator.checks.pattern import SEARCHES
 from agui_operator.checks.target import CheckTarget, Failed, Passed
 
 
@@ -73,7 +74,7 @@ async def check_agent(check: AgentCheck, target: CheckTarget, guard: Guard, seco
     try:
         for turn in turns:
             run = await _take(talk, turn, run)
-            await _hold_against(run, turn.expect)
+            await _hold_against(run, turn.expect, target.tenant)
     except Failed as failed:
         raise Failed(str(failed), talk.code, talk.first_token_ms) from failed
     runs = f"{len(turns)} runs" if len(turns) > 1 else "1 run"
@@ -88,7 +89,7 @@ async def _take(talk: Conversation, turn: Turn, before: Run | None) -> Run:
     return await talk.resume(before.interrupts, turn.resume)
 
 
-async def _hold_against(run: Run, expect: Sequence[Expectation]) -> None:
+async def _hold_against(run: Run, expect: Sequence[Expectation], tenant: str) -> None:
     tools = iter(run.tools)
     for wanted in expect:
         if wanted.tool is not None and wanted.tool not in tools:  # `in` on an iterator goes on after the last one found
@@ -97,7 +98,7 @@ async def _hold_against(run: Run, expect: Sequence[Expectation]) -> None:
             raise Failed(f"expected interrupt {wanted.interrupt}; {run.outcome()}")
         if wanted.blocked is not None and wanted.blocked not in run.blocked:
             raise Failed(f"expected blocked by {wanted.blocked}; {_blocks(run)}")
-        if wanted.text is not None and not await _said(wanted.text, run.text):
+        if wanted.text is not None and not await _said(wanted.text, run.text, tenant):
             raise Failed(f"expected text /{wanted.text}/; {_texts(run)}")
         if wanted.state is not None:
             _expect_state(wanted.state, run)
@@ -107,10 +108,10 @@ async def _hold_against(run: Run, expect: Sequence[Expectation]) -> None:
         raise Failed(f"expected RUN_FINISHED; {run.outcome()}")
 
 
-async def _said(pattern: str, text: str) -> bool:
+async def _said(pattern: str, text: str, tenant: str) -> bool:
     try:
-        return await found(pattern, text)
-    except PatternInvalid as wrong:
+        return await SEARCHES.found(pattern, text, tenant)
+    except ExpressionInvalid as wrong:
         raise Failed(f"expected text /{pattern}/; {wrong}") from wrong
 
 

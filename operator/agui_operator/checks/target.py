@@ -17,7 +17,7 @@ class CheckTarget:
     """What is checked. `origin` comes from the Cloud Run API or the environment, never from a spec. `public` is True
     after promotion, where users are. `frontend` is the release folder of the assets. `by_name` is the release whose
     page the origin shows to requests that name it, before promotion. `audience` is the service's own origin if it wants
-    an ID token."""
+    an ID token. `tenant` is the namespace whose turns the check takes."""
 
     origin: str
     public: bool
@@ -27,6 +27,7 @@ class CheckTarget:
     by_name: str | None = None
     extra_headers: Mapping[str, str] = field(default_factory=dict)
     audience: str | None = None
+    tenant: str = ""
 
     def call(
         self,

@@ -197,8 +197,13 @@ def _drift(inputs: Inputs) -> Fact:
     differs = "; ".join(text for text in (inputs.astray, inputs.drift) if text)
     if differs:
         return False, Reason.DRIFTED, differs
-    if inputs.memory.stable is None:
+    stable = inputs.memory.stable
+    if stable is None:
         return None, Reason.NO_STABLE_RELEASE, "No release has been promoted yet"
+    why = inputs.forbidden.get(stable.id)
+    if why is not None:
+        text = f"Release {stable.version} ({stable.id}) is not permitted any more and is not corrected: {why}"
+        return None, Reason.NOT_PERMITTED, text
     if inputs.suspended:
         return None, Reason.NOT_COMPARED, "Not compared with the cloud while spec.suspend is true"
     if not inputs.compared or inputs.memory.phase not in (Phase.HEALTHY, Phase.ROLLED_BACK):

@@ -21,6 +21,7 @@ from agui_operator.core.snapshot import AnalysisResult, CheckResult, Verdict
 from agui_operator.core.steps import Walk
 
 _WITH_CANDIDATE = IN_FLIGHT | {Phase.UNDOING, Phase.ROLLING_BACK}
+_NEEDS_CANDIDATE = _WITH_CANDIDATE - {Phase.RESOLVING, Phase.ROLLING_BACK}  # Resolving may be rolled back without one
 
 
 class HeldBy(StrEnum):
@@ -189,6 +190,10 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
     history = tuple(e for raw in items(status.get("history")) if (e := _parse_entry(raw)) is not None)
     stable = Release.from_status(status.get("stable"))
     step = rollout.get("step")
+    candidate = Release.from_status(status.get("release")) if phase in _WITH_CANDIDATE else None
+    cause = _parse_cause(rollout.get("cause"))
+    if candidate is None and (phase in _NEEDS_CANDIDATE or (phase is Phase.ROLLING_BACK and cause is None)):
+        phase = Phase.PENDING  # a part of the status was lost: what serves is found again, and the spec gets its turn
     return Memory(
         phase=phase,
         since=time_of(rollout.get("since")),
@@ -198,10 +203,10 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
         walk=canary_steps.from_status(rollout),
         weight_since=time_of(rollout.get("weightSince")),
         held_by=member(rollout.get("heldBy"), HeldBy),
-        candidate=Release.from_status(status.get("release")) if phase in _WITH_CANDIDATE else None,
+        candidate=candidate,
         stable=stable,
         undo_to=Release.from_status(rollout.get("undoTo")),
-        cause=_parse_cause(rollout.get("cause")),
+        cause=cause,
         rejected=_parse_rejected(status.get("rejected")),
         verdicts={n: _parse_check(n, c) for n, c in mapping(rollout.get("verdicts")).items() if isinstance(c, Mapping)},
         analysis=_parse_finding(rollout.get("analysis")),

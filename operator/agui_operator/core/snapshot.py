@@ -187,6 +187,7 @@ class Snapshot:
     fingerprint: str | None = None  # of the newest spec; None: the spec is invalid
     procedure: str = ""  # of the newest spec: how its release is tried
     blockers: tuple[Blocker, ...] = ()
+    forbidden: Mapping[str, str] = field(default_factory=dict)  # releases that no policy permits now: why, by id
     request: Request | None = None
     failed: Mapping[Look, LookFault] = field(default_factory=dict)  # looks without an answer, until one succeeds
     resolved: Release | None = None

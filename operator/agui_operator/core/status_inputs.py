@@ -54,7 +54,8 @@ def asked_of(spec: AgUiDeploymentSpec, fingerprint: str) -> Asked:
 class Inputs:
     """All of it; `previous` is the status as last written. `asked` None: the spec can't be read; `version` may be known
     all the same. `ignored`: fields that this version does not know. `compared`: the cloud was compared with the stable
-    release since the last change; `astray`: what users get instead of it, as it was last seen."""
+    release since the last change; `astray`: what users get instead of it, as it was last seen. `forbidden`: releases
+    that no policy permits now: why, by id."""
 
     memory: Memory
     generation: int
@@ -71,6 +72,7 @@ class Inputs:
     url: str | None = None
     drift: str | None = None
     astray: str | None = None
+    forbidden: Mapping[str, str] = field(default_factory=dict)
     compared: bool = False
     deleting: bool = False
 

@@ -50,6 +50,8 @@ def way_back(inputs: Inputs) -> tuple[bool | None, Reason, str]:
     what = f"Release {target.version} ({target.id})"
     if (old := floor.too_old(memory, target)) is not None:
         return False, Reason.SCHEMA_CONTRACTED, f"{what} can't be restored: {old}"
+    if target.id in inputs.forbidden:
+        return False, Reason.NOT_PERMITTED, f"{what} can't be restored: {inputs.forbidden[target.id]}"
     if seen is not None and seen.target is not None and seen.target.release == target.id:
         problem = seen.target.problem
         if problem is not None:

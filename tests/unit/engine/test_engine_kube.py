@@ -154,18 +154,27 @@ async def test_a_status_that_is_refused_is_told(kube: Kube, server: ApiServer) -
         await kube.patch_status("ns", "n", "uid-1", {})
 
 
-async def test_an_annotation_is_removed_by_a_null_and_the_version_without_it_comes_back(
+async def test_an_annotation_is_removed_with_its_value_and_the_version_without_it_comes_back(
     kube: Kube, server: ApiServer
 ) -> None:
     server.answers = [(200, {"metadata": {"resourceVersion": "77"}})]
-    assert await kube.remove_annotation("ns", "n", "agui.dev/abort") == "77"
+    assert await kube.remove_annotation("ns", "n", "agui.dev/abort", "true") == "77"
     assert server.asked == [("PATCH", DEPLOYMENT)]
-    assert server.bodies == [{"metadata": {"annotations": {"agui.dev/abort": None}}}]
+    path = "/metadata/annotations/agui.dev~1abort"
+    assert server.bodies == [[{"op": "test", "path": path, "value": "true"}, {"op": "remove", "path": path}]]
     server.answers = [(404, {})]
-    assert await kube.remove_annotation("ns", "n", "agui.dev/abort") is None
+    assert await kube.remove_annotation("ns", "n", "agui.dev/abort", "true") is None
     server.answers = [(403, {"message": "no"})]
     with pytest.raises(KubeError):
-        await kube.remove_annotation("ns", "n", "agui.dev/abort")
+        await kube.remove_annotation("ns", "n", "agui.dev/abort", "true")
+
+
+async def test_an_annotation_that_was_set_anew_stays(kube: Kube, server: ApiServer) -> None:
+    server.answers = [(422, {"message": "test failed"}), (200, {"metadata": {"resourceVersion": "78"}})]
+    assert await kube.remove_annotation("ns", "n", "agui.dev/abort", "true") == "78"
+    assert [method for method, _ in server.asked] == ["PATCH", "GET"]
+    server.answers = [(422, {"message": "test failed"}), (404, {})]
+    assert await kube.remove_annotation("ns", "n", "agui.dev/abort", "true") is None
 
 
 async def test_what_is_not_there_is_none(kube: Kube, server: ApiServer) -> None:
@@ -231,7 +240,7 @@ async def test_a_write_that_waited_for_a_connection_asks_again_whether_it_may(se
     lost = True
     results = await asyncio.gather(*writes, return_exceptions=True)
     await kube.close()
-    assert [type(r) for r in results] == [type(None)] + [LeaseLost] * 4
+    assert [type(r) for r in results] == [str] + [LeaseLost] * 4
     assert len(server.asked) == 1
 
 

@@ -65,7 +65,7 @@ def _correct_release(case: Case) -> Actions:
         actions.append(RevisionStaged(plan.revision, split(None, target, 0, have)))
     elif seen.service is not None and share(seen.service.traffic, target.revision) != 100:
         actions.append(TrafficSplit(split(None, target, 0, seen.service.traffic)))
-    if plan.pointer is not None and seen.pointer_known and not serves_only(seen, stable.frontend):
+    if plan.pointer is not None and seen.pointer_known and not serves_only(seen, plan.pointer):
         actions.append(PointerSet(plan.pointer))
     return tuple(actions)
 

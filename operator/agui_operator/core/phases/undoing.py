@@ -34,6 +34,8 @@ def _stopped(case: Case, target: Release) -> Happened | None:
     problem = case.seen.target.problem if case.seen.target is not None else None
     if problem is not None and not _is_remade(case, target):
         return case.fail(*problem)
+    if target.id in case.seen.forbidden:
+        return case.fail(Reason.NOT_PERMITTED, case.seen.forbidden[target.id])
     if service is not None and service.ready is False and service.latest_created == case.names.revision(target.id):
         return case.fail(Reason.REVISION_FAILED, f"its revision did not become ready: {service.message}")
     if case.service_gone and memory.stable is not None and case.remade(memory.stable) is None:

@@ -106,25 +106,32 @@ class Kube:
     async def get_deployment(self, namespace: str, name: str) -> dict[str, Any] | None:
         return await self._get(self._path(namespace, name))
 
-    async def patch_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
-        """Replaces the fields of `.status`. The uid guards against an object deleted and made again. A vanished
-        object is no error."""
-        body = {"metadata": {"uid": uid}, "status": status}
+    async def patch_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> str:
+        """Replaces the fields of `.status`; the object's resourceVersion then. The uid guards against an object deleted
+        and made again. A vanished object is no error: the version is empty."""
+        body, path = {"metadata": {"uid": uid}, "status": status}, self._path(namespace, name, "status")
         try:
-            await self.request("PATCH", self._path(namespace, name, "status"), body, "application/merge-patch+json")
+            answer = await self.request("PATCH", path, body, "application/merge-patch+json")
         except KubeError as exc:
             if exc.code not in (404, 409):
                 raise
+            return ""
+        return str((answer.get("metadata") or {}).get("resourceVersion", ""))
 
-    async def remove_annotation(self, namespace: str, name: str, annotation: str) -> str | None:
-        """The object's resourceVersion without it; None: the object is gone."""
-        body = {"metadata": {"annotations": {annotation: None}}}
+    async def remove_annotation(self, namespace: str, name: str, annotation: str, value: str) -> str | None:
+        """Removes the annotation if it has this value still; one that was set anew meanwhile stays. Returns a
+        resourceVersion of the object as of which the value is gone; None: the object is gone."""
+        path = f"/metadata/annotations/{annotation.replace('~', '~0').replace('/', '~1')}"
+        patch = [{"op": "test", "path": path, "value": value}, {"op": "remove", "path": path}]
         try:
-            answer = await self.request("PATCH", self._path(namespace, name), body, "application/merge-patch+json")
+            answer = await self.request("PATCH", self._path(namespace, name), patch, "application/json-patch+json")
         except KubeError as exc:
-            if exc.code != 404:
+            if exc.code not in (404, 422):
                 raise
-            return None
+            found = await self._get(self._path(namespace, name)) if exc.code == 422 else None
+            if found is None:
+                return None
+            answer = found
         return str(answer["metadata"]["resourceVersion"])
 
     async def post_event(self, namespace: str, event: Mapping[str, Any]) -> None:

@@ -24,7 +24,9 @@ from agui_operator.core.verdicts import check_digest, verdict_on
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.tasks import Tasks
+from agui_operator.fair import FairGate
 
+AT_ONCE, PER_NAMESPACE = 128, 16  # checks that run; the others of a namespace wait for its own
 _SCHEMA = "/version"  # key of the question for the schema; no check can be called so
 Key = tuple[str, str, str, str]  # release, stage, check and the digest of the check: an edited one runs again
 
@@ -77,6 +79,7 @@ class CheckRunner:
         self._guard, self._wakeups, self._local = guard, wakeups, local
         self._objects: dict[str, _Checks] = {}
         self._stopping = Tasks()
+        self._turns = FairGate(AT_ONCE, PER_NAMESPACE)
 
     async def run(self, scope: Scope, service: ServiceView | None) -> CheckReport:
         """Starts the checks of this stage that have no verdict, and reports those that ended. `service`: the last look
@@ -146,10 +149,12 @@ class CheckRunner:
             frontend=release.frontend,
             by_name=release.id if check.assets is not None and stage == CANDIDATE and edge else None,
             audience=service.uri if check.assets is None and not self._local else None,
+            tenant=scope.names.namespace,
         )
 
     async def _run(self, uid: str, checks: _Checks, key: Key, check: SmokeCheck, target: CheckTarget) -> None:
-        result = replace(await run_check(check, target, self._guard), check=key[3])
+        async with self._turns.turn(target.tenant):
+            result = replace(await run_check(check, target, self._guard), check=key[3])
         if result.passed is False:
             checks.failed_at = time.monotonic()
         checks.results[key] = result
@@ -190,7 +195,7 @@ class CheckRunner:
         releases = [r.id for r in (scope.memory.stable, scope.memory.candidate) if r is not None]
         audience = None if self._local else service.uri
         return [
-            CheckTarget(origin=uri, public=False, release=release, audience=audience)
+            CheckTarget(origin=uri, public=False, release=release, audience=audience, tenant=scope.names.namespace)
             for release in releases
             if (uri := service.tag_uris.get(scope.names.tag(release)))
         ]

@@ -135,7 +135,7 @@ class Executor:
             case BackupTaken():
                 return await sql_backup.apply(cloud, names, action)
             case AssetsPublished():
-                return await release_assets.apply(cloud, action, names.owner, _log_progress)
+                return await release_assets.apply(cloud, action, names.owner, _log_progress, tenant=names.namespace)
             case PointerSet():
                 return await url_map.apply(cloud, names, place, action)
             case AlertCreated() | AlertUpdated() | AlertDeleted():

@@ -171,6 +171,7 @@ class Engine:
             fingerprint=scope.parsed.fingerprint,
             procedure=scope.parsed.procedure,
             blockers=scope.blockers,
+            forbidden=scope.forbidden,
             request=_request(cache, scope),
             has_edge=scope.place.edge is not None,
             channels=scope.place.channels,
@@ -197,7 +198,7 @@ class Engine:
         """The answer goes out as an Event too: another request may overwrite the one in the status. An annotation that
         would only come back stays where it is."""
         if not requests.is_settled(memory, request, scope.parsed.fingerprint):
-            cache.answer(request.kind)
+            cache.answer(request)
         answer = memory.acknowledged
         assert answer is not None
         kind, reason = ("Normal", REQUEST_ACCEPTED) if answer.accepted else ("Warning", REQUEST_REFUSED)
@@ -274,6 +275,7 @@ class Engine:
             url=_url(cache, scope),
             drift=cache.drift,
             astray=cache.astray,
+            forbidden=scope.forbidden,
             compared=cache.compared == scope.generation,
         )
         status = summarize(inputs)
@@ -344,7 +346,7 @@ def _request(cache: ObjectCache, scope: Scope) -> Request | None:
         return None
     for request in requests.parse(scope.annotations, scope.kept):
         settled = requests.is_settled(scope.memory, request, scope.parsed.fingerprint)
-        if request.kind not in cache.answered and not settled:
+        if not cache.is_answered(request) and not settled:
             return request if not cache.answered or request.kind is RequestKind.ABORT else None
     return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from agui_operator.gcp.transport.calls import ApiCall, Caller, OnCall
 from agui_operator.gcp.transport.endpoints import CloudSettings, Endpoints
@@ -17,6 +17,7 @@ from agui_operator.gcp.transport.rest import Rest, RestRequest, Token
 
 __all__ = ["Cloud", "CloudSettings", "connect", "path_part"]
 
+T = TypeVar("T")
 _PLACE = re.compile(r"projects/([^/]+)(?:/locations/([^/]+))?")
 
 
@@ -28,6 +29,15 @@ class Cloud:
     ) -> None:
         self.settings, self.endpoints = settings, endpoints
         self._caller, self._clients, self._rest = caller, clients, rest
+        self._shared: dict[type, Any] = {}
+
+    def shared(self, kind: type[T]) -> T:
+        """The one object of a class that all users of these clients share, such as a limit. Made when it is first asked
+        for."""
+        if kind not in self._shared:
+            self._shared[kind] = kind()
+        made: T = self._shared[kind]
+        return made
 
     async def rpc(
         self, method: str, request: Any, resource: str, *, write: bool = False, timeout: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 _CONNECTIONS = 32
 _LARGEST_ERROR = 64 * 1024
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request's body of known size that is never in memory as a whole. `pieces` is called for every attempt."""
+
+    size: int
+    pieces: Callable[[], Iterator[bytes]]
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces():
+            yield piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +42,7 @@ class RestRequest:
     project: str
     verb: str = "GET"
     body: Mapping[str, Any] | None = None  # sent as JSON
-    data: bytes | None = None  # sent as it is
+    data: bytes | Body | None = None  # sent as it is
     headers: Mapping[str, str] | None = None
     resource: str = ""
     base: str = ""
@@ -95,10 +107,15 @@ class Rest:
         options: Json = {"headers": dict(request.headers or {}), "allow_redirects": False}
         options["auto_decompress"] = request.auto_decompress
         options["timeout"] = aiohttp.ClientTimeout(total=timeout)
-        options |= {"json": request.body} if request.body is not None else {"data": request.data}
+        if request.body is not None:
+            options["json"] = request.body
+        if isinstance(request.data, Body):
+            options["headers"]["Content-Length"] = str(request.data.size)
         for renew in (False, True):
             authorization = await self._token.headers(renew=renew)
             merged = {**options, "headers": options["headers"] | authorization}
+            if request.body is None:
+                merged["data"] = request.data.chunks() if isinstance(request.data, Body) else request.data
             async with self._session.request(request.verb, target, **merged) as response:
                 if response.status == 401 and authorization and not renew:
                     continue

@@ -1,104 +1,143 @@
-"""A release bundle as it comes out of a build: a tar.gz with `manifest.json` and the files that it lists. Pure.
+"""A release bundle as it comes out of a build: a tar.gz with `manifest.json` and the files that it lists.
 
-Everything is checked before anything is published: what is not exactly as the manifest says is refused by name.
-Manifest: {"schemaVersion": 1, "entrypoint": "index.html", "runtimeUrl": "/copilotkit",
-           "files": [{"path", "sha384" (base64), "size", "contentType"}]}
+Everything is checked before anything is published: what is not exactly as the manifest says is refused by name. A child
+process with limits on memory, computing time and files does that (unpack.py); it ends with its parent.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
+import asyncio
 import json
+import os
 import re
-import tarfile
-import zlib
+import signal
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from agui_operator.api.conditions import Reason
 from agui_operator.core.errors import UserError
+from agui_operator.gcp.kinds.storage.spool import Part, Spool
+from agui_operator.gcp.kinds.storage.unpack import MANIFEST, POOL, BundleLimits
 
-MANIFEST, ENTRYPOINT = "manifest.json", "index.html"
-POOL = "assets/"
-COLLECTION_MARK = f"{POOL}.tidying"  # exists during a garbage collection, where a publication lists
-_TYPES: Mapping[str, tuple[str, ...]] = {
-    "html": ("text/html",),
-    "js": ("text/javascript", "application/javascript"),
-    "mjs": ("text/javascript", "application/javascript"),
-    "css": ("text/css",),
-    "json": ("application/json",),
-    "map": ("application/json",),
-    "svg": ("image/svg+xml",),
-    "wasm": ("application/wasm",),
-}
-_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~@+-]*(?:/[A-Za-z0-9_.][A-Za-z0-9._~@+-]*)*")
-_CONTENT_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+(?:; ?charset=[A-Za-z0-9-]+)?")
-
-
-@dataclass(frozen=True, slots=True)
-class BundleLimits:
-    """Sizes in bytes. `unpacked` bounds the sum of all files, so that a small archive can't fill the memory."""
-
-    packed: int = 64 * 1024 * 1024
-    unpacked: int = 256 * 1024 * 1024
-    file: int = 32 * 1024 * 1024
-    files: int = 5000
-    path: int = 300
+_PACKAGES = Path(__file__).parents[4]
+_PROGRAM = """import sys
+sys.path.insert(0, sys.argv[1])
+from agui_operator.gcp.kinds.storage.unpack import main
+main(sys.argv[2:])"""
+_ADDRESS = re.compile(r"[-.]([0-9a-f]{32,64})\.[a-z0-9.]+$")
+_LARGEST_REPORT = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class BundleFile:
-    """One file that is to be published."""
+    """One file that is to be published; digests of its content."""
 
     path: str
-    data: bytes
+    content: Part
     content_type: str
+    md5: str  # in base64
+    sha256: str  # in hex
 
     @property
     def pooled(self) -> bool:
         """True for files that all releases share below /assets/: their names carry a hash of their content."""
         return self.path.startswith(POOL)
 
+    @property
+    def addressed(self) -> bool:
+        """True if the name carries so much of the content's SHA-256 that no other content can have it."""
+        named = _ADDRESS.search(self.path)
+        return named is not None and self.sha256.startswith(named[1])
+
 
 @dataclass(frozen=True, slots=True)
 class BundleContents:
-    """A bundle whose files are all there and unchanged. `files` has the manifest's files in its order."""
+    """A bundle whose files are all there and unchanged, for as long as its spool is open. `files` has the manifest's
+    files in its order."""
 
     runtime_url: str | None
     files: tuple[BundleFile, ...]
-    manifest: bytes
+    manifest: BundleFile
 
 
 class BundleRefused(UserError):
-    """The bundle can't be published as it is."""
+    """The bundle can't be published as it is. `final`: the archive's bytes say so, and another try can't end
+    differently."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, final: bool = False) -> None:
         super().__init__(f"bundle refused: {message}", reason=Reason.BUNDLE_REFUSED)
+        self.final = final
 
 
-def read_bundle(data: bytes, limits: BundleLimits | None = None) -> BundleContents:
-    """Unpacks and validates. Raises BundleRefused, whose message names the file and what to do."""
-    limits = limits or BundleLimits()
-    if len(data) > limits.packed:
-        raise BundleRefused(f"it has {len(data)} bytes, allowed are {limits.packed}")
-    members = _unpack(data, limits)
-    if MANIFEST not in members:
-        raise BundleRefused(f"it has no {MANIFEST}; build it with the release tool")
-    manifest = _manifest(members[MANIFEST])
-    files = tuple(_file(entry, members, limits) for entry in manifest["files"])
-    listed = [file.path for file in files]
-    if len(set(listed)) != len(listed):
-        twice = next(path for path in listed if listed.count(path) > 1)
-        raise BundleRefused(f"{MANIFEST} lists {twice} twice")
-    for path in members:
-        if path != MANIFEST and path not in set(listed):
-            raise BundleRefused(f"{path} is not in {MANIFEST}; rebuild the bundle")
-    if ENTRYPOINT not in listed:
-        raise BundleRefused(f"{ENTRYPOINT} is not in {MANIFEST}")
-    return BundleContents(manifest.get("runtimeUrl"), files, members[MANIFEST])
+async def read_bundle(spool: Spool, limits: BundleLimits) -> BundleContents:
+    """Unpacks the spool's archive and validates it. Raises BundleRefused, whose message names the file or the limit;
+    OSError if there is no room for the content."""
+    spool.rewind()
+    code, raw = await _in_a_child(spool, limits)
+    try:
+        report = json.loads(raw)
+    except ValueError:
+        raise _ended(code, limits) from None
+    return contents_of(report, spool)
+
+
+def contents_of(report: Mapping[str, Any], spool: Spool) -> BundleContents:
+    """What the child reported. Raises BundleRefused, OSError."""
+    if "refused" in report:
+        raise BundleRefused(report["refused"], final=True)
+    if "failed" in report:
+        raise OSError(report["failed"])
+    files = tuple(_file(entry, spool) for entry in report["files"])
+    return BundleContents(report["runtimeUrl"], files, _file(report["manifest"], spool))
+
+
+async def _in_a_child(spool: Spool, limits: BundleLimits) -> tuple[int, bytes]:
+    output = spool.content.fileno()
+    arguments = (str(_PACKAGES), str(os.getpid()), str(output), json.dumps(asdict(limits)))
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", "-c", _PROGRAM, *arguments),
+        stdin=spool.packed,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        pass_fds=(output,),
+        env={},
+    )
+    try:
+        async with asyncio.timeout(limits.seconds):
+            raw = await _report(child)
+            return await child.wait(), raw
+    except TimeoutError as late:
+        raise BundleRefused(f"unpacking it takes more than {limits.seconds} s") from late
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+
+
+async def _report(child: asyncio.subprocess.Process) -> bytes:
+    assert child.stdout is not None
+    raw = bytearray()
+    while data := await child.stdout.read(64 * 1024):
+        raw += data
+        if len(raw) > _LARGEST_REPORT:
+            raise BundleRefused("it has too many files with long names", final=True)
+    return bytes(raw)
+
+
+def _ended(code: int, limits: BundleLimits) -> BundleRefused:
+    """Why there is no report: a limit ended the child."""
+    if code == -signal.SIGXCPU:
+        return BundleRefused(f"unpacking it takes more than {limits.cpu} s of computing", final=True)
+    cause = f"by signal {-code}" if code < 0 else f"with code {code}"
+    return BundleRefused(f"the process that unpacks it ended {cause}; its memory has {limits.memory} bytes")
+
+
+def _file(entry: Mapping[str, Any], spool: Spool) -> BundleFile:
+    content = spool.part(int(entry["offset"]), int(entry["size"]))
+    return BundleFile(entry["path"], content, entry["contentType"], entry["md5"], entry["sha256"])
 
 
 def check_runtime_url(contents: BundleContents, wanted: str | None) -> None:
@@ -108,83 +147,3 @@ def check_runtime_url(contents: BundleContents, wanted: str | None) -> None:
             f"{MANIFEST} says runtimeUrl {contents.runtime_url!r}, this environment routes {wanted!r}; "
             f"build with VITE_COPILOTKIT_RUNTIME_URL={wanted}"
         )
-
-
-def _unpack(data: bytes, limits: BundleLimits) -> dict[str, bytes]:
-    members: dict[str, bytes] = {}
-    total = 0
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-            for member in archive:
-                path = _checked_path(member, limits)
-                if path is None:
-                    continue
-                total += member.size
-                if total > limits.unpacked:
-                    raise BundleRefused(f"{path}: the files have more than {limits.unpacked} bytes in all")
-                if len(members) >= limits.files:
-                    raise BundleRefused(f"{path}: more than {limits.files} files")
-                if path in members:
-                    raise BundleRefused(f"{path} is in the archive twice")
-                source = archive.extractfile(member)
-                members[path] = source.read() if source is not None else b""
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise BundleRefused(f"it is no tar.gz archive ({type(error).__name__}); publish what the build made") from error
-    return members
-
-
-def _checked_path(member: tarfile.TarInfo, limits: BundleLimits) -> str | None:
-    """The path of a file; None for a folder."""
-    name = member.name.removeprefix("./")
-    shown = name[:100]
-    if member.isdir():
-        return None
-    if not member.isreg():
-        raise BundleRefused(f"{shown} is a link or a device; bundles hold plain files only")
-    if name.startswith("/") or "\\" in name or ".." in name.split("/"):
-        raise BundleRefused(f"{shown} leaves the bundle; paths must be relative, without `..`")
-    if name == COLLECTION_MARK:
-        raise BundleRefused(f"{shown} is a name that the operator keeps for itself; rename the file")
-    if len(name) > limits.path or not _PATH.fullmatch(name):
-        raise BundleRefused(f"{shown} is no usable path; allowed are letters, digits and . _ ~ @ + - between slashes")
-    if member.size > limits.file:
-        raise BundleRefused(f"{shown} has {member.size} bytes, allowed are {limits.file}")
-    return name
-
-
-def _manifest(raw: bytes) -> dict[str, Any]:
-    try:
-        manifest = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise BundleRefused(f"{MANIFEST} is no JSON") from error
-    if not isinstance(manifest, dict) or manifest.get("schemaVersion") != 1:
-        raise BundleRefused(f"{MANIFEST} must be an object with schemaVersion 1")
-    if manifest.get("entrypoint") != ENTRYPOINT:
-        raise BundleRefused(f"{MANIFEST} must name {ENTRYPOINT} as its entrypoint")
-    if not isinstance(manifest.get("runtimeUrl"), (str, type(None))):
-        raise BundleRefused(f"{MANIFEST}: runtimeUrl must be text")
-    if not isinstance(manifest.get("files"), list) or not manifest["files"]:
-        raise BundleRefused(f"{MANIFEST} lists no files")
-    return manifest
-
-
-def _file(entry: Any, members: Mapping[str, bytes], limits: BundleLimits) -> BundleFile:
-    if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
-        raise BundleRefused(f"{MANIFEST} has a file without a path")
-    path = entry["path"]
-    if path not in members:
-        raise BundleRefused(f"{path[:100]} is in {MANIFEST} but not in the archive")
-    if path == MANIFEST:
-        raise BundleRefused(f"{MANIFEST} can't list itself")
-    data = members[path]
-    if entry.get("size") != len(data):
-        raise BundleRefused(f"{path} has {len(data)} bytes, {MANIFEST} says {entry.get('size')}; it was changed")
-    if entry.get("sha384") != base64.b64encode(hashlib.sha384(data).digest()).decode():
-        raise BundleRefused(f"{path} has another content than {MANIFEST} says; it was changed after the build")
-    content_type = entry.get("contentType")
-    if not isinstance(content_type, str) or not _CONTENT_TYPE.fullmatch(content_type):
-        raise BundleRefused(f"{path} needs a contentType in {MANIFEST}")
-    allowed = _TYPES.get(path.rpartition(".")[2])
-    if allowed is not None and content_type.partition(";")[0] not in allowed:
-        raise BundleRefused(f"{path} has contentType {content_type}, expected {allowed[0]}")
-    return BundleFile(path, data, content_type)

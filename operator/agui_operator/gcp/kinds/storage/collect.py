@@ -19,9 +19,9 @@ from datetime import datetime, timedelta
 from agui_operator.core.errors import CloudError
 from agui_operator.core.retention import Folder, Kept, Stored, collect_assets, due
 from agui_operator.gcp.kinds.storage import objects
-from agui_operator.gcp.kinds.storage.bundle import COLLECTION_MARK, MANIFEST, POOL
 from agui_operator.gcp.kinds.storage.objects import MARK, Listed, Upload
 from agui_operator.gcp.kinds.storage.release_assets import CLAIMS, MARK_LIFETIME, NEVER
+from agui_operator.gcp.kinds.storage.unpack import COLLECTION_MARK, MANIFEST, POOL
 from agui_operator.gcp.transport.clients import Cloud
 
 logger = logging.getLogger(__name__)

@@ -9,14 +9,17 @@ import base64
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from agui_operator.core.errors import CloudError
+from agui_operator.gcp.kinds.storage.bundle import BundleFile
+from agui_operator.gcp.kinds.storage.spool import Part
+from agui_operator.gcp.kinds.storage.unpack import ATTACHMENTS
 from agui_operator.gcp.transport.clients import Cloud, path_part
-from agui_operator.gcp.transport.rest import RestRequest
+from agui_operator.gcp.transport.rest import Body, RestRequest
 
 MARK: Mapping[str, str] = {"agui-operator": "release"}  # custom metadata of what was published: nothing else is deleted
 _UPLOAD_SECONDS = 60.0
@@ -25,13 +28,22 @@ _FIELDS = "items(name,md5Hash,generation,timeCreated,metadata),nextPageToken"
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One object that is to exist. `md5` in base64, as Cloud Storage returns it."""
+    """One object that is to exist. `md5` in base64, as Cloud Storage returns it. `attachment`: a browser that opens it
+    saves it instead of showing it. `addressed`: its name belongs to this content only."""
 
     name: str
-    data: bytes
+    data: bytes | Part
     content_type: str
     cache_control: str
     md5: str
+    attachment: bool = False
+    addressed: bool = False
+
+    @staticmethod
+    def of_file(name: str, file: BundleFile, cache_control: str) -> Upload:
+        attachment = file.pooled and file.content_type.partition(";")[0] in ATTACHMENTS
+        addressed = file.pooled and file.addressed
+        return Upload(name, file.content, file.content_type, cache_control, file.md5, attachment, addressed)
 
     @staticmethod
     def of(name: str, data: bytes, content_type: str, cache_control: str) -> Upload:
@@ -66,15 +78,15 @@ async def list_objects(cloud: Cloud, bucket: str, prefix: str) -> dict[str, List
             return found
 
 
-async def create(cloud: Cloud, bucket: str, upload: Upload) -> str | None:
-    """Creates one object and checks what has arrived by the checksum in the reply; returns its generation. None: the
-    name is taken, nothing was written. Raises CloudError."""
+async def create(cloud: Cloud, bucket: str, upload: Upload, *, instead_of: str = "0") -> str | None:
+    """Creates one object, or replaces one generation of it, and checks what has arrived by the checksum in the reply;
+    returns its generation. None: the name is taken, nothing was written. Raises CloudError."""
     boundary = uuid.uuid4().hex
     path = f"/upload/storage/v1/b/{path_part(bucket)}/o"
     resource = f"gs://{bucket}/{upload.name}"
     request = RestRequest(
         "storage.objects.insert",
-        path + "?uploadType=multipart&ifGenerationMatch=0&fields=name,md5Hash,generation",
+        path + f"?uploadType=multipart&ifGenerationMatch={instead_of}&fields=name,md5Hash,generation",
         project=bucket,
         resource=resource,
         verb="POST",
@@ -94,24 +106,31 @@ async def create(cloud: Cloud, bucket: str, upload: Upload) -> str | None:
     return str(made.get("generation", ""))
 
 
-def _multipart(upload: Upload, boundary: str) -> bytes:
+def _multipart(upload: Upload, boundary: str) -> Body:
     """Metadata and content as one body: https://cloud.google.com/storage/docs/uploading-objects"""
-    metadata = {
+    metadata: dict[str, Any] = {
         "name": upload.name,
         "contentType": upload.content_type,
         "cacheControl": upload.cache_control,
         "md5Hash": upload.md5,
         "metadata": dict(MARK),
     }
-    return b"".join(
-        (
-            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
-            json.dumps(metadata).encode(),
-            f"\r\n--{boundary}\r\nContent-Type: {upload.content_type}\r\n\r\n".encode(),
-            upload.data,
-            f"\r\n--{boundary}--\r\n".encode(),
-        )
-    )
+    if upload.attachment:
+        metadata["contentDisposition"] = "attachment"
+    head = (
+        f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(metadata)}"
+        f"\r\n--{boundary}\r\nContent-Type: {upload.content_type}\r\n\r\n"
+    ).encode()
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    data = upload.data
+
+    def pieces() -> Iterator[bytes]:
+        yield head
+        yield from data.pieces() if isinstance(data, Part) else (data,) if data else ()
+        yield tail
+
+    size = data.size if isinstance(data, Part) else len(data)
+    return Body(len(head) + size + len(tail), pieces)
 
 
 async def delete(cloud: Cloud, bucket: str, name: str, generation: str) -> bool:
