@@ -135,7 +135,8 @@ def _serving(inputs: Inputs) -> Facts:
     fault, stable = inputs.fault, inputs.memory.stable
     if inputs.astray is not None:
         told = _serves(inputs)
-        return _stalled(Reason.DRIFTED, told) if inputs.suspended else _waiting(Reason.DRIFTED, told)
+        left = inputs.suspended or (stable is not None and stable.id in inputs.forbidden)
+        return _stalled(Reason.DRIFTED, told) if left else _waiting(Reason.DRIFTED, told)
     text = f"Release {stable.version} ({stable.id}) is healthy" if stable is not None else ""
     ready: Fact = (True, Reason.HEALTHY, text) if fault is None else (None, fault.reason, fault.message)
     return {C.READY: ready, C.RECONCILING: _NOT_RECONCILING, C.STALLED: _NOT_STALLED}
@@ -173,6 +174,8 @@ def _serves(inputs: Inputs) -> str:
     stable = inputs.memory.stable
     if stable is not None and inputs.astray is not None:
         what = f"{stable.version} ({stable.id}) is the stable release, but {inputs.astray}"
+        if (why := inputs.forbidden.get(stable.id)) is not None:
+            return f"{what}; it is not restored, because it is not permitted any more: {why}"
         return f"{what}; {LEFT_ALONE if inputs.suspended else 'it is being restored'}"
     return f"{stable.version} ({stable.id}) serves all traffic" if stable is not None else ""
 

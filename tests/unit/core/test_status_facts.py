@@ -216,6 +216,11 @@ def test_no_message_claims_that_a_release_serves_while_users_were_moved() -> Non
     held = status_of(back, astray="y", blockers=(SUSPEND,))["message"]
     assert "but y; the operator leaves it as it is while spec.suspend is true" in held
     assert "serves all traffic" not in text + held
+    stale = status_of(HEALTHY, "fp-a", astray="z", forbidden={FIRST.id: "its image is not allowed"})
+    assert (
+        "but z; it is not restored, because it is not permitted any more: its image is not allowed" in stale["message"]
+    )
+    assert told(stale, "Stalled") == ("True", "Drifted")
 
 
 def test_a_new_name_of_the_release_in_flight_is_shown_at_once() -> None:
