@@ -38,3 +38,18 @@ def test_the_drawing_has_every_phase_and_every_row() -> None:
 def test_links_lead_to_files_that_exist(document: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
         assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_every_test_of_the_threat_model_exists() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "`" in line.rpartition(" | ")[2]]
+    assert len(rows) > 15
+    for row in rows:
+        folder = ROOT
+        for name in re.findall(r"`([^`]+)`", row.rpartition(" | ")[2]):
+            if name.startswith("test_") and not name.endswith(".py"):
+                assert f"def {name}(" in (ROOT / "tests/properties/test_every_world.py").read_text()
+                continue
+            path = ROOT / name if "/" in name else folder / name
+            assert path.exists(), f"{name} in: {row}"
+            folder = path.parent

@@ -43,7 +43,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 _OWN_HEADERS = frozenset(
-    {"host", "authorization", "proxy-authorization", "x-serverless-authorization", "cookie", "metadata-flavor"}
+    {"host", "authorization", "proxy-authorization", "x-serverless-authorization", "x-agui-check-authorization"}
+    | {"cookie", "metadata-flavor"}
     | {"connection", "upgrade", "transfer-encoding", "content-length", "expect"}
 )
 
@@ -201,8 +202,11 @@ class Guard:
         audience = parse_origin(call.audience, allow_loopback=self._allow_loopback)
         if not owns(origin, audience):
             raise Refused("an ID token is only sent to the service that it is made for")
-        # This header rather than Authorization: Cloud Run takes it away before the application sees the request.
-        headers["X-Serverless-Authorization"] = f"Bearer {await self._token(str(audience))}"
+        token = await self._token(str(audience))
+        # Cloud Run asks for the first and takes it away before the application sees the request; the application logs
+        # a check in by the second (docs/security-application.md). Authorization belongs to users.
+        headers["X-Serverless-Authorization"] = f"Bearer {token}"
+        headers["X-Agui-Check-Authorization"] = f"Bearer {token}"
         return headers
 
     async def _address(self, origin: Origin) -> str:

@@ -20,6 +20,7 @@ from agui_operator.checks.addresses import Refused
 from agui_operator.checks.guard import STREAM_LIMIT, CheckRequest, Guard, Reply, TooLarge, Unreachable
 
 Serve = Callable[[web.Application], Awaitable[str]]
+TOKEN_HEADERS = ("X-Serverless-Authorization", "X-Agui-Check-Authorization")
 
 
 def app_of(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
@@ -64,7 +65,7 @@ async def test_no_cookie_is_kept(serve: Serve, guard: Guard) -> None:
     assert cookies == [None, None]
 
 
-@pytest.mark.parametrize("name", ["Host", "authorization", "Cookie", "Metadata-Flavor", "X-Serverless-Authorization"])
+@pytest.mark.parametrize("name", ["Host", "authorization", "Cookie", "Metadata-Flavor", *TOKEN_HEADERS])
 async def test_some_headers_are_the_guards_own(guard: Guard, name: str) -> None:
     with pytest.raises(Refused, match="not for a check"):
         await guard.request(CheckRequest("http://127.0.0.1:1", "/", headers={name: "x"}))
@@ -102,7 +103,8 @@ async def test_a_token_goes_to_its_own_service_only(serve: Serve) -> None:
     got: list[str | None] = []
 
     async def answer(request: web.Request) -> web.Response:
-        got.append(request.headers.get("X-Serverless-Authorization"))
+        (value,) = {request.headers.get(name) for name in TOKEN_HEADERS}
+        got.append(value)
         assert "Authorization" not in request.headers
         return web.Response()
 
