@@ -8,6 +8,7 @@
 # The tests run first: an image whose tests fail is never made. Packages come from hash-checked lists, bytecode is
 # compiled (half of the start time), nothing runs as root, nothing needs a shell, and the same SOURCE_DATE_EPOCH gives
 # the same layers.
+# What is shipped stands on bases with a digest: `--pinned` demands that (docs/images.md).
 ARG BASE=python:3.11-slim-bookworm
 ARG NODE_BASE=node:22-bookworm-slim
 
@@ -71,8 +72,9 @@ RUN SOURCE_DATE_EPOCH=315532800 /opt/dev/bin/python -m hatchling build --target 
     && python3 -m zipfile --extract /opt/wheels/*.whl /srv/operator \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /srv/operator
 
-# Bills of materials of exactly those environments (CycloneDX). The list is copied because a builder's cache knows what
-# was copied, and not what was mounted.
+# Bills of materials (CycloneDX) of exactly those environments and of the base image's Debian packages: the stage stands
+# on the base that is shipped, and installs none. The list is copied because a builder's cache knows what was copied, and
+# not what was mounted.
 FROM tools AS sbom-tool
 COPY requirements/sbom.txt /opt/sbom.txt
 RUN --mount=type=cache,target=/root/.cache/uv \
@@ -80,16 +82,18 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     && /opt/uv/bin/uv pip install --quiet --require-hashes --python /opt/sbom/bin/python -r /opt/sbom.txt
 
 FROM sbom-tool AS app-sbom
-COPY requirements/app.txt app/pyproject.toml /opt/
+COPY requirements/app.txt app/pyproject.toml dev/agui_dev/images/debian.py /opt/
 RUN --mount=type=bind,from=app-dependencies,source=/srv/.venv,target=/srv/.venv \
     /opt/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject /opt/pyproject.toml \
-    --output-file /opt/sbom.cdx.json .venv/bin/python
+    --output-file /opt/sbom.cdx.json .venv/bin/python \
+    && python3 /opt/debian.py /var/lib/dpkg/status /etc/os-release /opt/sbom.cdx.json
 
 FROM sbom-tool AS operator-sbom
-COPY requirements/operator.txt pyproject.toml /opt/
+COPY requirements/operator.txt pyproject.toml dev/agui_dev/images/debian.py /opt/
 RUN --mount=type=bind,from=operator-dependencies,source=/srv/.venv,target=/srv/.venv \
     /opt/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject /opt/pyproject.toml \
-    --output-file /opt/sbom.cdx.json .venv/bin/python
+    --output-file /opt/sbom.cdx.json .venv/bin/python \
+    && python3 /opt/debian.py /var/lib/dpkg/status /etc/os-release /opt/sbom.cdx.json
 
 # --- tests ---------------------------------------------------------------------------------------------------------
 
@@ -140,6 +144,8 @@ ARG VERSION=dev
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
 ARG SOURCE=unknown
+ARG BASE
+ARG BASE_DIGEST=unknown
 ENV PATH=/srv/.venv/bin:$PATH \
     PYTHONPATH=/srv/app \
     PYTHONUNBUFFERED=1 \
@@ -154,7 +160,9 @@ LABEL org.opencontainers.image.title="AG-UI concierge" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.source="${SOURCE}" \
-      org.opencontainers.image.created="${CREATED}"
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${BASE}" \
+      org.opencontainers.image.base.digest="${BASE_DIGEST}"
 CMD ["python", "-m", "agui_app"]
 
 FROM app AS migrations
@@ -172,6 +180,8 @@ ARG VERSION=dev
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
 ARG SOURCE=unknown
+ARG BASE
+ARG BASE_DIGEST=unknown
 ENV PATH=/srv/.venv/bin:$PATH \
     PYTHONPATH=/srv/operator \
     PYTHONUNBUFFERED=1 \
@@ -182,7 +192,9 @@ LABEL org.opencontainers.image.title="agui-operator" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.source="${SOURCE}" \
-      org.opencontainers.image.created="${CREATED}"
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${BASE}" \
+      org.opencontainers.image.base.digest="${BASE_DIGEST}"
 ENTRYPOINT ["python", "-m", "agui_operator"]
 CMD ["run"]
 
@@ -208,6 +220,8 @@ ARG VERSION=dev
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
 ARG SOURCE=unknown
+ARG NODE_BASE
+ARG NODE_BASE_DIGEST=unknown
 ENV CHROMIUM=/usr/bin/chromium \
     CI=1 \
     HOME=/tmp
@@ -217,6 +231,8 @@ LABEL org.opencontainers.image.title="AG-UI concierge, browser check" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.source="${SOURCE}" \
-      org.opencontainers.image.created="${CREATED}"
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${NODE_BASE}" \
+      org.opencontainers.image.base.digest="${NODE_BASE_DIGEST}"
 # `npx playwright test`, without a shell and without npm between the signal and the runner; results go to /tmp
 CMD ["node", "node_modules/@playwright/test/cli.js", "test", "-c", "check/playwright.config.ts"]

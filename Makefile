@@ -103,6 +103,10 @@ format: $(READY) ## format and fix what a machine can
 requirements: $(READY) ## recompile the hash-checked requirement lists (UPGRADE=1: to newer versions)
 	@$(PY) -m agui_dev.requirements
 
+.PHONY: audit
+audit: $(READY) ## compare the pinned versions with public advisories; 1: some found, 2: no database could be reached
+	@$(PY) -m agui_dev.audit
+
 .PHONY: clean
 clean: ## remove what tests, checks and demo wrote (the environment and the control plane's programs stay)
 	@rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*

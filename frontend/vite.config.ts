@@ -8,7 +8,9 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 export default defineConfig(({ mode }) => {
   const env = { ...loadEnv(mode, here("."), ""), ...process.env };
   const backend = env.AGUI_BACKEND ?? "http://127.0.0.1:8080";
-  const proxy = { "/copilotkit": backend, "/api": backend };
+  // the page's own host name goes on to the backend, which refuses what a page of another origin sends
+  const target = { target: backend, changeOrigin: false };
+  const proxy = { "/copilotkit": target, "/api": target };
   const version = env.AGUI_VERSION ?? env.npm_package_version ?? "dev";
   return {
     plugins: [react(), release({ version, runtimeUrl: env.VITE_COPILOTKIT_RUNTIME_URL || "/copilotkit" })],

@@ -19,14 +19,15 @@ from typing import Any
 import uvicorn
 
 from agui_app.deferred import defer_unused
-from agui_app.settings import Settings, SettingsError, describe_failure, read_settings
+from agui_app.environment import SettingsError
+from agui_app.settings import Settings, describe_failure, read_settings
 from agui_app.telemetry.logs import configure_logs, log
 
 logger = logging.getLogger("agui_app")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-DEVELOPMENT_WARNING = "AGUI_IDENTITY=development: every caller is believed. Never use this where strangers can connect."
+DEVELOPMENT_WARNING = "AGUI_IDENTITY=development: every caller is believed; only this machine can connect."
 GRACE_SECONDS = 8  # Cloud Run kills 10 s after SIGTERM
 
 
@@ -134,7 +135,7 @@ def main() -> int:
     configure_logs(
         settings.log_level, settings.service, settings.revision, settings.release, settings.telemetry.project
     )
-    if settings.identity == "development":
+    if settings.access.identity == "development":
         log(logger, logging.WARNING, "development_identity", DEVELOPMENT_WARNING)
     front = Front(settings)
     server = Server(

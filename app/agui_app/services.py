@@ -59,7 +59,7 @@ async def running_services(settings: Settings, extensions: Sequence[ModuleType])
     flush = configure_telemetry(settings, event_log.instance)
     measures = Measures(settings.revision, settings.release)
     agents = build_agents(settings, engine, measures, _extra_tools(extensions, engine))
-    runs = Runs(agents, event_log, settings.limits, measures)
+    runs = Runs(agents, event_log, settings.limits, settings.channels, measures)
     services = Services(
         settings=settings,
         engine=engine,
@@ -67,7 +67,7 @@ async def running_services(settings: Settings, extensions: Sequence[ModuleType])
         event_log=event_log,
         runs=runs,
         signals=Signals(connector, runs.stop),
-        callers=Callers(settings),
+        callers=Callers(settings.access),
         measures=measures,
         threads=Threads(engine),
         required_schema=max([REQUIRED_SCHEMA, *(getattr(e, "REQUIRED_SCHEMA", "") for e in extensions)]),

@@ -12,15 +12,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+
+from agui_app.access import Access, read_access, wants_development
+from agui_app.environment import SettingsError, file, integer, seconds, switch, words
 
 PACKAGE = Path(__file__).resolve().parent
-Identity = Literal["development", "iap", "oidc"]
-IDENTITIES: tuple[Identity, ...] = ("development", "iap", "oidc")
-
-
-class SettingsError(Exception):
-    """The environment cannot be used; the message names the variable and what to change. Never holds a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +49,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Channels:
+    """What a client may send to the agents besides text: tools of its own by name, media types of inline content."""
+
+    client_tools: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Sockets:
     """WebSocket timing, seconds. Cloud Run cuts a socket at the request timeout (60 min at most): we ask first."""
 
     ping_seconds: float = 15.0
     reconnect_after_seconds: float = 3300.0
-    allowed_origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,54 +94,18 @@ class Settings:
     model: str = "offline/script"
     script: Path = PACKAGE / "data" / "script.yaml"
     guardrails: Path = PACKAGE / "data" / "guardrails.yaml"
+    classifier: str = ""  # module:factory, see agents/injection.py
     migrations: Path = PACKAGE.parent.parent / "migrations"
     schema_head: str = "head"
     extensions: tuple[str, ...] = ()
-    identity: Identity = "development"
-    identity_audience: str = ""
-    identity_issuer: str = ""
-    identity_keys_url: str = ""
+    access: Access = field(default_factory=Access)
     limits: Limits = Limits()
+    channels: Channels = Channels()
     sockets: Sockets = Sockets()
     telemetry: TelemetrySettings = TelemetrySettings()
     pool_size: int = 10
     log_level: str = "INFO"
     event_retention_seconds: int = 86_400
-
-
-def _integer(env: Mapping[str, str], name: str, default: int, least: int = 1, most: int = 2**31 - 1) -> int:
-    text = env.get(name, "").strip()
-    if not text:
-        return default
-    try:
-        value = int(text)
-    except ValueError:
-        raise SettingsError(f"{name} must be a whole number, not {text!r}") from None
-    if not least <= value <= most:
-        raise SettingsError(f"{name} must be between {least} and {most}, not {value}")
-    return value
-
-
-def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
-    text = env.get(name, "").strip()
-    try:
-        value = float(text) if text else default
-    except ValueError:
-        raise SettingsError(f"{name} must be a number of seconds, not {text!r}") from None
-    if not 0 < value < 1e7:
-        raise SettingsError(f"{name} must be a positive number of seconds, not {text!r}")
-    return value
-
-
-def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:
-    return tuple(w for w in (part.strip() for part in env.get(name, "").split(",")) if w)
-
-
-def _file(env: Mapping[str, str], name: str, default: Path) -> Path:
-    path = Path(env[name]) if env.get(name) else default
-    if not path.is_file():
-        raise SettingsError(f"{name}: there is no file {path}")
-    return path
 
 
 def migrations_folder(env: Mapping[str, str] | None = None) -> Path:
@@ -175,7 +142,7 @@ def database_settings(env: Mapping[str, str] | None = None) -> DatabaseSettings:
         )
     return DatabaseSettings(
         host=env["DB_HOST"],
-        port=_integer(env, "DB_PORT", 5432, most=65535),
+        port=integer(env, "DB_PORT", 5432, most=65535),
         name=env["DB_NAME"],
         user=env["DB_USER"],
         password=env.get("DB_PASSWORD", ""),
@@ -187,7 +154,7 @@ def database_settings(env: Mapping[str, str] | None = None) -> DatabaseSettings:
 
 def _from_instance(env: Mapping[str, str]) -> DatabaseSettings:
     """A Cloud SQL instance by its connection name (https://cloud.google.com/sql/docs/postgres/connect-connectors)."""
-    instance, iam = env.get("DB_INSTANCE", ""), _switch(env, "DB_IAM_AUTH")
+    instance, iam = env.get("DB_INSTANCE", ""), switch(env, "DB_IAM_AUTH")
     if not instance:
         if iam:
             raise SettingsError("DB_IAM_AUTH needs DB_INSTANCE: only Google's connector brings the token")
@@ -217,13 +184,6 @@ def _from_instance(env: Mapping[str, str]) -> DatabaseSettings:
         ip_type=ip_type,
         sqladmin_endpoint=env.get("AGUI_SQLADMIN_ENDPOINT", "").rstrip("/"),
     )
-
-
-def _switch(env: Mapping[str, str], name: str) -> bool:
-    text = env.get(name, "").strip().lower()
-    if text not in ("", "true", "false"):
-        raise SettingsError(f"{name} must be true or false, not {text!r}")
-    return text == "true"
 
 
 def _secret(env: Mapping[str, str]) -> tuple[str, str]:
@@ -256,71 +216,67 @@ def _from_url(url: str) -> DatabaseSettings:
     )
 
 
-def _identity(env: Mapping[str, str]) -> Identity:
-    value = env.get("AGUI_IDENTITY", "").strip()
-    if not value:
-        if env.get("K_SERVICE"):
-            raise SettingsError(f"AGUI_IDENTITY must be set on Cloud Run: one of {', '.join(IDENTITIES)}")
-        return "development"
-    if value not in IDENTITIES:
-        raise SettingsError(f"AGUI_IDENTITY must be one of {', '.join(IDENTITIES)}, not {value!r}")
-    needed = {"iap": ("AGUI_IDENTITY_AUDIENCE",), "oidc": ("AGUI_IDENTITY_AUDIENCE", "AGUI_IDENTITY_ISSUER")}
-    if missing := [name for name in needed.get(value, ()) if not env.get(name)]:
-        raise SettingsError(f"AGUI_IDENTITY={value} needs {' and '.join(missing)}")
-    return value
-
-
 def read_settings(env: Mapping[str, str] | None = None) -> Settings:
     """Settings from `env` (default: the process environment). Raises SettingsError."""
     env = os.environ if env is None else env
     level = env.get("LOG_LEVEL", "INFO").upper()
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise SettingsError(f"LOG_LEVEL must be debug, info, warning or error, not {level!r}")
+    # where everybody is believed, strangers cannot connect unless somebody asks for it
+    host = env.get("HOST", "") or ("127.0.0.1" if wants_development(env) else "0.0.0.0")
     return Settings(
         database=database_settings(env),
-        port=_integer(env, "PORT", 8080, most=65535),
-        host=env.get("HOST", "0.0.0.0"),
+        port=integer(env, "PORT", 8080, most=65535),
+        host=host,
         service=env.get("K_SERVICE", ""),
         revision=env.get("K_REVISION", ""),
         configuration=env.get("K_CONFIGURATION", ""),
         release=env.get("AGUI_RELEASE", ""),
         version=env.get("AGUI_VERSION", "dev"),
         model=env.get("MODEL", "offline/script"),
-        script=_file(env, "AGUI_SCRIPT", PACKAGE / "data" / "script.yaml"),
-        guardrails=_file(env, "AGUI_GUARDRAILS", PACKAGE / "data" / "guardrails.yaml"),
+        script=file(env, "AGUI_SCRIPT", PACKAGE / "data" / "script.yaml"),
+        guardrails=file(env, "AGUI_GUARDRAILS", PACKAGE / "data" / "guardrails.yaml"),
+        classifier=env.get("AGUI_CLASSIFIER", ""),
         migrations=migrations_folder(env),
         schema_head=env.get("AGUI_SCHEMA_HEAD", "head"),
-        extensions=_words(env, "AGUI_EXTENSIONS"),
-        identity=_identity(env),
-        identity_audience=env.get("AGUI_IDENTITY_AUDIENCE", ""),
-        identity_issuer=env.get("AGUI_IDENTITY_ISSUER", ""),
-        identity_keys_url=env.get("AGUI_IDENTITY_KEYS_URL", ""),
+        extensions=words(env, "AGUI_EXTENSIONS"),
+        access=read_access(env, host),
         limits=_limits(env),
+        channels=_channels(env),
         sockets=Sockets(
-            ping_seconds=_seconds(env, "AGUI_WS_PING_SECONDS", 15.0),
-            reconnect_after_seconds=_seconds(env, "AGUI_WS_RECONNECT_AFTER_SECONDS", 3300.0),
-            allowed_origins=_words(env, "AGUI_ALLOWED_ORIGINS"),
+            ping_seconds=seconds(env, "AGUI_WS_PING_SECONDS", 15.0),
+            reconnect_after_seconds=seconds(env, "AGUI_WS_RECONNECT_AFTER_SECONDS", 3300.0),
         ),
         telemetry=_telemetry(env),
-        pool_size=_integer(env, "DB_POOL_SIZE", 10, most=200),
+        pool_size=integer(env, "DB_POOL_SIZE", 10, most=200),
         log_level=level,
-        event_retention_seconds=_integer(env, "AGUI_EVENT_RETENTION_SECONDS", 86_400),
+        event_retention_seconds=integer(env, "AGUI_EVENT_RETENTION_SECONDS", 86_400),
     )
 
 
 def _limits(env: Mapping[str, str]) -> Limits:
     base = Limits()
     return Limits(
-        body_bytes=_integer(env, "AGUI_MAX_BODY_BYTES", base.body_bytes),
-        messages_per_thread=_integer(env, "AGUI_MAX_MESSAGES_PER_THREAD", base.messages_per_thread),
-        runs_per_user=_integer(env, "AGUI_MAX_RUNS_PER_USER", base.runs_per_user),
-        concurrent_runs=_integer(env, "AGUI_MAX_CONCURRENT_RUNS", base.concurrent_runs),
-        run_seconds=_integer(env, "AGUI_RUN_SECONDS", base.run_seconds),
+        body_bytes=integer(env, "AGUI_MAX_BODY_BYTES", base.body_bytes),
+        messages_per_thread=integer(env, "AGUI_MAX_MESSAGES_PER_THREAD", base.messages_per_thread),
+        runs_per_user=integer(env, "AGUI_MAX_RUNS_PER_USER", base.runs_per_user),
+        concurrent_runs=integer(env, "AGUI_MAX_CONCURRENT_RUNS", base.concurrent_runs),
+        run_seconds=integer(env, "AGUI_RUN_SECONDS", base.run_seconds),
     )
 
 
+def _channels(env: Mapping[str, str]) -> Channels:
+    media = words(env, "AGUI_ACCEPTED_MEDIA")
+    if wrong := [kind for kind in media if not re.fullmatch(r"(image|audio|video)/[\w.+-]+", kind)]:
+        raise SettingsError(
+            f"AGUI_ACCEPTED_MEDIA may hold types of image, audio and video, not {', '.join(wrong)}:"
+            " the guardrails do not see text inside of documents"
+        )
+    return Channels(client_tools=words(env, "AGUI_CLIENT_TOOLS"), media=media)
+
+
 def _telemetry(env: Mapping[str, str]) -> TelemetrySettings:
-    exporters = _words(env, "AGUI_TELEMETRY")
+    exporters = words(env, "AGUI_TELEMETRY")
     if unknown := [name for name in exporters if name not in ("otlp", "gcp")]:
         raise SettingsError(f"AGUI_TELEMETRY may hold otlp and gcp, not {', '.join(unknown)}")
     project = env.get("GOOGLE_CLOUD_PROJECT", "")
@@ -328,7 +284,7 @@ def _telemetry(env: Mapping[str, str]) -> TelemetrySettings:
         raise SettingsError("AGUI_TELEMETRY=gcp needs GOOGLE_CLOUD_PROJECT")
     return TelemetrySettings(
         exporters=exporters,
-        interval_seconds=_seconds(env, "AGUI_TELEMETRY_INTERVAL_SECONDS", 60.0),
+        interval_seconds=seconds(env, "AGUI_TELEMETRY_INTERVAL_SECONDS", 60.0),
         project=project,
         region=env.get("GOOGLE_CLOUD_REGION", ""),
         endpoint=env.get("AGUI_MONITORING_ENDPOINT", ""),
@@ -337,5 +293,8 @@ def _telemetry(env: Mapping[str, str]) -> TelemetrySettings:
 
 
 def describe_failure(exc: BaseException) -> str:
-    """One JSON line for Cloud Logging that says why the process cannot start."""
-    return json.dumps({"severity": "ERROR", "event": "start_failed", "message": str(exc)})
+    """One JSON line for Cloud Logging that says why the process cannot start. The platform may show it to people who
+    see no logs, hence the words of others are left to the trace before it."""
+    ours = type(exc).__module__.startswith("agui_app.")
+    message = str(exc) if ours else f"the application cannot start: {type(exc).__name__}"
+    return json.dumps({"severity": "ERROR", "event": "start_failed", "message": message})

@@ -28,7 +28,7 @@ OPTIONS = (
 )
 CONSTRAINED = ("--constraints=requirements/dev.txt",)
 # (what goes in, further options, the list that comes out); the first list constrains the two after it; the last
-# two stand alone.
+# three stand alone.
 LISTS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
     (
         ("requirements/dev.in", "pyproject.toml", "app/pyproject.toml", "localgcp/pyproject.toml"),
@@ -39,6 +39,7 @@ LISTS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
     (("app/pyproject.toml",), CONSTRAINED, "requirements/app.txt"),
     (("dev/uv.in",), (), "dev/uv.txt"),
     (("requirements/sbom.in",), (), "requirements/sbom.txt"),
+    (("requirements/audit.in",), (), "requirements/audit.txt"),
 )
 
 

@@ -23,6 +23,7 @@ const BY_CODE: Readonly<Record<string, Fault>> = {
   thread_busy: lost("This conversation is being answered in another window. Joining it…"),
   INSTANCE_STOPPING: lost("The server was replaced by a new one in mid-answer. Reconnecting…"),
   INTERRUPT_RESUME_REQUIRED: lost("An approval is open in this conversation. Fetching it…"),
+  APPROVAL_PENDING: refused("Another person has to approve this first. Answer again once they did.", false),
   UNKNOWN_INTERRUPT: lost("This was answered in another window. Joining it…"),
   too_many_runs: refused("You have several answers under way. Wait for one to end, then send this again.", true),
   instance_full: refused("Many people are asking at the moment. Please send this again in a few seconds.", true),

@@ -1,7 +1,8 @@
 -- Orders that the examples, smoke conversations and load tests talk about. Safe to run again: nothing is overwritten.
+-- An order is seen by its customer only: the first 200 are of acme-hotels, for whom everybody acts in development.
 INSERT INTO orders (id, customer, item, amount, currency, status, created_at)
 SELECT n,
-       'customer-' || lpad(((n * 7) % 50)::text, 2, '0'),
+       CASE WHEN n <= 200 THEN 'acme-hotels' ELSE 'customer-' || lpad(((n * 7) % 50)::text, 2, '0') END,
        (ARRAY['walnut desk', 'reading lamp', 'linen sofa', 'oak bookshelf', 'ceramic kettle', 'wool rug', 'bar stool'])[1 + n % 7],
        round((19 + (n * 37) % 880 + 0.95)::numeric, 2),
        'USD',

@@ -43,7 +43,7 @@ def test_readyz_is_red_without_a_database_and_healthz_is_not(start_app):
         time.sleep(0.1)
     body = instance.get("/readyz").json()
     assert body["missing"][0] == "database: the database cannot be reached (ConnectionRefusedError)"
-    assert instance.get("/version").json()["schema"] == {"required": "0001", "database": None}
+    assert instance.get("/version").json()["schema"] == {"required": "0001", "database": None, "floor": None}
     assert instance.get("/api/orders/1").status_code == 503
 
 
@@ -74,7 +74,7 @@ def test_version_names_release_revision_and_schemas(start_app, seeded_url):
         "revision": "concierge-00007",
         "service": "concierge",
         "model": "offline/script",
-        "schema": {"required": "0001", "database": "0002"},
+        "schema": {"required": "0001", "database": "0002", "floor": "0001"},
         "agents": ["concierge", "orders", "research", "scheduling"],
         "extensions": [],
     }
@@ -120,7 +120,7 @@ def test_bad_settings_end_the_process_with_one_line(start_app, postgres_url):
     instance = start_app(postgres_url, ready=False, K_SERVICE="concierge")
     assert instance.child.wait(20) == 1
     (line,) = instance.log()
-    assert line["message"] == "AGUI_IDENTITY must be set on Cloud Run: one of development, iap, oidc"
+    assert line["message"] == "AGUI_IDENTITY must be set on Cloud Run: iap or oidc"
 
 
 def test_a_broken_guardrail_file_ends_the_process(start_app, postgres_url, tmp_path):

@@ -20,6 +20,8 @@ OPERATIONS = [
     ("GET", "/readyz"),
     ("GET", "/version"),
     ("GET", "/api/orders/{order_id}"),
+    ("GET", "/api/approvals"),
+    ("POST", "/api/approvals"),
     ("POST", "/agent"),
     ("GET", "/copilotkit/info"),
     ("GET", "/copilotkit/threads"),

@@ -60,7 +60,7 @@ def test_the_local_cloud_reads_the_catalogue():
 
 def test_v1_stops_at_its_own_schema(started, postgres_url):
     app = started("v1")
-    assert app.get("/version").json()["schema"] == {"required": "0001", "database": "0001"}
+    assert app.get("/version").json()["schema"] == {"required": "0001", "database": "0001", "floor": "0001"}
     asked = app.say("t", "refund order 42 for 80")
     answered = app.run(resumed("t", interrupt_of(asked), True))
     assert text_of(answered) == "I refunded 80.00 USD on order 42."
@@ -77,7 +77,7 @@ def test_v2_needs_its_migration_and_estimates_deliveries(started, start_app, pos
     early.wait("/readyz", 503)
     app = started("v2")
     early.wait("/readyz")
-    assert app.get("/version").json()["schema"] == {"required": "0002", "database": "0002"}
+    assert app.get("/version").json()["schema"] == {"required": "0002", "database": "0002", "floor": "0001"}
     delivery = app.get("/api/orders/42/delivery").json()
     assert (delivery["carrier"], delivery["promised_on"]) == ("Blue Sky Air", "2026-01-16")
     events = app.say("t", "when does order 42 arrive?")

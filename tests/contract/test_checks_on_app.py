@@ -20,6 +20,7 @@ from agui_operator.api.smoke import SmokeCheck
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.run import CheckTarget, reported_schema, run_check
 from agui_operator.checks.synthetic import SyntheticConversations
+from agui_operator.core.snapshot import SchemaReport
 
 pytestmark = pytest.mark.contract
 CONVERSATIONS: dict[str, dict[str, Any]] = {
@@ -98,7 +99,9 @@ async def test_readiness_and_socket(app_instances: list[AppInstance], guard: Gua
         result = await run_check(check(kind, "green", spec), target(app_instances[0]), guard)
         assert result.passed is True, result.message
     version = app_instances[0].get("/version").json()
-    assert await reported_schema(guard, app_instances[0].url) == version["schema"]["database"]
+    said = version["schema"]
+    report = SchemaReport(said["database"], said["required"], said["floor"])
+    assert await reported_schema(guard, app_instances[0].url) == report
 
 
 async def test_the_broken_version_fails_its_conversation_while_its_probes_are_green(

@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from agui_dev.testbed.data_plane import HOST, DataPlane, data_plane, revision, split
+from agui_dev.testbed.data_plane import HOST, DataPlane, data_plane, revision, split, workload
 
 pytestmark = pytest.mark.contract
 
@@ -206,7 +206,7 @@ async def test_open_answers_survive_the_stop_of_their_revision(plane: DataPlane)
     slow = asyncio.ensure_future(plane.get("/sleep/0.8"))
     await until(lambda: any(row["in_flight"] for row in plane.runtime.describe()))
     plane.runtime.route(split(("shop-2", 100)))
-    await plane.runtime.stop("shop-1")
+    await plane.runtime.stop(workload())
     assert (await slow)[:2] == (200, "shop-1")
     assert (await plane.get("/"))[1]["revision"] == "shop-2"
 
@@ -226,7 +226,7 @@ async def test_a_rollout_under_load_loses_no_request(plane: DataPlane) -> None:
     for percent in (10, 50, 90, 100):
         await asyncio.sleep(0.3)
         plane.runtime.route(split(("shop-1", 100 - percent), ("shop-2", percent)))
-    await plane.runtime.stop("shop-1")
+    await plane.runtime.stop(workload())
     await asyncio.sleep(0.3)
     ended.set()
     await asyncio.gather(*visitors)
@@ -248,7 +248,7 @@ async def test_a_stream_gets_its_grace_when_the_edge_stops(tmp_path: Path) -> No
 
 
 def log_of(plane: DataPlane, revision_name: str) -> str:
-    return "".join(path.read_text() for path in plane.runtime.logs(revision_name))
+    return "".join(path.read_text() for path in plane.runtime.logs(workload(revision_name)))
 
 
 async def until(condition: object, seconds: float = 5) -> None:

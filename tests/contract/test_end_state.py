@@ -7,10 +7,10 @@ import urllib.request
 import pytest
 
 from agui_dev.children import ChildFailed
+from agui_dev.testbed.belongings import Belongings
 from agui_dev.testbed.images import SMALL_IMAGES
 from agui_dev.testbed.local_cloud import LocalCloud
 from agui_dev.testbed.releases import URL_MAP
-from end_state import Belongings
 from localgcp.cli.init import Plan, create_environment
 
 LOCALGCP_OPTIONS = ("--catalogue", str(SMALL_IMAGES), "--lro-seconds", "0")

@@ -217,6 +217,11 @@ async def test_a_failed_execution_is_a_view_that_says_why(cloud: Cloud) -> None:
     assert have.execution is not None
     assert have.execution.succeeded is False
     assert "The container exited with an error." in have.execution.message
+    explained = await run_job.explained(cloud, NAMES, template.job, have.execution)
+    assert explained.message.startswith("exit code 3: Task ")
+    assert "(log: https://console.cloud.google.com/logs/" in explained.message
+    gone = replace(have.execution, name="not-there")
+    assert await run_job.explained(cloud, NAMES, template.job, gone) == replace(gone, explained=True)
     with pytest.raises(NotOwned):
         await run_job.apply(cloud, STRANGER, JobDeleted(template.job), None)
     deleted = await run_job.apply(cloud, NAMES, JobDeleted(template.job), have)

@@ -348,7 +348,7 @@ def test_parallel_clouds_with_the_same_state_path_do_not_collide(tmp_path: Path)
 def test_where_no_address_is_free_only_connectors_are_refused(
     server: Server, api: SqlApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("localgcp.services.sql.tls.listeners._bound", lambda address: None)
+    monkeypatch.setattr("localgcp.services.sql.tls.listeners.listen_at", lambda *_: None)
     api.create("third")
     assert api.call("/instances/third")["ipAddresses"] == [{"type": "PRIMARY", "ipAddress": "127.0.0.1"}]
     with pytest.raises(ApiRefusal, match="no free loopback address") as refused:

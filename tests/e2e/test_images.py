@@ -24,8 +24,9 @@ import httpx
 import psutil
 import pytest
 
-from agui_dev.images.base import find_python_base, python_base
-from agui_dev.images.build import FILE_TIME, Image, Sources, build
+from agui_dev.images import debian
+from agui_dev.images.base import digest_of, find_python_base, python_base
+from agui_dev.images.build import FILE_TIME, Bases, Image, Sources, build
 from agui_dev.images.container import Container, container, innermost
 from agui_dev.images.sbom import read_sbom
 from agui_dev.images.store import Store, open_store, why_unavailable
@@ -96,7 +97,9 @@ def images(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[I
     built: dict[str, Image] = {}
     try:
         for target in ("app", "migrations", "operator"):
-            built[target] = build(store, target, context=context, sources=SOURCES, tag=tagged(target), base_image=base)
+            built[target] = build(
+                store, target, context=context, sources=SOURCES, tag=tagged(target), bases=Bases(base)
+            )
         yield Images(store, base, context, built)
     finally:
         for image in built.values():
@@ -183,7 +186,8 @@ def test_the_operator_says_what_it_is(images: Images) -> None:
 @pytest.mark.parametrize("target", ["app", "operator"])
 def test_the_bill_of_materials_is_what_is_installed(images: Images, target: str) -> None:
     bill = read_sbom(images.store, images.of[target].name)
-    listed = {part["name"].lower().replace("_", "-"): part["version"] for part in bill["components"]}
+    python = [part for part in bill["components"] if part.get("purl", "").startswith("pkg:pypi/")]
+    listed = {part["name"].lower().replace("_", "-"): part["version"] for part in python}
     own = f"agui-{target}"
     with container(images.store, images.of[target].name) as made:
         installed = json_of(made, INSTALLED)
@@ -196,6 +200,17 @@ def test_the_bill_of_materials_is_what_is_installed(images: Images, target: str)
 
 
 @pytest.mark.parametrize("target", ["app", "migrations", "operator"])
+def test_the_bill_of_materials_has_every_debian_package(images: Images, target: str) -> None:
+    bill = read_sbom(images.store, images.of[target].name)
+    parts = [part for part in bill["components"] if part.get("purl", "").startswith("pkg:deb/")]
+    with container(images.store, images.of[target].name) as made:
+        installed = {p["Package"]: p["Version"] for p in debian.installed(made.read("/var/lib/dpkg/status").decode())}
+    assert len(installed) > 50
+    assert {part["name"]: part["version"] for part in parts} == installed
+    assert [part["name"] for part in bill["components"] if part["type"] == "operating-system"] == ["debian"]
+
+
+@pytest.mark.parametrize("target", ["app", "migrations", "operator"])
 def test_labels_say_where_it_comes_from(images: Images, target: str) -> None:
     found = images.store.find(images.of[target].name)
     assert found is not None
@@ -204,6 +219,8 @@ def test_labels_say_where_it_comes_from(images: Images, target: str) -> None:
     assert told["revision"] == SOURCES.revision
     assert told["source"] == SOURCES.address
     assert told["created"] == "2023-11-14T22:13:20Z"
+    assert (told["base.name"], told["base.digest"]) == (images.base, digest_of(images.store, images.base))
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", told["base.digest"])
     assert told["licenses"] == "Apache-2.0"
     assert told["title"]
     assert told["description"]
@@ -214,7 +231,7 @@ def test_a_failing_test_leaves_no_image(images: Images, tmp_path: Path) -> None:
     (context / "tests/unit/app/test_app_planted.py").write_text("def test_planted():\n    assert 1 == 2, 'planted'\n")
     name = tagged("app")
     with pytest.raises(StepFailed, match="test_planted"):
-        build(images.store, "app", context=context, sources=SOURCES, tag=name, base_image=images.base)
+        build(images.store, "app", context=context, sources=SOURCES, tag=name, bases=Bases(images.base))
     assert not images.store.has(name)
 
 
@@ -228,7 +245,7 @@ def test_the_same_sources_give_the_same_layers(images: Images, target: str, tmp_
     name = tagged(target)
     try:
         again = build(
-            images.store, target, context=context, sources=SOURCES, tag=name, base_image=images.base, cached=False
+            images.store, target, context=context, sources=SOURCES, tag=name, bases=Bases(images.base), cached=False
         )
         assert again.layers == images.of[target].layers
     finally:
@@ -243,7 +260,7 @@ def page(images: Images, tmp_path: Path) -> Path:
         pytest.skip("Chromium's image takes minutes to build; AGUI_IMAGES=1 builds it.")
     name = tagged("bundle")
     try:
-        build(images.store, "bundle", context=images.context, sources=SOURCES, tag=name, base_image=images.base)
+        build(images.store, "bundle", context=images.context, sources=SOURCES, tag=name, bases=Bases(images.base))
         with container(images.store, name) as made:
             packed = made.read(f"/concierge-{SOURCES.version}.tar.gz")
     finally:
@@ -264,7 +281,7 @@ def test_the_browser_image_checks_a_deployed_page(images: Images, page: Path, da
     backend, front, log = free_port(), free_port(), tmp_path / "app.log"
     settings = {"DATABASE_URL": database, "PORT": str(backend), "HOST": "127.0.0.1"}
     name = tagged("e2e")
-    build(images.store, "e2e", context=images.context, sources=SOURCES, tag=name, base_image=images.base)
+    build(images.store, "e2e", context=images.context, sources=SOURCES, tag=name, bases=Bases(images.base))
     try:
         with (
             container(images.store, images.of["app"].name) as app,

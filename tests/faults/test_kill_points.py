@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from agui_dev.testbed.api_proxy import Write, is_status_write
+from agui_dev.testbed.load import load
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import NAME, full_release
-from agui_dev.testbed.system import System, load, wait_for
+from agui_dev.testbed.system import System, wait_for
 from end_state import end_state, faults_of
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
@@ -121,7 +122,7 @@ def play(stage: Stage, story: str, place: str) -> None:
     with load(stage.system, place) as answers:
         stage.system.api.apply(full_release(place, tag, page))
         stage.system.settle(place, end, version=tag)
-    assert story == "v4" or all(status == 200 for status, _ in answers), "a user's request failed"
+    assert story == "v4" or all(answer.status == 200 for answer in answers), "a user's request failed"
 
 
 def aim(stage: Stage, kind: str, point: Point, place: str) -> None:
@@ -168,7 +169,7 @@ def test_killed_at_a_write_the_operator_ends_where_it_would_have(
     assert faults_of(system, place, system.effects(before), writes) == [], f"killed {kind} {point}"
     assert end_state(system, place) == recording.state, f"killed {kind} {point}"
     if story == "v2":
-        assert all(status == 200 for status, _ in answers), "a user's request failed"
+        assert all(answer.status == 200 for answer in answers), "a user's request failed"
 
 
 def test_enough_points_are_visited(stage: Stage) -> None:

@@ -8,9 +8,9 @@ import urllib.request
 import pytest
 
 from agui_dev.testbed.api_proxy import is_status_write
+from agui_dev.testbed.belongings import Belongings
 from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, full_release
 from agui_dev.testbed.system import System
-from end_state import Belongings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
 

@@ -15,9 +15,10 @@ import pytest
 
 from agui_dev.ports import free_port
 from agui_dev.testbed.api_proxy import is_status_write
+from agui_dev.testbed.load import load
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import NAME, SECRET_VALUE, full_release, release
-from agui_dev.testbed.system import System, load, wait_for
+from agui_dev.testbed.system import System, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

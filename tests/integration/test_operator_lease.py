@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import pytest
 
 from agui_dev.testbed.api_proxy import ApiProxy, is_status_write
+from agui_dev.testbed.belongings import Belongings
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import AT_ONCE, CANARY, NAME, full_release, release
 from agui_dev.testbed.system import System, wait_for
-from end_state import Belongings, faults_of
+from end_state import faults_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

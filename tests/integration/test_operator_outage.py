@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from agui_dev.testbed.api_proxy import is_status_write
+from agui_dev.testbed.load import load
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, full_release, release
-from agui_dev.testbed.system import System, load, wait_for
+from agui_dev.testbed.system import System, wait_for
 from end_state import faults_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -71,7 +72,7 @@ def test_an_api_server_that_restarts_in_mid_rollout_changes_nothing(
         system.api.until(place, NAME, lambda d: d["status"]["phase"] != "Healthy", "the start of v2")
         system.plane.restart_apiserver()
         found = system.settle(place, "Healthy", version="v2")
-    assert {status for status, _ in answers} == {200}
+    assert {answer.status for answer in answers} == {200}
     assert found["status"]["stable"]["version"] == "v2"
     assert faults_of(system, place, system.effects(before), system.proxy.status_writes(place, written)) == []
     assert worker.http("/healthz")[0] == 200

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from agui_dev.testbed.api_proxy import is_status_write
+from agui_dev.testbed.belongings import Belongings
 from agui_dev.testbed.kube_api import condition
+from agui_dev.testbed.load import load
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import AT_ONCE, HELD, NAME, SECRET_VALUE, full_release, release
-from agui_dev.testbed.system import System, load, service_of, wait_for
-from end_state import Belongings
+from agui_dev.testbed.system import System, service_of, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
 
@@ -56,8 +57,8 @@ def test_a_canary_goes_up_step_by_step_and_users_notice_nothing(system: System, 
     with load(system, place) as answers:
         system.api.apply(full_release(place, "v2", "v2"))
         found = system.settle(place, "Healthy", version="v2")
-    assert {status for status, _ in answers} == {200}
-    assert len({revision for _, revision in answers}) == 2, "the canary got no traffic before its promotion"
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.revision for answer in answers}) == 2, "the canary got no traffic before its promotion"
     assert [e["outcome"] for e in found["status"]["history"]] == ["Promoted", "Promoted"]
     assert "1.1.0" in system.get(place, "/")[2]
     have = Belongings.of(system.gcp, place, system.owner(place))
@@ -75,7 +76,7 @@ def test_a_release_that_fails_its_smoke_never_meets_a_user(system: System, place
         system.api.apply(release(place, "broken"))
         found = system.settle(place, "RolledBack", version="broken")
     status = found["status"]
-    assert {revision for _, revision in answers} == {f"{service_of(place)}-{stable['id']}"}
+    assert {answer.revision for answer in answers} == {f"{service_of(place)}-{stable['id']}"}
     assert status["stable"] == stable
     assert status["rejected"]["reason"] == "SmokeFailed"
     smoke = condition(found, "SmokePassed")

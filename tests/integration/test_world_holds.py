@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from agui_dev.testbed.kube_api import condition
+from agui_dev.testbed.load import load
 from agui_dev.testbed.releases import AT_ONCE, HELD, HTTP_CHECK, NAME, REPOSITORY, full_release, policy, release
-from agui_dev.testbed.system import System, load, wait_for
+from agui_dev.testbed.system import System, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
 

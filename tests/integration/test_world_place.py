@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from agui_dev.testbed.belongings import Belongings
 from agui_dev.testbed.kube_api import condition
 from agui_dev.testbed.releases import AT_ONCE, ENVIRONMENT, HELD, NAME, full_release, policy, release
 from agui_dev.testbed.system import System, service_of, wait_for
-from end_state import Belongings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.usefixtures("operator")]
 

@@ -18,15 +18,18 @@ from agui_operator.api.conditions import ConditionType as C
 from agui_operator.api.conditions import Reason
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import IN_FLIGHT, Phase
+from agui_operator.core.served import astray
 from agui_operator.core.snapshot import Blocker
 from agui_operator.core.status import Asked, Inputs, summarize
 from agui_operator.core.traffic import share
 from agui_operator.core.undo import target_of
 from every_world import STARTS, closure
+from world_events import pointer_changed, pointer_removed, service_deleted, traffic_halved, traffic_to_newest
 from world_model import FIRST, NAMES, NOW, STEPS, Api, Luck, World, blueprint, lucks, settle, step
 
 ALERTS_ARE_MODELLED_ELSEWHERE = {C.ALERTS_CONFIGURED}
 PARTS = {C.DATABASE_READY, C.MIGRATED, C.ASSETS_PUBLISHED, C.REVISION_READY, C.SMOKE_PASSED, C.ANALYSIS_PASSED}
+BY_HAND = (traffic_halved, traffic_to_newest, service_deleted, pointer_changed, pointer_removed)
 FIRST_HAS_NONE = {C.DATABASE_READY: "none", C.MIGRATED: "none"}  # the first release of the model has no migration
 pytestmark = (
     pytest.mark.no_cover
@@ -67,7 +70,7 @@ def told(start: str) -> tuple[Told, ...]:
 
 
 def _told(start: str) -> Iterator[Told]:
-    for world in closure(start).worlds[:: 1 if os.environ.get("AGUI_WORLDS") == "all" else 7]:
+    for world in _worlds(start):
         for luck in lucks(world):
             turn, seen = step(world, luck)
             memory = turn.memory
@@ -86,6 +89,7 @@ def _told(start: str) -> Iterator[Told]:
                 blockers=luck.blockers if fingerprint else (),
                 spec_error=None if fingerprint else "spec.x: bad",
                 compared=True,
+                astray=next((text for text in astray(memory, seen, NAMES).values() if text is not None), None),
             )
             status = summarize(inputs)
             yield Told(
@@ -97,6 +101,14 @@ def _told(start: str) -> Iterator[Told]:
                 weight=status["rollout"]["weight"],
                 about=_about(memory, fingerprint),
             )
+
+
+def _worlds(start: str) -> Iterator[World]:
+    """Worlds of the closure; those at rest also after somebody changed by hand what users get."""
+    for world in closure(start).worlds[:: 1 if os.environ.get("AGUI_WORLDS") == "all" else 7]:
+        yield world
+        if world.memory.phase in (Phase.HEALTHY, Phase.ROLLED_BACK):
+            yield from (changed for event in BY_HAND if (changed := event(world)) is not None)
 
 
 def _about(memory: Any, fingerprint: str | None) -> Release | None:
@@ -115,7 +127,15 @@ def stable_is_asked_for(t: Told) -> bool:
     at_rest = t.world.memory.phase is Phase.HEALTHY
     if stable is None or not at_rest or stable.fingerprint != t.world.fingerprint:
         return False
-    return not t.quiet or is_blind(t) or share(t.world.cloud.traffic, NAMES.revision(stable.id)) == 100
+    return is_served(t, stable)
+
+
+def is_served(t: Told, stable: Release) -> bool:
+    """Users get the release and its page, as far as the APIs that tell it answer."""
+    cloud, revision = t.world.cloud, NAMES.revision(stable.id)
+    traffic = share(cloud.traffic, revision) == share(cloud.serving, revision) == 100
+    page = cloud.pointer is not None and cloud.pointer.frontend == stable.frontend
+    return (traffic or t.luck.down is Api.RUN) and (page or t.luck.down is Api.EDGE)
 
 
 def exposed(t: Told) -> bool:
@@ -162,19 +182,14 @@ def can_go_back(t: Told) -> bool:
     return memory.stable is not None and target_of(memory) is not None
 
 
-def is_blind(t: Told) -> bool:
-    """What serves is not seen: the API does not answer, or spec.suspend leaves the cloud alone."""
-    suspended = any(blocker.reason is Reason.SUSPENDED for blocker in t.luck.blockers)
-    return suspended or t.luck.down in (Api.RUN, Api.EDGE)
+def is_left(t: Told) -> bool:
+    """What somebody changed stays as long as spec.suspend is set."""
+    return not stable_is_asked_for(t) and any(blocker.reason is Reason.SUSPENDED for blocker in t.luck.blockers)
 
 
 def matches_stable(t: Told) -> bool:
-    stable, cloud = t.world.memory.stable, t.world.cloud
-    if stable is None:
-        return False
-    if not t.quiet or is_blind(t):
-        return True  # what differs is being corrected now; the engine says Drifted
-    return share(cloud.traffic, NAMES.revision(stable.id)) == 100 and cloud.pointer is not None
+    stable = t.world.memory.stable
+    return stable is not None and is_served(t, stable)
 
 
 def _of(t: Told, kind: str) -> tuple[Blocker, ...]:
@@ -189,7 +204,7 @@ WHEN_TRUE: dict[C, Callable[[Told], bool]] = {
     C.READY: stable_is_asked_for,
     C.PROMOTED: stable_is_asked_for,
     C.RECONCILING: lambda t: t.world.memory.phase is not Phase.HEALTHY or not stable_is_asked_for(t),
-    C.STALLED: lambda t: not is_accepted(t) or t.world.memory.phase in (Phase.ROLLED_BACK, Phase.FAILED),
+    C.STALLED: lambda t: not is_accepted(t) or t.world.memory.phase in (Phase.ROLLED_BACK, Phase.FAILED) or is_left(t),
     C.PAUSED: is_held,
     C.SPEC_ACCEPTED: is_accepted,
     C.ENVIRONMENT_READY: lambda t: t.world.fingerprint is not None and not _of(t, C.ENVIRONMENT_READY),
@@ -204,7 +219,7 @@ WHEN_TRUE: dict[C, Callable[[Told], bool]] = {
 }
 WHEN_FALSE: dict[C, Callable[[Told], bool]] = {
     C.READY: lambda t: not (stable_is_asked_for(t) and is_accepted(t)),
-    C.PROMOTED: lambda t: t.world.memory.phase is not Phase.HEALTHY or not is_accepted(t),
+    C.PROMOTED: lambda t: not (stable_is_asked_for(t) and is_accepted(t)),
     C.RECONCILING: lambda t: t.world.memory.phase not in IN_FLIGHT or not is_accepted(t),
     C.STALLED: lambda t: t.world.fingerprint is not None,
     C.PAUSED: lambda t: t.world.memory.phase not in (Phase.PAUSED, Phase.SUSPENDED),

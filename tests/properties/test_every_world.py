@@ -13,11 +13,14 @@ import pytest
 
 from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.api.status import AgUiDeploymentStatus
-from agui_operator.core.actions import Pointer
+from agui_operator.core.actions import REMOVALS, Pointer
+from agui_operator.core.decide import decide
 from agui_operator.core.memory import HeldBy, from_status, to_status
 from agui_operator.core.merge import without_nulls
+from agui_operator.core.phases.case import Case
 from agui_operator.core.rollout import IN_FLIGHT, TRANSITIONS, Event, Phase
-from agui_operator.core.snapshot import Request, RequestKind
+from agui_operator.core.served import astray
+from agui_operator.core.snapshot import Blocker, Request, RequestKind
 from agui_operator.core.status import Asked, Inputs, summarize
 from agui_operator.core.traffic import share
 from every_world import STARTS, closure, key_of
@@ -132,8 +135,10 @@ def lucky(world: World) -> World:
 def may_rest(world: World) -> bool:
     """True where waiting is right: at an end, for a valid spec, for a tag that the model never resolves, for a
     person."""
-    phase = world.memory.phase
-    if phase in (Phase.HEALTHY, Phase.ROLLED_BACK, Phase.FAILED):
+    phase, stable = world.memory.phase, world.memory.stable
+    if phase is Phase.ROLLED_BACK:
+        return stable is not None and stable.fingerprint != world.fingerprint
+    if phase in (Phase.HEALTHY, Phase.FAILED):
         return True
     if phase is Phase.PENDING:
         return world.fingerprint is None
@@ -184,14 +189,16 @@ def test_the_status_of_every_world_is_whole(start: str) -> None:
     for world in closure(start).worlds:
         memory, seen = world.memory, look(world, Luck())
         asked = Asked(world.fingerprint) if world.fingerprint else None
-        inputs = Inputs(memory, 1, NOW, {}, asked, plan=blueprint(memory, world.fingerprint), seen=seen)
+        differs = [text for text in astray(memory, seen, NAMES).values() if text is not None]
+        plan = blueprint(memory, world.fingerprint)
+        inputs = Inputs(memory, 1, NOW, {}, asked, plan=plan, seen=seen, astray="; ".join(differs) or None)
         status = summarize(inputs)
         AgUiDeploymentStatus.model_validate(without_nulls(status))
         conditions = {c["type"]: c for c in status["conditions"]}
         assert list(conditions) == list(ConditionType)
         assert {c["reason"] for c in conditions.values()} - reasons <= {""}, "an unknown reason"
         assert not conditions["Reconciling"]["status"] == conditions["Stalled"]["status"] == "True"
-        serves = memory.phase is Phase.HEALTHY and memory.stable is not None
+        serves = memory.phase is Phase.HEALTHY and memory.stable is not None and not differs
         wanted = serves and memory.stable.fingerprint == world.fingerprint  # type: ignore[union-attr]
         assert (conditions["Ready"]["status"] == "True") == wanted
         if memory.phase is Phase.PAUSED or memory.phase in (Phase.ROLLED_BACK, Phase.FAILED):
@@ -225,3 +232,18 @@ def test_while_a_freeze_holds_no_rollout_is_promoted(start: str) -> None:
             turn, _ = step(world, Luck(blockers=(FREEZE,)))
             assert turn.memory.phase is not Phase.PROMOTING
             assert turn.event not in (Event.STEP_PASSED, Event.ALL_STEPS_PASSED)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_nothing_is_written_without_a_permission(start: str) -> None:
+    """Every permission is withdrawn in every world: only roll-backs and removals act."""
+    revoked = Blocker(ConditionType.SPEC_ACCEPTED, Reason.NOT_PERMITTED, "withdrawn", "ask", revokes=True)
+    for world in closure(start).worlds:
+        memory = world.memory
+        releases = (memory.stable, memory.undo_to, *(promotion.release for promotion in memory.promoted))
+        withdrawn = {release.id: "withdrawn" for release in releases if release is not None}
+        seen = replace(look(world, Luck(blockers=(revoked,))), forbidden=withdrawn)
+        decision = decide(Case(memory, seen, blueprint(memory, world.fingerprint), NAMES, NOW), 10)
+        if decision.memory.phase is not Phase.ROLLING_BACK and decision.memory.stable is not None:
+            written = [action for action in decision.actions if not isinstance(action, REMOVALS)]
+            assert written == [], f"{memory.phase}: {written}"

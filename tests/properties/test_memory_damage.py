@@ -46,6 +46,7 @@ releases = st.builds(
     frontend=maybe,
     secrets=st.dictionaries(words, words, max_size=2),
     schema=maybe,
+    requires=maybe,
     alerts=st.dictionaries(words, st.integers() | words, max_size=2),
 )
 numbers = st.sampled_from([0.0, 0.5, 1.25, 200.0])
@@ -54,6 +55,7 @@ BARE = replace(RECORD, place=replace(PLACE, edge=None, sql_instance=None, channe
 memories = st.builds(
     Memory,
     place=st.sampled_from([None, RECORD, BARE]),
+    schema_floor=st.none() | words.filter(bool),
     phase=st.sampled_from(Phase),
     since=st.none() | times,
     started=st.none() | times,
@@ -170,6 +172,19 @@ def test_damage_that_once_stopped_a_turn(damage: dict[str, Any]) -> None:
     read = from_status(damage)
     assert (read.phase, read.step, read.verdicts, read.history) == (Phase.PENDING, 0, {}, ())
     assert read.analysis is None or read.analysis.values == {}
+
+
+@pytest.mark.parametrize("phase", sorted(IN_FLIGHT - {Phase.RESOLVING} | {Phase.UNDOING, Phase.ROLLING_BACK}))
+def test_a_phase_without_its_release_starts_again(phase: Phase) -> None:
+    """No phase after Resolving ends without a candidate; a roll-back to nothing would hide what serves."""
+    rollout = {**FULL["rollout"], "phase": phase, "cause": None}
+    assert from_status({**FULL, "phase": phase, "rollout": rollout}).phase is phase
+    assert from_status({"phase": phase, "rollout": rollout}).phase is Phase.PENDING
+
+
+def test_a_rollout_that_was_aborted_before_it_had_a_release_is_still_rolled_back() -> None:
+    rollout = {**FULL["rollout"], "phase": Phase.ROLLING_BACK}
+    assert from_status({"rollout": rollout}).phase is Phase.ROLLING_BACK
 
 
 # --- every try has an id of its own ----------------------------------------------------------------------------------

@@ -74,6 +74,8 @@ def wrong_at_rest(world: World) -> str | None:
     phase, stable = world.memory.phase, world.memory.stable
     if phase in (Phase.HEALTHY, Phase.ROLLED_BACK):
         assert stable is not None
+        if phase is Phase.ROLLED_BACK and stable.fingerprint == world.fingerprint:
+            return "RolledBack although what the spec asks for serves"
         pointer = world.cloud.pointer
         pointed = pointer is not None and pointer.frontend == stable.frontend
         return None if pointed and served_by(world.cloud, stable.id) else f"{phase} and users do not get the release"

@@ -19,6 +19,7 @@ from agui_operator.core.actions import Action, AssetsPublished
 from agui_operator.core.alerts import desired
 from agui_operator.core.forecast import assume
 from agui_operator.core.names import Names
+from agui_operator.core.permitted import Unreadable
 from agui_operator.core.phases.case import stage_of
 from agui_operator.core.release import Resolved, make_release
 from agui_operator.core.rollout import Phase
@@ -119,12 +120,13 @@ class FakeKube:
         """The watch catches up."""
         self.body = self.object
 
-    async def patch_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
+    async def patch_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> str:
         self._fault("patch_status")
         assert uid == self.object["metadata"]["uid"]
         self.patches.append(dict(status))
         self._store({"status": status})
         self.log.append(f"status {self.status.get('phase')}")
+        return str(self.object["metadata"]["resourceVersion"])
 
     async def remove_annotation(self, namespace: str, name: str, annotation: str, value: str) -> str | None:
         self._fault("remove_annotation")
@@ -302,6 +304,9 @@ class FakeDirectory:
 
     def environment(self, namespace: str, name: str) -> tuple[AgUiEnvironmentSpec | None, str | None]:
         return self.spec, self.error
+
+    def unreadable(self) -> Sequence[Unreadable]:
+        return ()
 
     def policies(self) -> Sequence[AgUiPolicySpec]:
         return self.allowed

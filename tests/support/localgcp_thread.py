@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from localgcp.kit.listening import listen
 from localgcp.kit.service import Service, Slot
 from localgcp.kit.settings import Settings
-from localgcp.server.server import Server, listen
+from localgcp.server.server import Server
 
 
 @contextlib.contextmanager

@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from agui_operator.core.actions import CHANGED_BY_HAND, Pointer
 from agui_operator.core.memory import Memory, from_status, to_status
+from agui_operator.core.past import Promotion
 from agui_operator.core.rollout import Phase
+from agui_operator.core.templates import to_json
 from agui_operator.core.traffic import Target, share
-from world_model import NAMES, Cloud, World, start_second
+from world_model import NAMES, NOW, Cloud, World, revision_of, start_second
 
 WorldEvent = Callable[[World], World | None]
 
@@ -107,6 +109,28 @@ def status_of_another_version(world: World) -> World | None:
     return replace(world, memory=from_status(status))
 
 
+def undone_to_an_earlier_attempt(world: World) -> World | None:
+    """`agui.dev/undo=<id>` of an earlier attempt of the spec that is asked for still: both have its fingerprint."""
+    memory, cloud, stable = world.memory, world.cloud, world.memory.stable
+    if memory.phase is not Phase.HEALTHY or stable is None or stable.fingerprint != world.fingerprint:
+        return None
+    name = f"{stable.id.partition('-')[0]}-9"
+    earlier = replace(stable, id=name, template=to_json(revision_of(name, stable.image)))
+    undoing = replace(
+        memory,
+        phase=Phase.UNDOING,
+        candidate=stable,
+        undo_to=earlier,
+        promoted=(*memory.promoted, Promotion(earlier, NOW)),
+        rejected=None,
+    )
+    revision = NAMES.revision(name)
+    cloud = replace(
+        cloud, revisions=cloud.revisions | {revision}, migrated=cloud.migrated | {NAMES.migration_job(name)}
+    )
+    return replace(world, memory=undoing, cloud=cloud, verified=world.verified | {revision})
+
+
 EVENTS: Mapping[str, WorldEvent] = {
     event.__name__: event
     for event in (
@@ -121,6 +145,7 @@ EVENTS: Mapping[str, WorldEvent] = {
         status_wiped,
         status_restored,
         status_of_another_version,
+        undone_to_an_earlier_attempt,
     )
 }
 

@@ -193,6 +193,7 @@ def look(world: World, luck: Luck) -> Snapshot:
         fingerprint=world.fingerprint,
         blockers=luck.blockers,
         request=luck.request,
+        tried=_tried(cloud) if memory.phase is Phase.RESOLVING else (),
         resolved=SECOND if luck.resolves and world.fingerprint == "fp-b" and not _tried_twice(memory) else None,
         service=_service(world, luck),
         service_known=True,
@@ -233,9 +234,15 @@ def _record(world: World, revision: str) -> Found:
     if revision not in world.cloud.revisions:
         return Found(None, revision)
     release = revision.removeprefix(f"{NAMES.service}-")
-    template = to_json(revision_of(release, SECOND.image))
-    known = FIRST if release == FIRST.id else replace(SECOND, id=release, template=template)
-    return Found(known, revision)
+    known = FIRST if release.partition("-")[0] == FIRST.id else SECOND
+    template = to_json(revision_of(release, known.image))
+    return Found(replace(known, id=release, template=template), revision)
+
+
+def _tried(cloud: Cloud) -> tuple[str, ...]:
+    """Releases that have a revision or a migration job."""
+    jobs = {job.removeprefix(NAMES.migration_job("")) for job in cloud.jobs}
+    return tuple(sorted(jobs | {revision.removeprefix(f"{NAMES.service}-") for revision in cloud.revisions}))
 
 
 def _tried_twice(memory: Memory) -> bool:

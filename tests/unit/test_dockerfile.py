@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "Dockerfile"
 HADOLINT = Path(sys.executable).parent / "hadolint"
 RUNNABLE = {"app": "app-tests", "operator": "operator-tests", "e2e": "browser-tests"}
-LABELS = ("title", "description", "licenses", "version", "revision", "source", "created")
+LABELS = (
+    *("title", "description", "licenses", "version", "revision", "source", "created"),
+    *("base.name", "base.digest"),
+)
 HOST = re.compile(r"https?://|\b[\w-]+\.(?:io|com|org|net|dev)/", re.IGNORECASE)
 
 
@@ -118,6 +121,21 @@ def test_packages_are_checked_by_hash() -> None:
     installs = [run for stage in STAGES.values() for run in stage.of("RUN") if "pip install" in run]
     assert len(installs) >= 5
     assert [run for run in installs if "--require-hashes" not in run] == []
+
+
+@pytest.mark.parametrize("target", ["app", "operator"])
+def test_a_bill_of_materials_holds_the_packages_of_the_base_that_is_shipped(target: str) -> None:
+    (copied,) = (rest for rest in STAGES[target].of("COPY") if "sbom.cdx.json" in rest)
+    stage = STAGES[f"{target}-sbom"]
+    assert f"--from={stage.name}" in copied
+    (run,) = stage.of("RUN")
+    assert run.endswith("python3 /opt/debian.py /var/lib/dpkg/status /etc/os-release /opt/sbom.cdx.json")
+    below, steps = stage, list(stage.of("RUN"))
+    while below.base in STAGES:
+        below = STAGES[below.base]
+        steps += below.of("RUN")
+    assert below.base == STAGES[target].base == "${BASE}"
+    assert not [step for step in steps if "apt" in step.split()], "a package that is not shipped"
 
 
 def test_every_copied_path_exists_and_is_let_in() -> None:

@@ -16,8 +16,10 @@ import yaml
 from agui_dev.steps import StepFailed
 from agui_dev.testbed import pages
 from agui_operator.api.parse import parse_deployment, parse_environment, parse_policy
+from agui_operator.core.blockers import place_of
 from agui_operator.core.names import Names
-from agui_operator.core.permitted import permitted
+from agui_operator.core.permitted import refusals
+from agui_operator.core.uses import of_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / "manifests"
@@ -215,8 +217,8 @@ def test_the_policy_permits_the_releases() -> None:
     for version in VERSIONS:
         document = sample(f"release-{version}")
         assert document["metadata"]["namespace"] == namespace
-        assert permitted(parse_deployment(document["spec"]), environment, namespace, [policy]) == ()
-        assert permitted(parse_deployment(document["spec"]), environment, "elsewhere", [policy]) != ()
+        assert refusals(of_spec(parse_deployment(document["spec"]), place_of(environment)), namespace, [policy]) == ()
+        assert refusals(of_spec(parse_deployment(document["spec"]), place_of(environment)), "elsewhere", [policy]) != ()
 
 
 def test_the_load_balancer_leads_to_the_service_that_the_operator_makes() -> None:
@@ -245,7 +247,7 @@ def test_the_browser_sample_is_the_fix_with_a_browser_check() -> None:
     assert not [line for text in sources for line in text.splitlines() if 'from "../' in line], "not in the image"
     policy, environment = parse_policy(sample("policy")["spec"]), parse_environment(sample("environment")["spec"])
     spec = parse_deployment(sample("release-browser")["spec"])
-    assert permitted(spec, environment, "demo", [policy]) == ()
+    assert refusals(of_spec(spec, place_of(environment)), "demo", [policy]) == ()
 
 
 def test_a_sample_is_pinned_to_the_page_that_is_published() -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from agui_app.agents.approvals import Approvals
 from agui_app.agents.guardrails import Finding
 from agui_app.agents.run_context import current_run
 from agui_app.telemetry.logs import log
@@ -25,10 +26,11 @@ _LEVELS = {"NOTICE": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.
 
 
 class AuditTrail:
-    """Writes audit records for one instance of the application."""
+    """Writes audit records for one instance of the application; `approvals` are the decisions that they are about."""
 
     def __init__(self, engine: AsyncEngine, revision: str, measures: Measures) -> None:
         self._engine = engine
+        self.approvals = Approvals(engine)
         self._revision = revision
         self._measures = measures
 

@@ -8,7 +8,7 @@ that nothing can be hidden behind padding and no pattern runs on an unbounded te
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-WINDOW = 20_000  # characters
-OVERLAP = 500  # longer than what any pattern matches
+from agui_app.agents.injection import OVERLAP, WINDOW, Classifier, injection_rules
+from agui_app.agents.normalise import readings
+
 REDACTED = "[redacted]"
 Severity = Literal["NOTICE", "WARNING", "ERROR"]
 
@@ -35,6 +36,20 @@ class _Rule(BaseModel):
     reply: str = ""
 
 
+def _checked(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in patterns:
+        try:
+            re.compile(pattern, re.IGNORECASE)
+        except re.error as exc:
+            raise ValueError(f"{pattern!r} is not a regular expression: {exc}") from None
+    return patterns
+
+
+def _windows(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    for start in range(0, max(1, len(text) - OVERLAP), WINDOW - OVERLAP):
+        yield from pattern.finditer(text, start, start + WINDOW)
+
+
 class PatternRule(_Rule):
     """Blocks or redacts text that matches one of the patterns (and, for `check: luhn`, is a card number)."""
 
@@ -47,12 +62,7 @@ class PatternRule(_Rule):
     @field_validator("patterns")
     @classmethod
     def _compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in patterns:
-            try:
-                re.compile(pattern, re.IGNORECASE)
-            except re.error as exc:
-                raise ValueError(f"{pattern!r} is not a regular expression: {exc}") from None
-        return patterns
+        return _checked(patterns)
 
     @model_validator(mode="after")
     def _fits_its_stage(self) -> PatternRule:
@@ -71,10 +81,36 @@ class PatternRule(_Rule):
     def matches(self, text: str) -> Iterator[re.Match[str]]:
         """All places in `text` that this rule is about; one may come twice."""
         for pattern in self._compiled:
-            for start in range(0, max(1, len(text) - OVERLAP), WINDOW - OVERLAP):
-                for match in pattern.finditer(text, start, start + WINDOW):
-                    if self.check is None or luhn(match.group()):
-                        yield match
+            for match in _windows(pattern, text):
+                if self.check is None or luhn(match.group()):
+                    yield match
+
+
+class InjectionRule(_Rule):
+    """Blocks text that asks a model to leave its instructions: by the lexicon of five languages, by these patterns, and
+    by the configured classifier from `threshold` on."""
+
+    kind: Literal["injection"]
+    patterns: tuple[str, ...] = ()
+    threshold: float = Field(default=0.9, gt=0, le=1)
+
+    @field_validator("patterns")
+    @classmethod
+    def _compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        return _checked(patterns)
+
+    @cached_property
+    def _compiled(self) -> tuple[re.Pattern[str], ...]:
+        return tuple(re.compile(pattern, re.IGNORECASE | re.DOTALL) for pattern in self.patterns)
+
+    def applies(self, texts: Sequence[str], classifier: Classifier | None) -> bool:
+        """Whether one of the readings of a text is an injection."""
+        for text in texts:
+            if any(next(_windows(pattern, text), None) for pattern in self._compiled):
+                return True
+            if injection_rules().score(text) >= 1:
+                return True
+        return classifier is not None and classifier.score(texts[0]) >= self.threshold
 
 
 class ArgumentLimit(_Rule):
@@ -84,6 +120,19 @@ class ArgumentLimit(_Rule):
     tool: str
     argument: str
     maximum: float
+
+
+class ApprovalRule(_Rule):
+    """A person must agree before a tool runs, once its argument and what the tool paid on the same order within a day
+    exceed `above` together, or what it paid the customer without an approval within a day exceeds `per_customer`.
+    `approver: another` demands another person than the asker."""
+
+    kind: Literal["approval"]
+    tool: str
+    argument: str
+    above: float = Field(ge=0)
+    per_customer: float | None = Field(default=None, ge=0)
+    approver: Literal["asker", "another"] = "asker"
 
 
 class CallBudget(_Rule):
@@ -100,7 +149,9 @@ class TurnBudget(_Rule):
     maximum: int = Field(ge=1)
 
 
-AnyRule = Annotated[PatternRule | ArgumentLimit | CallBudget | TurnBudget, Field(discriminator="kind")]
+AnyRule = Annotated[
+    PatternRule | InjectionRule | ArgumentLimit | ApprovalRule | CallBudget | TurnBudget, Field(discriminator="kind")
+]
 
 
 class Guardrails(BaseModel):
@@ -159,12 +210,24 @@ def luhn(text: str) -> bool:
     return total % 10 == 0
 
 
-def check_input(rules: Guardrails, text: str) -> Finding | None:
-    """The first input rule that blocks `text`, or None."""
-    for rule in rules.of("input"):
-        if rule.action == "block" and next(rule.matches(text), None) is not None:
+def check_input(rules: Guardrails, text: str, classifier: Classifier | None = None) -> Finding | None:
+    """The first input rule that blocks `text` in one of its readings, or None."""
+    texts = readings(text)
+    for rule in rules.rules:
+        if isinstance(rule, InjectionRule):
+            blocks = rule.applies(texts, classifier)
+        elif isinstance(rule, PatternRule) and rule.stage == "input":
+            blocks = any(next(rule.matches(reading), None) is not None for reading in texts)
+        else:
+            continue
+        if blocks:
             return Finding(rule.id, "input", "block", rule.severity, rule.reply)
     return None
+
+
+def approval_of(rules: Guardrails, tool: str) -> ApprovalRule | None:
+    """The rule that asks for an approval of this tool."""
+    return next((rule for rule in rules.rules if isinstance(rule, ApprovalRule) and rule.tool == tool), None)
 
 
 def turn_budget(rules: Guardrails) -> int | None:

@@ -13,28 +13,31 @@ from google.adk.models.llm_request import LlmRequest
 from google.adk.models.llm_response import LlmResponse
 from google.adk.plugins.base_plugin import BasePlugin
 from google.genai import types
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from agui_app.agents.approvals import Decision
 from agui_app.agents.audit import AuditTrail
-from agui_app.agents.guardrails import Finding, Guardrails, check_input, check_tool, check_turns, redact
+from agui_app.agents.guardrails import Finding, Guardrails, approval_of, check_input, check_tool, check_turns, redact
+from agui_app.agents.injection import Classifier
 from agui_app.agents.offline_model import last_words
 from agui_app.agents.run_context import current_run
 from agui_app.telemetry.measures import Measures
 
 _BROUGHT_ALONG = "agui-history-"  # ag-ui-adk's invocation for the messages before the first one of a new thread
+_MESSAGES_TOGETHER = 3
 _NOT_TOOLS = frozenset({"transfer_to_agent", "adk_request_confirmation"})
 
 
 class OversightPlugin(BasePlugin):  # type: ignore[misc]
     """Applies the rules before the model and before each tool, and records approvals."""
 
-    def __init__(self, rules: Guardrails, trail: AuditTrail, engine: AsyncEngine, measures: Measures) -> None:
+    def __init__(
+        self, rules: Guardrails, trail: AuditTrail, measures: Measures, classifier: Classifier | None = None
+    ) -> None:
         super().__init__(name="oversight")
         self._rules = rules
         self._trail = trail
-        self._engine = engine
         self._measures = measures
+        self._classifier = classifier
 
     async def before_model_callback(self, *, callback_context: Any, llm_request: LlmRequest) -> LlmResponse | None:
         """Blocks on what the user said, or on what a tool brought in; else None. A check that fails ends the run."""
@@ -48,14 +51,15 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
 
     async def _check_input(self, callback_context: Any, llm_request: LlmRequest) -> LlmResponse | None:
         _, answers = last_words(llm_request.contents)
-        finding = check_input(self._rules, _said(callback_context.user_content))
+        run, said = current_run(), _said(callback_context.user_content)
+        finding = self._check(said) or self._check("\n".join(run.brought))
         if finding is None:
-            for answer in answers:
-                if finding := check_input(self._rules, json.dumps(answer.result, default=str)):
-                    break
-        if finding is None and not current_run().history_passed:  # it does not change while a run goes on
+            finding = self._check_together(callback_context.session, said)
+        for answer in answers:
+            finding = finding or self._check(json.dumps(answer.result, default=str, ensure_ascii=False))
+        if finding is None and not run.history_passed:  # it does not change while a run goes on
             finding = self._check_history(callback_context.session)
-            current_run().history_passed = finding is None
+            run.history_passed = finding is None
         if finding is None:
             finding = check_turns(self._rules, _user_turns(callback_context.session))
         if finding is None:
@@ -63,11 +67,20 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
         await self._report(finding, callback_context, callback_context.agent_name)
         return LlmResponse(content=types.Content(role="model", parts=[types.Part(text=finding.reply)]))
 
+    def _check(self, text: str) -> Finding | None:
+        return check_input(self._rules, text, self._classifier) if text else None
+
+    def _check_together(self, session: Any, said: str) -> Finding | None:
+        """What a person says in parts: the last messages as one text, without those that were stopped alone."""
+        before = [words for event in session.events if event.author == "user" and (words := _said(event.content))]
+        parts = [words for words in before[-_MESSAGES_TOGETHER:] if words != said and self._check(words) is None]
+        return self._check("\n".join([*parts, said])) if parts else None
+
     def _check_history(self, session: Any) -> Finding | None:
         """What a client brought along as the thread's past is as much its word as what it says now."""
         for event in session.events:
             if event.invocation_id.startswith(_BROUGHT_ALONG):
-                if finding := check_input(self._rules, _said(event.content)):
+                if finding := self._check(_said(event.content)):
                     return finding
             elif event.content:
                 return None  # the past comes before everything else
@@ -104,7 +117,7 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
             await self._report(finding, tool_context, tool_context.agent_name, tool=tool.name)
             return {"status": "blocked", "rule": finding.rule, "message": finding.reply}
         if tool_context.tool_confirmation is not None:
-            await self._decided(tool, tool_context)
+            return await self._decided(tool, tool_context)
         return None
 
     async def on_event_callback(self, *, invocation_context: Any, event: Any) -> None:
@@ -131,19 +144,11 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
         )
 
     async def _asked(self, context: Any, agent: str, call_id: str, tool: str) -> None:
-        arguments = _arguments(context.session, call_id)
         run = current_run()
-        async with self._engine.begin() as connection:
-            await connection.execute(
-                _ASKED,
-                {
-                    "id": call_id,
-                    "user": run.user_id,
-                    "session": run.thread_id,
-                    "tool": tool,
-                    "arguments": json.dumps(arguments, default=str),
-                },
-            )
+        await self._trail.approvals.ask(run.user_id, run.thread_id, call_id, tool, _arguments(context.session, call_id))
+        rule = approval_of(self._rules, tool)
+        if rule is not None and rule.approver == "another":
+            run.note("approval.another", call=call_id, tool=tool)
         self._measures.approval("requested")
         await self._trail.record(
             "approval.requested",
@@ -154,25 +159,29 @@ class OversightPlugin(BasePlugin):  # type: ignore[misc]
             details={"tool": tool, "function_call_id": call_id},
         )
 
-    async def _decided(self, tool: Any, context: Any) -> None:
-        status = "granted" if context.tool_confirmation.confirmed else "denied"
-        call_id = context.function_call_id
-        run = current_run()
-        async with self._engine.begin() as connection:
-            changed = await connection.execute(
-                _DECIDED, {"id": call_id, "status": status, "user": run.user_id, "session": run.thread_id}
+    async def _decided(self, tool: Any, context: Any) -> dict[str, Any] | None:
+        """Records the answer; what the tool says instead of running, if a needed other person did not agree."""
+        rule, run, call_id = approval_of(self._rules, tool.name), current_run(), context.function_call_id
+        granted = context.tool_confirmation.confirmed is True
+        alone = granted and rule is not None and rule.approver == "another"
+        if alone and await self._trail.approvals.said_by_another(run.user_id, run.thread_id, call_id) == "granted":
+            alone = False
+        status: Decision = "granted" if granted and not alone else "denied"
+        if await self._trail.approvals.decide(run.user_id, run.thread_id, call_id, status):
+            self._measures.approval(status)
+            await self._trail.record(
+                f"approval.{status}",
+                user_id=run.user_id,
+                session_id=run.thread_id,
+                agent=context.agent_name,
+                invocation_id=context.invocation_id,
+                details={"tool": tool.name, "function_call_id": call_id},
             )
-        if not changed.rowcount:
-            return  # decided before: a replay is not a second decision
-        self._measures.approval(status)
-        await self._trail.record(
-            f"approval.{status}",
-            user_id=run.user_id,
-            session_id=run.thread_id,
-            agent=context.agent_name,
-            invocation_id=context.invocation_id,
-            details={"tool": tool.name, "function_call_id": call_id},
-        )
+        if not alone or rule is None:
+            return None
+        finding = Finding(rule.id, "tool", "block", rule.severity, rule.reply)
+        await self._report(finding, context, context.agent_name, tool=tool.name)
+        return {"status": "blocked", "rule": rule.id, "message": rule.reply}
 
 
 def _said(content: Any) -> str:
@@ -195,13 +204,3 @@ def _arguments(session: Any, call_id: str) -> dict[str, Any]:
             if call.id == call_id:
                 return dict(call.args or {})
     return {}
-
-
-_ASKED = text(
-    "INSERT INTO approvals (function_call_id, user_id, session_id, tool, arguments)"
-    " VALUES (:id, :user, :session, :tool, CAST(:arguments AS jsonb)) ON CONFLICT DO NOTHING"
-)
-_DECIDED = text(
-    "UPDATE approvals SET status = :status, decided_at = now() WHERE user_id = :user AND session_id = :session"
-    " AND function_call_id = :id AND status = 'requested'"
-)

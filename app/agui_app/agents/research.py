@@ -112,13 +112,15 @@ _ABANDON = text(
     "UPDATE briefs SET status = 'failed', completed_at = now()"
     " WHERE user_id = :user AND session_id = :session AND status = 'running'"
 )
+# What one customer alone bought is that customer's business; what several bought is the shop's catalogue.
 _CATALOGUE = text(
     "SELECT item, min(amount) AS low, max(amount) AS high FROM orders"
     " WHERE EXISTS (SELECT 1 FROM unnest(CAST(:words AS text[])) AS w WHERE item ILIKE '%' || w || '%')"
-    " GROUP BY item ORDER BY item LIMIT 5"
+    " GROUP BY item HAVING count(DISTINCT customer) > 1 ORDER BY item LIMIT 5"
 )
 _PURCHASES = text(
     "SELECT count(*) AS sold, count(r.order_id) AS refunded FROM orders o"
     " LEFT JOIN refunds r ON r.order_id = o.id"
     " WHERE EXISTS (SELECT 1 FROM unnest(CAST(:words AS text[])) AS w WHERE o.item ILIKE '%' || w || '%')"
+    " AND o.item IN (SELECT item FROM orders GROUP BY item HAVING count(DISTINCT customer) > 1)"
 )

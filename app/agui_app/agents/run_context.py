@@ -20,6 +20,8 @@ class RunContext:
     thread_id: str
     run_id: str
     synthetic: str = ""  # what kind of synthetic user speaks ("smoke"); empty for people
+    customer: str = ""  # who owns the orders that this run may see; empty: none
+    brought: tuple[str, ...] = ()  # the client's words outside of messages: of its tools and their results
     notes: deque[tuple[str, dict[str, Any]]] = field(default_factory=deque)
     tool_calls: int = 0
     blocks: int = 0

@@ -48,13 +48,6 @@ def client_state(state: Any) -> Any:
     return {k: v for k, v in seen.items() if k != PIPELINES} if isinstance(seen, Mapping) else seen
 
 
-def without_tools(forwarded: Any) -> Any:
-    """A client's forwarded properties without the one that gives agents a tool which no rule here knows of."""
-    if not isinstance(forwarded, Mapping):
-        return forwarded
-    return {name: value for name, value in forwarded.items() if name != "injectA2UITool"}
-
-
 class StreamRedactor:
     """Applies output rules to streamed text, word by word: a word is sent once the next one has begun.
 

@@ -16,13 +16,14 @@ from google.adk.tools import FunctionTool
 
 from agui_app.agents.audit import AuditTrail
 from agui_app.agents.guardrails import Guardrails, load_guardrails
+from agui_app.agents.injection import load_classifier
 from agui_app.agents.offline_model import register
 from agui_app.agents.plugin import OversightPlugin
 from agui_app.agents.research import research_pipeline
 from agui_app.agents.run_context import current_run
 from agui_app.agents.script import load_script
 from agui_app.agents.sessions import SessionStore
-from agui_app.agents.tools import OrderTools, refund_needs_approval
+from agui_app.agents.tools import OrderTools
 from agui_app.settings import Settings
 from agui_app.telemetry.measures import Measures
 
@@ -51,10 +52,14 @@ class _Adk(ADKAgent):  # type: ignore[misc]
 class Agents:
     """The built agents and the services they stand on. `names` are the agents by name, root first."""
 
-    def __init__(self, adk: ADKAgent, sessions: SessionStore, rules: Guardrails, names: Sequence[str]) -> None:
+    def __init__(
+        self, adk: ADKAgent, sessions: SessionStore, rules: Guardrails, trail: AuditTrail, names: Sequence[str]
+    ) -> None:
         self.adk = adk
         self.sessions = sessions
         self.rules = rules
+        self.trail = trail
+        self.approvals = trail.approvals
         self.names = tuple(names)
 
 
@@ -78,11 +83,11 @@ def _build(
 ) -> Agents:
     rules = load_guardrails(settings.guardrails)
     trail = AuditTrail(engine, settings.revision, measures)
-    root = _agent_tree(settings.model, engine, trail, extra_tools)
+    root = _agent_tree(settings.model, engine, trail, rules, extra_tools)
     app = App(
         name=APP_NAME,
         root_agent=root,
-        plugins=[OversightPlugin(rules, trail, engine, measures)],
+        plugins=[OversightPlugin(rules, trail, measures, load_classifier(settings.classifier))],
         resumability_config=ResumabilityConfig(is_resumable=True),
     )
     sessions = SessionStore(engine)
@@ -99,11 +104,17 @@ def _build(
         max_concurrent_executions=settings.limits.concurrent_runs * 10,
         execution_timeout_seconds=settings.limits.run_seconds,
     )
-    return Agents(adk, sessions, rules, [root.name, *(agent.name for agent in root.sub_agents)])
+    return Agents(adk, sessions, rules, trail, [root.name, *(agent.name for agent in root.sub_agents)])
 
 
-def _agent_tree(model: str, engine: Any, trail: AuditTrail, extra: Mapping[str, Sequence[Callable[..., Any]]]) -> Any:
-    tools = OrderTools(engine, trail)
+def _agent_tree(
+    model: str,
+    engine: Any,
+    trail: AuditTrail,
+    rules: Guardrails,
+    extra: Mapping[str, Sequence[Callable[..., Any]]],
+) -> Any:
+    tools = OrderTools(engine, trail, rules)
 
     def agent(name: str, description: str, instruction: str, own: Sequence[Any], **more: Any) -> Any:
         return LlmAgent(
@@ -115,7 +126,7 @@ def _agent_tree(model: str, engine: Any, trail: AuditTrail, extra: Mapping[str, 
             **more,
         )
 
-    refund = FunctionTool(tools.issue_refund, require_confirmation=refund_needs_approval)
+    refund = FunctionTool(tools.issue_refund, require_confirmation=tools.refund_needs_approval)
     specialists = [
         agent("orders", "Looks up and refunds orders.", _ORDERS, [FunctionTool(tools.lookup_order), refund]),
         agent("research", "Researches and compares products.", _RESEARCH, [research_pipeline(engine)]),

@@ -6,6 +6,7 @@ bounded by one number (Cloud SQL counts connections, not queries).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -112,4 +113,9 @@ async def look_at_schema(engine: AsyncEngine) -> dict[str, Any]:
             revision, floor = await schema_state(connection)
     except (SQLAlchemyError, OSError, TimeoutError) as exc:
         return {"error": type(exc).__name__}
-    return {"revision": revision, "floor": floor}
+    return {"revision": _shown(revision), "floor": _shown(floor)}
+
+
+def _shown(revision: str | None) -> str | None:
+    """A revision as `/version` tells it: names of migrations are short words, anything else is somebody's text."""
+    return revision if revision is None or re.fullmatch(r"[0-9A-Za-z_]{1,32}", revision) else "unknown"

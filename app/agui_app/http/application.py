@@ -16,10 +16,12 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from agui_app.http import copilotkit, health, orders_api, sockets, sse
+from agui_app.environment import SettingsError
+from agui_app.http import approvals_api, copilotkit, health, orders_api, sockets, sse
 from agui_app.http.common import Refused
+from agui_app.http.gate import Gate
 from agui_app.services import running_services
-from agui_app.settings import Settings, SettingsError
+from agui_app.settings import Settings
 
 logger = logging.getLogger("agui_app")
 Scope = MutableMapping[str, Any]
@@ -99,9 +101,12 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.services = services
             yield
 
-    app = Application(title="AG-UI concierge", version=settings.version, lifespan=lifespan)
-    for router in (health.router, orders_api.router, sse.router, copilotkit.router, sockets.router):
-        app.include_router(router)
+    # no pages of the framework: they load scripts of a stranger's host; the document itself needs a login
+    app = Application(
+        title="AG-UI concierge", version=settings.version, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    for module in (health, orders_api, approvals_api, sse, copilotkit, sockets):
+        app.include_router(module.router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(BodyTooLarge, _too_large)
     for away in (SQLAlchemyError, OSError):  # a refused or timed-out connection is an OSError
@@ -110,6 +115,7 @@ def create_app(settings: Settings) -> FastAPI:
     for extension in extensions:
         if hasattr(extension, "extend"):
             extension.extend(app)
+    app.add_middleware(Gate, settings=settings)  # last, hence outside of all others: nothing is added around it
     return app
 
 

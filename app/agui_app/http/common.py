@@ -10,13 +10,17 @@ from typing import Any
 
 from ag_ui.core import RunAgentInput
 from fastapi import Request
+from fastapi.requests import HTTPConnection
 from fastapi.responses import JSONResponse, StreamingResponse
 from opentelemetry.propagate import extract
 from pydantic import ValidationError
 
-from agui_app.http.identity import IdentityUnavailable, Unauthenticated
+from agui_app.caller import Caller
+from agui_app.http.json_input import NotJson, NotStorable, parsed
+from agui_app.http.keys import IdentityUnavailable, Unauthenticated
+from agui_app.runs.admission import InvalidRun
 from agui_app.runs.event_log import RunExists, ThreadBusy, TooManyRuns
-from agui_app.runs.runs import InstanceFull, InvalidRun, Run, usable_id
+from agui_app.runs.runs import InstanceFull, Run, usable_id
 from agui_app.services import Services
 
 PING_SECONDS = 15.0
@@ -36,17 +40,29 @@ class Refused(Exception):
         headers = {"Retry-After": "1"} if self.status in (429, 503) else None
         return JSONResponse({"error": self.code, "message": self.message}, self.status, headers)
 
+    def frame(self) -> str:
+        """The same as a frame of a WebSocket."""
+        return json.dumps({"type": "error", "code": self.code, "message": self.message})
 
-def services_of(request: Request) -> Services:
+
+def services_of(request: HTTPConnection) -> Services:
     """The instance's services."""
     services: Services = request.app.state.services
     return services
 
 
-async def caller(services: Services, headers: Mapping[str, str], subprotocols: tuple[str, ...] = ()) -> str:
-    """The verified user. Raises Refused 401 or 503."""
+def caller_of(request: HTTPConnection) -> Caller:
+    """Whom the gate let in. Raises Refused 401 for a request that did not come through it."""
+    caller = request.scope.get("state", {}).get("caller")
+    if not isinstance(caller, Caller):
+        raise Refused(401, "unauthenticated", "a token is needed")
+    return caller
+
+
+async def verified(services: Services, headers: Mapping[str, str], subprotocols: tuple[str, ...]) -> Caller:
+    """The caller that the headers prove. Raises Refused 401 or 503."""
     try:
-        return await services.callers.user_of(headers, subprotocols)
+        return await services.callers.caller_of(headers, subprotocols)
     except Unauthenticated as exc:
         raise Refused(401, "unauthenticated", str(exc)) from None
     except IdentityUnavailable as exc:
@@ -73,17 +89,25 @@ def thread_id(value: str) -> str:
 
 
 async def json_body(request: Request) -> Any:
-    """The request's JSON. Raises Refused 400."""
+    """The request's JSON. Raises Refused 400, 422."""
+    return from_json(await request.body(), "the body is not JSON")
+
+
+def from_json(text: str | bytes, message: str) -> Any:
+    """The value. Raises Refused 400 with the message, or 422 for a value that cannot be stored."""
     try:
-        return json.loads(await request.body())
-    except (ValueError, RecursionError):
-        raise Refused(400, "invalid_json", "the body is not JSON") from None
+        return parsed(text)
+    except NotJson:
+        raise Refused(400, "invalid_json", message) from None
+    except NotStorable as exc:
+        raise Refused(422, "invalid_input", str(exc)) from None
 
 
-async def start_run(services: Services, user: str, request: RunAgentInput, headers: Mapping[str, str]) -> Run:
+async def start_run(services: Services, caller: Caller, request: RunAgentInput, headers: Mapping[str, str]) -> Run:
     """Starts a run. Raises Refused with the status that fits."""
+    synthetic = headers.get(SYNTHETIC_HEADER, "")[:32]
     try:
-        return await services.runs.start(user, request, headers.get(SYNTHETIC_HEADER, "")[:32], extract(headers))
+        return await services.runs.start(caller, request, synthetic, extract(headers))
     except InvalidRun as exc:
         raise Refused(422, "invalid_input", str(exc)) from None
     except ThreadBusy:

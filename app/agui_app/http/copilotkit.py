@@ -23,7 +23,7 @@ from agui_app.agents.tree import APP_NAME, ROOT
 from agui_app.http import common
 from agui_app.http.common import (
     Refused,
-    caller,
+    caller_of,
     event_stream,
     json_body,
     lines_of,
@@ -70,7 +70,7 @@ async def threads(
     """The caller's threads, the last used first: `{threads, next, limits}`; `next` is the cursor of the next page or
     null, `limits` says how many messages of the user and how many runs a thread may have."""
     services = services_of(request)
-    user = await caller(services, request.headers)
+    user = caller_of(request).user_id
     try:
         found, following = await services.threads.page(user, limit, cursor)
     except BadCursor:
@@ -126,15 +126,14 @@ def _known(agent_id: str) -> None:
 
 async def _run(request: Request, agent_id: str, body: Any) -> Response:
     _known(agent_id)
-    services = services_of(request)
-    user = await caller(services, request.headers)
-    return event_stream(lines_of(await start_run(services, user, run_input(body), request.headers)))
+    started = await start_run(services_of(request), caller_of(request), run_input(body), request.headers)
+    return event_stream(lines_of(started))
 
 
 async def _connect(request: Request, agent_id: str, body: Any) -> Response:
     _known(agent_id)
     services = services_of(request)
-    user = await caller(services, request.headers)
+    user = caller_of(request).user_id
     wanted = run_input(body)
     thread = common.thread_id(wanted.thread_id)
     live = await services.event_log.live_run(user, thread)
@@ -146,7 +145,7 @@ async def _stop(request: Request, agent_id: str, thread_id: str) -> dict[str, An
     _known(agent_id)
     common.thread_id(thread_id)
     services = services_of(request)
-    user = await caller(services, request.headers)
+    user = caller_of(request).user_id
     if await services.runs.stop(user, thread_id):
         return {"stopped": True}
     if await services.event_log.live_run(user, thread_id):

@@ -46,7 +46,11 @@ async def version(request: Request) -> dict[str, Any]:
         "revision": services.settings.revision,
         "service": services.settings.service,
         "model": services.settings.model,
-        "schema": {"required": services.required_schema, "database": seen.get("revision")},
+        "schema": {
+            "required": services.required_schema,
+            "database": seen.get("revision"),
+            "floor": seen.get("floor"),
+        },
         "agents": list(services.agents.names),
         "extensions": list(services.settings.extensions),
     }

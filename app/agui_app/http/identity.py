@@ -1,120 +1,94 @@
 """Who is asking: the user comes from a verified token, never from what the client says about itself.
 
 `iap` verifies the header of Identity-Aware Proxy (https://cloud.google.com/iap/docs/signed-headers-howto), `oidc` a
-bearer token of any OpenID Connect issuer. `development` believes a header and says so loudly at start.
+bearer token of any OpenID Connect issuer. In both, release checks log in with a Google ID token of their service
+account in a header of its own. `development` believes headers, and starts on the loopback interface only.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
-from joserfc import jwt
-from joserfc.errors import InvalidKeyIdError, JoseError
-from joserfc.jwk import KeySet
 
-from agui_app.settings import Settings
+from agui_app.access import Access
+from agui_app.caller import Caller
+from agui_app.http.keys import Issuer, Unauthenticated
 
 IAP_HEADER = "x-goog-iap-jwt-assertion"
 IAP_ISSUER = "https://cloud.google.com/iap"
 IAP_KEYS = "https://www.gstatic.com/iap/verify/public_key-jwk"
-DEVELOPMENT_HEADER = "x-agui-user"
+CHECK_HEADER = "x-agui-check-authorization"
+DEVELOPMENT_HEADER, DEVELOPMENT_CUSTOMER_HEADER = "x-agui-user", "x-agui-customer"
 DEVELOPMENT_USER = "developer"
 SYNTHETIC_HEADER, SYNTHETIC_USER = "x-agui-synthetic", "smoke"  # checks of a release are nobody's conversations
 TOKEN_SUBPROTOCOL = "bearer."  # noqa: S105 (a prefix, not a secret)
-_KEYS_LIFETIME = 3600.0
-_KEYS_RETRY = 60.0
-
-
-class Unauthenticated(Exception):
-    """No or no valid token; the message may be shown to the caller."""
-
-
-class IdentityUnavailable(Exception):
-    """The issuer's keys cannot be read: nobody can be verified now."""
 
 
 class Callers:
-    """Gives the user id of a request. Keys are fetched on first use, kept an hour, and again for an unknown key id."""
+    """Gives the caller of a request."""
 
-    def __init__(self, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._mode = settings.identity
-        self._audience = settings.identity_audience
-        self._issuer = settings.identity_issuer or IAP_ISSUER
-        self._keys_url = settings.identity_keys_url or (IAP_KEYS if settings.identity == "iap" else "")
-        self._transport = transport
-        self._keys: KeySet | None = None
-        self._fetched = float("-inf")
-        self._asked = float("-inf")
+    def __init__(self, access: Access, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._access = access
+        self._users = Issuer(
+            access.issuer or IAP_ISSUER,
+            access.audience,
+            access.keys_url or (IAP_KEYS if access.identity == "iap" else ""),
+            transport,
+        )
+        self._checks = Issuer(access.checks.issuer, access.checks.audience, access.checks.keys_url, transport)
 
-    async def user_of(self, headers: Mapping[str, str], subprotocols: tuple[str, ...] = ()) -> str:
-        """The user id, at most 128 characters. A browser's WebSocket brings its token as subprotocol `bearer.<token>`.
+    async def caller_of(self, headers: Mapping[str, str], subprotocols: tuple[str, ...] = ()) -> Caller:
+        """The caller, whose id has at most 128 printable characters. A browser's WebSocket brings its token as
+        subprotocol `bearer.<token>`.
 
         Raises Unauthenticated, IdentityUnavailable.
         """
-        if self._mode == "development":
-            nameless = SYNTHETIC_USER if SYNTHETIC_HEADER in headers else DEVELOPMENT_USER
-            return headers.get(DEVELOPMENT_HEADER, "")[:128] or nameless
-        claims = await self._verify(self._token(headers, subprotocols))
-        subject = claims.get("sub")
-        if not isinstance(subject, str) or not 1 <= len(subject) <= 128:
-            raise Unauthenticated("the token names no subject")
-        return subject
+        if self._access.identity == "development":
+            return self._believed(headers)
+        if CHECK_HEADER in headers:
+            return await self._check(_bearer(headers[CHECK_HEADER]))
+        claims = await self._users.verify(self._token(headers, subprotocols))
+        owner = claims.get(self._access.customer_claim)
+        customer = owner if isinstance(owner, str) else ""
+        return Caller(_named(claims.get("sub")), customer, expires_at=float(claims["exp"]))
+
+    def _believed(self, headers: Mapping[str, str]) -> Caller:
+        is_check = SYNTHETIC_HEADER in headers and not headers.get(DEVELOPMENT_HEADER)
+        user = headers.get(DEVELOPMENT_HEADER, "")[:128] or (SYNTHETIC_USER if is_check else DEVELOPMENT_USER)
+        customer = headers.get(DEVELOPMENT_CUSTOMER_HEADER, "")[:128] or self._access.development_customer
+        return Caller(user, customer, is_check=is_check)
+
+    async def _check(self, token: str) -> Caller:
+        """The identity of release checks: one of the configured service accounts, and none where none is configured."""
+        if not self._access.checks.accounts:
+            raise Unauthenticated("no identity for checks is configured")
+        claims = await self._checks.verify(token)
+        if claims.get("email") not in self._access.checks.accounts or claims.get("email_verified") is not True:
+            raise Unauthenticated("the token is not of an account that may run checks")
+        return Caller(SYNTHETIC_USER, self._access.checks.customer, expires_at=float(claims["exp"]), is_check=True)
 
     def _token(self, headers: Mapping[str, str], subprotocols: tuple[str, ...]) -> str:
-        if self._mode == "iap":
+        if self._access.identity == "iap":
             token = headers.get(IAP_HEADER, "")
         else:
-            scheme, _, token = headers.get("authorization", "").partition(" ")
-            token = token.strip() if scheme.lower() == "bearer" else ""
+            token = _bearer(headers.get("authorization", ""))
             for protocol in subprotocols:
                 token = token or protocol.removeprefix(TOKEN_SUBPROTOCOL) * protocol.startswith(TOKEN_SUBPROTOCOL)
         if not token:
             raise Unauthenticated("a token is needed")
         return token
 
-    async def _verify(self, token: str) -> dict[str, Any]:
-        rules = jwt.JWTClaimsRegistry(
-            leeway=30,
-            iss={"essential": True, "value": self._issuer},
-            aud={"essential": True, "value": self._audience},
-            exp={"essential": True},
-            sub={"essential": True},
-        )
-        try:
-            try:
-                decoded = self._decode(token, await self._key_set(_KEYS_LIFETIME))
-            except InvalidKeyIdError:
-                # a key the issuer has just begun to use: look again, but not for every forged token
-                decoded = self._decode(token, await self._key_set(_KEYS_RETRY))
-            rules.validate(decoded.claims)
-        except (JoseError, ValueError):
-            raise Unauthenticated("the token is not valid") from None
-        return dict(decoded.claims)
 
-    def _decode(self, token: str, keys: KeySet) -> jwt.Token:
-        return jwt.decode(token, keys, algorithms=["ES256", "RS256"])
+def _bearer(header: str) -> str:
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
-    async def _key_set(self, most_seconds: float) -> KeySet:
-        """The issuer's keys, at most that old if it answers. Raises IdentityUnavailable."""
-        now = time.monotonic()
-        if self._keys is not None and (now - self._fetched < most_seconds or now - self._asked < _KEYS_RETRY):
-            return self._keys
-        self._asked = now
-        try:
-            async with httpx.AsyncClient(timeout=5, transport=self._transport) as client:
-                if not self._keys_url:
-                    discovered = await client.get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
-                    discovered.raise_for_status()
-                    self._keys_url = str(discovered.json()["jwks_uri"])
-                answer = await client.get(self._keys_url)
-                answer.raise_for_status()
-                self._keys = KeySet.import_key_set(answer.json())
-        except (httpx.HTTPError, ValueError, KeyError) as exc:
-            if self._keys is not None:
-                return self._keys  # yesterday's keys are better than locking everybody out
-            raise IdentityUnavailable("the issuer's keys cannot be read") from exc
-        self._fetched = time.monotonic()
-        return self._keys
+
+def _named(subject: Any) -> str:
+    if not isinstance(subject, str) or not 1 <= len(subject) <= 128 or not subject.isprintable():
+        raise Unauthenticated("the token names no subject")
+    if subject == SYNTHETIC_USER:
+        raise Unauthenticated("this subject is kept for release checks")
+    return subject

@@ -11,16 +11,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 import uuid
 from contextlib import aclosing, suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
+from agui_app.caller import Caller
 from agui_app.http import common
-from agui_app.http.common import Refused, caller, run_input, start_run
+from agui_app.http.common import Refused, caller_of, from_json, run_input, start_run
 from agui_app.http.log_reader import follow_log
 from agui_app.services import Services
 from agui_app.telemetry.logs import log
@@ -28,7 +29,7 @@ from agui_app.telemetry.logs import log
 router = APIRouter()
 logger = logging.getLogger("agui_app.sockets")
 SUBPROTOCOL = "agui"
-POLICY_VIOLATION, TRY_AGAIN_LATER, RESTART = 1008, 1013, 1012
+POLICY_VIOLATION, RESTART = 1008, 1012
 
 
 @router.websocket("/ws/{thread_id}")
@@ -37,27 +38,27 @@ async def socket(websocket: WebSocket, thread_id: str) -> None:
     services: Services = websocket.app.state.services
     offered = tuple(websocket.scope.get("subprotocols") or ())
     try:
-        _check_origin(services, websocket)
+        caller = caller_of(websocket)
         thread = common.thread_id(thread_id)
-        user = await caller(services, websocket.headers, offered)
         last = _last(websocket.query_params.get("last"))
     except Refused as refused:
         await websocket.accept()  # a browser sees a close code only after the handshake
-        await websocket.send_json({"type": "error", "code": refused.code, "message": refused.message})
-        await websocket.close(TRY_AGAIN_LATER if refused.status == 503 else POLICY_VIOLATION, refused.code)
+        await websocket.send_text(refused.frame())
+        await websocket.close(POLICY_VIOLATION, refused.code)
         return
     services.measures.socket_opened(resumed=last is not None)
     await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    await _Conversation(services, websocket, user, thread).serve(last)
+    await _Conversation(services, websocket, caller, thread).serve(last)
 
 
 class _Conversation:
     """The two directions of one socket; ends when either does, or when it is time to reconnect."""
 
-    def __init__(self, services: Services, websocket: WebSocket, user: str, thread: str) -> None:
+    def __init__(self, services: Services, websocket: WebSocket, caller: Caller, thread: str) -> None:
         self._services = services
         self._socket = websocket
-        self._user = user
+        self._caller = caller
+        self._user = caller.user_id
         self._thread = thread
         self._sending = asyncio.Lock()
         self._sent = asyncio.Event()
@@ -128,7 +129,11 @@ class _Conversation:
                 await self._send({"type": "ping"})
 
     async def _ask_to_reconnect(self) -> None:
-        await asyncio.sleep(self._services.settings.sockets.reconnect_after_seconds)
+        """At the latest when the token that opened the socket is no longer valid."""
+        seconds = self._services.settings.sockets.reconnect_after_seconds
+        if self._caller.expires_at is not None:
+            seconds = max(0.0, min(seconds, self._caller.expires_at - time.time()))
+        await asyncio.sleep(seconds)
         await self._send({"type": "reconnect", "reason": "planned"}, last=True)
 
     async def _receive(self) -> None:
@@ -143,13 +148,13 @@ class _Conversation:
                     raise Refused(413, "too_large", f"a frame may have {limit} bytes")
                 await self._obey(_frame(text))
             except Refused as refused:
-                await self._send({"type": "error", "code": refused.code, "message": refused.message})
+                await self._send_text(refused.frame())
 
     async def _obey(self, frame: dict[str, Any]) -> None:
         match frame.get("type"):
             case "run":
                 request = run_input(_run_body(frame, self._thread))
-                run = await start_run(self._services, self._user, request, self._socket.headers)
+                run = await start_run(self._services, self._caller, request, self._socket.headers)
                 await self._send({"type": "accepted", "runId": run.run_id, "firstSeq": run.first_seq})
             case "stop":
                 if not await self._services.runs.stop(self._user, self._thread):
@@ -161,10 +166,7 @@ class _Conversation:
 
 
 def _frame(text: str) -> dict[str, Any]:
-    try:
-        frame = json.loads(text)
-    except (ValueError, RecursionError):
-        raise Refused(400, "invalid_json", "a frame is a JSON object") from None
+    frame = from_json(text, "a frame is a JSON object")
     if not isinstance(frame, dict):
         raise Refused(422, "invalid_input", "a frame is a JSON object")
     return frame
@@ -189,13 +191,3 @@ def _last(text: str | None) -> int | None:
     if not text.isdigit() or len(text) > 18:
         raise Refused(422, "invalid_input", "last is the number of the last event seen")
     return int(text)
-
-
-def _check_origin(services: Services, websocket: WebSocket) -> None:
-    """A browser sends Origin; another site's page must not talk with the user's identity. Raises Refused 403."""
-    origin = websocket.headers.get("origin")
-    if not origin or origin in services.settings.sockets.allowed_origins:
-        return
-    hosts = {websocket.headers.get("host", ""), websocket.headers.get("x-forwarded-host", "")}
-    if urlsplit(origin).netloc not in hosts - {""}:
-        raise Refused(403, "forbidden_origin", "this origin may not connect")

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic.json_schema import models_json_schema
 
 from agui_app.http.common import (
-    caller,
+    caller_of,
     event_stream,
     json_body,
     lines_of,
@@ -30,8 +30,10 @@ RUN_RESPONSES = {
     200: {"description": "AG-UI events", "content": {"text/event-stream": {}}},
     400: {"description": "not JSON"},
     401: {"description": "no valid token"},
+    403: {"description": "sent by a page of another site"},
     409: {"description": "another run is live in this thread"},
     413: {"description": "the body is too large"},
+    415: {"description": "the body is not application/json"},
     422: {"description": "not a RunAgentInput"},
     429: {"description": "too many live runs"},
     503: {"description": "instance full, or identity unavailable"},
@@ -52,7 +54,7 @@ def input_schemas() -> dict[str, Any]:
 @router.post("/agent", openapi_extra=RUN_BODY, responses=RUN_RESPONSES)  # type: ignore[arg-type]
 async def run_agent(request: Request) -> StreamingResponse:
     """Starts a run and streams its events; leaving does not end the run."""
-    services = services_of(request)
-    user = await caller(services, request.headers)
-    run = await start_run(services, user, run_input(await json_body(request)), request.headers)
+    run = await start_run(
+        services_of(request), caller_of(request), run_input(await json_body(request)), request.headers
+    )
     return event_stream(lines_of(run))

@@ -24,9 +24,10 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from agui_app.database.engine import migration_engine
+from agui_app.environment import SettingsError
 from agui_app.migrate.lint import lint
 from agui_app.migrate.verify import CHECKS, verify
-from agui_app.settings import SettingsError, database_settings, migrations_folder
+from agui_app.settings import database_settings, migrations_folder
 
 ADVISORY_LOCK = 0x6167_7569  # "agui"
 _PRIVATE = ("finding", "user", "topic")

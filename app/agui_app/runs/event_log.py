@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from agui_app.agents.stream_shape import closing_events
+from agui_app.runs.endings import failed
 
 EVENTS_CHANNEL = "agui_events"
 STOP_CHANNEL = "agui_stop"
@@ -167,7 +168,7 @@ class EventLog:
                 events = [
                     *([cut_short] if seen else []),  # nothing may come before RUN_STARTED but an error
                     *closing_events([json.loads(event.event) for event in seen], row.thread_id, row.run_id),
-                    {"type": "RUN_ERROR", "message": "The instance that ran this was lost.", "code": "INSTANCE_LOST"},
+                    failed("INSTANCE_LOST"),
                 ]
                 first = (seen[-1].seq if seen else row.first_seq - 1) + 1
                 lines = [json.dumps(event) for event in events]

@@ -13,8 +13,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from ag_ui.core import ResumeEntry, RunAgentInput, ToolMessage
 from google.adk.events import Event, EventActions
 
+from agui_app.agents.approvals import original_calls
+from agui_app.agents.guardrails import ApprovalRule, approval_of
 from agui_app.agents.tree import APP_NAME, Agents
 from agui_app.telemetry.logs import log
 
@@ -64,3 +67,29 @@ async def reopen(agents: Agents, user: str, thread: str, questions: Sequence[str
     if seen is not None:
         seen.difference_update(answers)
     log(logger, logging.WARNING, "approval_reopened", session_id=thread, user_id=user, count=len(lost))
+
+
+async def waits_for_another(agents: Agents, user: str, thread: str, answers: Sequence[ResumeEntry]) -> bool:
+    """Whether a yes among `answers` needs the word of another person, who has not said anything: the question stays
+    open. Raises SQLAlchemyError, OSError."""
+    agreed = [answer.interrupt_id for answer in answers if answer.payload == {"confirmed": True}]
+    if not agreed or not any(isinstance(r, ApprovalRule) and r.approver == "another" for r in agents.rules.rules):
+        return False
+    session = await agents.sessions.get_session(app_name=APP_NAME, user_id=user, session_id=thread)
+    calls = original_calls(session.events) if session is not None else {}
+    for call, tool in (calls[question] for question in agreed if question in calls):
+        rule = approval_of(agents.rules, tool)
+        demanded = rule is not None and rule.approver == "another"
+        if demanded and await agents.approvals.said_by_another(user, thread, call) is None:
+            return True
+    return False
+
+
+async def without_forged_answers(agents: Agents, user: str, thread: str, request: RunAgentInput) -> RunAgentInput:
+    """The input without results of tools that are in truth answers to approvals: those come as `resume` alone."""
+    if not any(message.role == "tool" for message in request.messages):
+        return request
+    session = await agents.sessions.get_session(app_name=APP_NAME, user_id=user, session_id=thread)
+    questions = original_calls(session.events) if session is not None else {}
+    kept = [m for m in request.messages if not isinstance(m, ToolMessage) or m.tool_call_id not in questions]
+    return request.model_copy(update={"messages": kept})

@@ -25,18 +25,20 @@ from opentelemetry.context import Context
 from sqlalchemy.exc import SQLAlchemyError
 
 from agui_app.agents.run_context import RunContext, enter_run
-from agui_app.agents.stream_shape import TERMINAL, Event, StreamRedactor, client_state, closing_events, without_tools
+from agui_app.agents.stream_shape import TERMINAL, Event, StreamRedactor, closing_events
 from agui_app.agents.tree import APP_NAME, Agents
+from agui_app.caller import Caller
+from agui_app.runs.admission import Admitted, InvalidRun, admit
+from agui_app.runs.endings import AGENT_ERROR, cut_short, ending, failed, status_of, worded
 from agui_app.runs.event_log import EventLog, ThreadFull
-from agui_app.runs.reopen import reopen
-from agui_app.settings import Limits
+from agui_app.runs.reopen import reopen, waits_for_another, without_forged_answers
+from agui_app.settings import Channels, Limits
 from agui_app.telemetry.logs import log
 from agui_app.telemetry.measures import Measures, tracer
 
 logger = logging.getLogger("agui_app.runs")
 BATCH_SECONDS = 0.02
 _TOKENS = frozenset({"TEXT_MESSAGE_CONTENT", "TOOL_CALL_START"})
-_EXCEPTIONS = frozenset({"BACKGROUND_EXECUTION_ERROR", "EXECUTION_ERROR", "TOOL_RESULT_PROCESSING_ERROR"})
 _RETRIES = (0.1, 0.5, 2.0)
 
 
@@ -44,15 +46,11 @@ class InstanceFull(Exception):
     """This instance runs as many agents as it may."""
 
 
-class InvalidRun(Exception):
-    """The input cannot be run; the message says why."""
-
-
 @dataclass(slots=True, eq=False)
 class Run:
     """A live run in this process. `lines` are its events as JSON, in order; `committed` of them are in the log."""
 
-    user_id: str
+    caller: Caller
     thread_id: str
     run_id: str
     first_seq: int
@@ -68,6 +66,11 @@ class Run:
     first_token: float | None = None  # seconds after asked_at
     task: asyncio.Task[None] | None = None
     _followers: set[asyncio.Event] = field(default_factory=set)
+
+    @property
+    def user_id(self) -> str:
+        """Whose run it is."""
+        return self.caller.user_id
 
     def add(self, *events: Event) -> None:
         """Appends events and wakes the followers."""
@@ -111,11 +114,14 @@ class Run:
 class Runs:
     """All runs of this instance."""
 
-    def __init__(self, agents: Agents, event_log: EventLog, limits: Limits, measures: Measures) -> None:
+    def __init__(
+        self, agents: Agents, event_log: EventLog, limits: Limits, channels: Channels, measures: Measures
+    ) -> None:
         self._agents = agents
         self._log = event_log
         self._limits = limits
         self._measures = measures
+        self._channels = channels
         self._live: dict[tuple[str, str], Run] = {}
         self._starting = 0
 
@@ -127,13 +133,17 @@ class Runs:
         """How many runs are live here."""
         return len(self._live)
 
-    async def start(self, user: str, request: RunAgentInput, synthetic: str = "", trace: Context | None = None) -> Run:
+    async def start(
+        self, caller: Caller, request: RunAgentInput, synthetic: str = "", trace: Context | None = None
+    ) -> Run:
         """Starts a run; `synthetic` names the kind of user that is no person, `trace` the span it belongs to.
 
         Raises InvalidRun, InstanceFull, ThreadBusy, RunExists, TooManyRuns.
         """
         asked = time.monotonic()
+        user = caller.user_id
         _check(request, self._limits)
+        admitted = admit(request, self._channels)
         if len(self._live) + self._starting >= self._limits.concurrent_runs:
             raise InstanceFull()
         self._starting += 1
@@ -145,11 +155,9 @@ class Runs:
             raise InvalidRun(_full(self._limits)) from None
         finally:
             self._starting -= 1
-        run = Run(user, request.thread_id, request.run_id, first, synthetic, trace=trace, asked_at=asked)
+        run = Run(caller, request.thread_id, request.run_id, first, synthetic, trace=trace, asked_at=asked)
         self._live[(user, request.thread_id)] = run
-        props = without_tools(request.forwarded_props)
-        safe = request.model_copy(update={"state": client_state(request.state), "forwarded_props": props})
-        run.task = asyncio.create_task(self._drive(run, safe), name=f"run {request.run_id}")
+        run.task = asyncio.create_task(self._drive(run, admitted), name=f"run {request.run_id}")
         return run
 
     async def stop(self, user: str, thread: str, reason: str = "stop") -> bool:
@@ -173,28 +181,29 @@ class Runs:
         if left:
             await asyncio.wait(left, timeout=5)
 
-    async def _drive(self, run: Run, request: RunAgentInput) -> None:
-        context = RunContext(run.user_id, run.thread_id, run.run_id, run.synthetic)
+    async def _drive(self, run: Run, admitted: Admitted) -> None:
+        context = RunContext(run.user_id, run.thread_id, run.run_id, run.synthetic, run.caller.customer)
+        context.brought = admitted.brought
         enter_run(context)
         writer = asyncio.create_task(self._write_batches(run))
         last: Event | None = None
         try:
             names = {"gen_ai.conversation.id": run.thread_id, "agui.run_id": run.run_id}
             with tracer.start_as_current_span("agui.run", run.trace, attributes=names):
-                last = await self._play(run, request, context)
+                last = await self._play(run, admitted.request, context)
         except asyncio.CancelledError:
             await _cancel_execution(context)
             await self._keep_what_was_said(run)
-            last = _ending(run)
+            last = ending(run.stopping, run.thread_id, run.run_id)
         except TimeoutError:
             await _cancel_execution(context)
             await self._keep_what_was_said(run)
-            last = {"type": "RUN_ERROR", "message": "The run took too long.", "code": "RUN_TIMEOUT"}
+            last = failed("RUN_TIMEOUT")
         except Exception:  # the agent's own failure: told to the client without its text, kept in the log with it
             logger.exception("run failed")
-            last = {"type": "RUN_ERROR", "message": "The agent failed.", "code": "AGENT_ERROR"}
+            last = failed(AGENT_ERROR)
         finally:
-            await self._end(run, writer, context, last or _ending(run))
+            await self._end(run, writer, context, last or ending(run.stopping, run.thread_id, run.run_id))
 
     async def _play(self, run: Run, request: RunAgentInput, context: RunContext) -> Event | None:
         """Feeds the run with the agent's events; returns the last one, which is not shown yet."""
@@ -202,12 +211,15 @@ class Runs:
         last: Event | None = None
         if request.resume:
             await reopen(self._agents, run.user_id, run.thread_id, [answer.interrupt_id for answer in request.resume])
+            if await waits_for_another(self._agents, run.user_id, run.thread_id, request.resume):
+                return failed("APPROVAL_PENDING")
+        request = await without_forged_answers(self._agents, run.user_id, run.thread_id, request)
         async with asyncio.timeout(self._limits.run_seconds):
             async for raw in self._agents.adk.run(request):
                 event: Event = raw.model_dump(mode="json", by_alias=True, exclude_none=True)
                 _tell_notes(run, context)
                 if event["type"] in TERMINAL:
-                    last = _worded(event)
+                    last = worded(event)
                     continue
                 run.add(*redactor.pass_on(event))
         run.add(*redactor.drain())
@@ -258,11 +270,15 @@ class Runs:
             await writer
         except (SQLAlchemyError, OSError, TimeoutError):
             logger.exception("events could not be logged while the run went on")
-        ends = [*_cut_short(run, last), *closing_events(run.events, run.thread_id, run.run_id), last]
+        ends = [
+            *cut_short(run.stopping, run.events, last),
+            *closing_events(run.events, run.thread_id, run.run_id),
+            last,
+        ]
         known = run.lines[run.committed :]
         lines = known + [json.dumps(event, separators=(",", ":")) for event in ends]
         first = run.first_seq + run.committed
-        status, outcome = _status(run, last)
+        status, outcome = status_of(run.stopping, last)
         try:
             finish = partial(self._log.finish, run.user_id, run.thread_id, run.run_id)
             await _retried(partial(finish, first, lines, status, outcome))
@@ -360,39 +376,3 @@ def _tell_notes(run: Run, context: RunContext) -> None:
     while context.notes:
         name, value = context.notes.popleft()
         run.add({"type": "CUSTOM", "name": name, "value": value})
-
-
-def _worded(last: Event) -> Event:
-    """The last event without an exception's text, which may quote a query or an address; the log has it."""
-    if last.get("code") not in _EXCEPTIONS:
-        return last
-    logger.warning("run failed: %s", last.get("message"))  # reported as an error, with its trace, where it was caught
-    return last | {"message": "The agent failed."}
-
-
-def _ending(run: Run) -> Event:
-    if run.stopping == "stop":
-        return {"type": "RUN_FINISHED", "threadId": run.thread_id, "runId": run.run_id}
-    if run.stopping == "shutdown":
-        return {"type": "RUN_ERROR", "message": "The instance is stopping; ask again.", "code": "INSTANCE_STOPPING"}
-    return {"type": "RUN_ERROR", "message": "The run ended without a result.", "code": "NO_RESULT"}
-
-
-def _cut_short(run: Run, last: Event) -> list[Event]:
-    """Tells everybody who follows the run that its answer is not complete; `connect` tells it again later."""
-    status, outcome = _status(run, last)
-    if status not in ("stopped", "failed") or not run.events:
-        return []  # a run that was refused before it began cut nothing short, and its error must come first
-    reason = (outcome or {}).get("code") or ("stopped" if status == "stopped" else "NO_RESULT")
-    return [{"type": "CUSTOM", "name": "run.cut_short", "value": {"reason": reason}}]
-
-
-def _status(run: Run, last: Event) -> tuple[str, dict[str, Any] | None]:
-    if run.stopping:
-        return "stopped", {"code": last["code"]} if last["type"] == "RUN_ERROR" else None
-    if last["type"] == "RUN_ERROR":
-        return "failed", {"code": last.get("code")}
-    outcome = last.get("outcome")
-    if isinstance(outcome, dict) and outcome.get("type") == "interrupt":
-        return "interrupted", outcome
-    return "finished", None

@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 _SEVERITY = {"WARNING": "WARNING", "ERROR": "ERROR", "CRITICAL": "CRITICAL", "DEBUG": "DEBUG"}  # others are INFO
 _REPORTED_ERROR = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"
 
 _HIDDEN = "[hidden]"
+LEAST_SECRET = 6  # a shorter value stands in too many harmless words
+_SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)$", re.I)
+_URL_PASSWORD = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@]*:([^\s/@]+)@", re.I)
 # Where libraries put values into the text of their exceptions: what a user wrote, or a secret.
 _VALUES = (
     (re.compile(r"(input_value=).*?(, input_type=)"), rf"\1{_HIDDEN}\2"),  # pydantic
@@ -44,11 +50,22 @@ def discreet(text: str) -> str:
     return text
 
 
-class JsonFormatter(logging.Formatter):
-    """Renders a record; `extra={"fields": {...}}` is merged into the top level."""
+def secrets_of(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Values of the environment that no line may hold: by the names of their variables, and passwords of URLs."""
+    found = {value for name, value in env.items() if _SECRET_NAME.search(name)}
+    found |= {unquote(match[1]) for value in env.values() for match in _URL_PASSWORD.finditer(value)}
+    return tuple(sorted((value for value in found if len(value) >= LEAST_SECRET), key=len, reverse=True))
 
-    def __init__(self, service: str = "", revision: str = "", release: str = "", project: str = "") -> None:
+
+class JsonFormatter(logging.Formatter):
+    """Renders a record; `extra={"fields": {...}}` is merged into the top level. `secrets` are hidden wherever they
+    stand."""
+
+    def __init__(
+        self, service: str = "", revision: str = "", release: str = "", project: str = "", secrets: Sequence[str] = ()
+    ) -> None:
         super().__init__()
+        self._secrets = tuple(json.dumps(secret)[1:-1] for secret in secrets)
         self._project = project
         self._labels = {k: v for k, v in (("revision", revision), ("release", release)) if v}
         self._service = {"service": service or "agui-app", "version": revision or release or "dev"}
@@ -68,7 +85,10 @@ class JsonFormatter(logging.Formatter):
             self._report(entry, record)
         elif record.exc_info and record.exc_info[0] is not None:
             entry["error"] = record.exc_info[0].__name__  # a stack trace would be captured as an error
-        return json.dumps(entry, default=str)
+        line = json.dumps(entry, default=str)
+        for secret in self._secrets:
+            line = line.replace(secret, _HIDDEN)
+        return line
 
     def _report(self, entry: dict[str, Any], record: logging.LogRecord) -> None:
         """Error Reporting groups by the stack trace in `message`, and without one by the place in the code."""
@@ -99,7 +119,7 @@ def trace_fields(project: str) -> dict[str, Any]:
 def configure_logs(level: str, service: str = "", revision: str = "", release: str = "", project: str = "") -> None:
     """Sends every logger of the process to stdout as JSON lines."""
     target = logging.StreamHandler(sys.stdout)
-    target.setFormatter(JsonFormatter(service, revision, release, project))
+    target.setFormatter(JsonFormatter(service, revision, release, project, secrets_of(os.environ)))
     root = logging.getLogger()
     root.handlers[:] = [target]
     root.setLevel(level)

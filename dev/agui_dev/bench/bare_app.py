@@ -15,7 +15,9 @@ from google.adk.apps import App, ResumabilityConfig
 from google.adk.sessions import DatabaseSessionService
 
 from agui_app.agents.audit import AuditTrail
+from agui_app.agents.guardrails import load_guardrails
 from agui_app.agents.offline_model import register
+from agui_app.agents.run_context import RunContext, enter_run
 from agui_app.agents.script import load_script
 from agui_app.agents.tree import APP_NAME, _agent_tree
 from agui_app.database.engine import create_engine
@@ -29,7 +31,9 @@ def bare_app() -> FastAPI:
     settings = read_settings()
     register(load_script(settings.script))
     engine = create_engine(Connector(settings.database), settings.pool_size)
-    root = _agent_tree(settings.model, engine, AuditTrail(engine, "", Measures()), {})
+    rules = load_guardrails(settings.guardrails)
+    root = _agent_tree(settings.model, engine, AuditTrail(engine, "", Measures()), rules, {})
+    enter_run(RunContext("bench", "bench", "bench", customer=settings.access.development_customer))  # for all requests
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\[EXPERIMENTAL\]")
         agent = ADKAgent.from_app(

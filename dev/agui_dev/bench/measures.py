@@ -22,10 +22,11 @@ import psutil
 from agui_dev.bench.figures import Figure, percentile, uncovered
 from agui_dev.controlplane import ControlPlane
 from agui_dev.paths import ROOT
+from agui_dev.testbed.load import load
 from agui_dev.testbed.local_cloud import LocalCloud
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import AT_ONCE, NAME, full_release, release
-from agui_dev.testbed.system import System, load, running_system, wait_for
+from agui_dev.testbed.system import System, running_system, wait_for
 
 IDLE_SECONDS = 60
 _MONITORING = ("AlertPolicyService.*", "MetricService.*")

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import random
-import signal
-import threading
+import copy
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Flag, auto
 
-from agui_dev.testbed.kube_api import ApiRefused, KubeApi
-from agui_dev.testbed.local_cloud import CloudRefused, LocalCloud
-from agui_dev.testbed.operator_process import OperatorProcess
-from agui_dev.testbed.releases import NAME, URL_MAP
-from agui_dev.testbed.system import System
+from agui_dev.campaign import hands
+from agui_dev.campaign.stage import Json, Target
+from agui_dev.testbed.kube_api import ApiRefused
+from agui_dev.testbed.releases import NAME, full_release, policy
 
-Json = dict[str, Any]
-_RUN = "/v2/projects/demo/locations/us-central1"
 _APIS = {
     "run": "Services.*",
     "jobs": "Jobs.*",
@@ -28,186 +22,77 @@ _APIS = {
     "time series": "MetricService.*",
     "sql": "sql*",
     "storage": "storage.*",
+    "secrets": "SecretManagerService.*",
 }
+REQUESTS = ("abort", "retry", "promote", "promote-full", "pause", "resume", "undo")
+GOOD = ("v2", "v3")
 
 
-class Outages:
-    """Fault rules of the local cloud that end one by one."""
+class Excuse(Flag):
+    """What an event explains at the end of its run; everything else that deviates is a fault."""
 
-    def __init__(self, cloud: LocalCloud) -> None:
-        self._cloud, self._lock = cloud, threading.Lock()
-        self._rules: dict[int, Json] = {}
-        self._ids = itertools.count(1)
-
-    @contextlib.contextmanager
-    def of(self, **rule: Any) -> Iterator[None]:
-        with self._lock:
-            key = next(self._ids)
-            self._rules[key] = {"count": 1_000_000, **rule}
-            self._cloud.fault(**self._rules[key])
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._rules[key]
-                self._cloud.clear_faults()
-                for other in self._rules.values():
-                    self._cloud.fault(**other)
-
-
-class Supervisor:
-    """One operator that is started again whenever it was killed, as its Deployment would do."""
-
-    def __init__(self, operator: OperatorProcess) -> None:
-        self._operator, self._lock = operator, threading.Lock()
-
-    def kill(self) -> None:
-        with self._lock:
-            self._operator.kill()
-            self._operator.start()
-
-    def suspend(self, seconds: float) -> None:
-        """Longer than the lease: it must not write when it wakes."""
-        with self._lock:
-            self._operator.send(signal.SIGSTOP)
-            time.sleep(seconds)
-            self._operator.send(signal.SIGCONT)
-
-
-@dataclass(slots=True)
-class Target:
-    """One deployment under fire, and what was done to it."""
-
-    system: System
-    api: KubeApi
-    namespace: str
-    supervisor: Supervisor
-    outages: Outages
-    rng: random.Random
-    statuses: list[Json] = field(default_factory=list)  # earlier ones, to be restored
-
-    def service(self) -> Json | None:
-        """The Cloud Run service, whatever it is called."""
-        found = self.system.gcp.items(f"{_RUN}/services", "services")
-        return next((s for s in found if f"/services/{self.namespace}-" in s["name"]), None)
-
-    def status(self) -> Json:
-        found: Json = self.api.get(self.namespace, NAME).get("status") or {}
-        return found
-
-    def put_status(self, status: Json | None) -> None:
-        """Replaces the status, as a restore from a backup does."""
-        path = self.api.path(self.namespace, name=NAME) + "/status"
-        for _ in range(20):
-            document = self.api.get(self.namespace, NAME)
-            document["status"] = status or {}
-            try:
-                self.api.call("PUT", path, document)
-                return
-            except ApiRefused as refused:
-                if refused.code != 409:
-                    raise
+    NONE = 0
+    USERS = auto()  # requests of users failed: the hand took from them what serves
+    RELEASE = auto()  # a good release was rolled back: a check failed by the event, or it was asked for
+    EXPOSURE = auto()  # users met a release that had not passed: the hand moved them there
+    RISK = auto()  # a release that degrades became stable: somebody skipped the analysis
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`harms`: the event itself may hurt users or the candidate: failed requests and a roll-back of a good release are
-    right then."""
-
     act: Callable[[Target], None]
     weight: int = 2
-    harms: bool = True
+    excuses: Excuse = Excuse.NONE
 
 
-def _operator_killed(target: Target) -> None:
-    target.supervisor.kill()
+# --- processes and APIs ----------------------------------------------------------------------------------------------
+
+
+def _seconds(target: Target, least: float = 1, most: float = 6) -> float:
+    return target.rng.uniform(least, most)
 
 
 def _operator_suspended(target: Target) -> None:
-    target.supervisor.suspend(target.rng.uniform(1, 6))
-
-
-def _outage(target: Target, api: str) -> None:
-    answer: Json = target.rng.choice(({"code": "503"}, {"code": "403"}, {"code": "429"}, {"hang": True}))
-    with target.outages.of(method=_APIS[api], **answer):
-        time.sleep(target.rng.uniform(1, 6))
+    """Often longer than the lease: it must not write when it wakes."""
+    with target.stage.operator.suspended():
+        time.sleep(_seconds(target, 1, 9))
 
 
 def _outage_of(api: str) -> Callable[[Target], None]:
-    return lambda target: _outage(target, api)
+    def happens(target: Target) -> None:
+        answer: Json = target.rng.choice(({"code": "503"}, {"code": "403"}, {"code": "429"}, {"hang": True}))
+        with target.stage.outage(method=_APIS[api], **answer):
+            time.sleep(_seconds(target))
+
+    return happens
 
 
-def _traffic_moved(target: Target) -> None:
-    service = target.service()
-    if service is None:
-        return
-    revisions = [t["revision"] for t in service.get("traffic", []) if t.get("revision")]
-    if revisions:
-        one = target.rng.choice(revisions)
-        traffic = [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": one, "percent": 100}]
-        _refusable(target, f"/v2/{service['name']}?updateMask=traffic", {"name": service["name"], "traffic": traffic})
-
-
-def _service_deleted(target: Target) -> None:
-    service = target.service()
-    if service is not None:
-        _refusable(target, f"/v2/{service['name']}", None, "DELETE")
-
-
-def _idle_revisions_deleted(target: Target) -> None:
-    service = target.service()
-    if service is None:
-        return
-    reached = {t.get("revision") for t in service.get("traffic", [])}
-    for revision in target.system.gcp.items(f"/v2/{service['name']}/revisions", "revisions"):
-        if revision["name"].rpartition("/")[2] not in reached:
-            _refusable(target, f"/v2/{revision['name']}", None, "DELETE")
-
-
-def _jobs_deleted(target: Target) -> None:
-    for job in target.system.gcp.items(f"{_RUN}/jobs", "jobs"):
-        if f"/jobs/{target.namespace}-" in job["name"]:
-            _refusable(target, f"/v2/{job['name']}", None, "DELETE")
-
-
-def _page_rules_deleted(target: Target) -> None:
-    path = f"/compute/v1/projects/demo/global/urlMaps/{URL_MAP}"
-    for _ in range(5):
-        url_map = target.system.cloud(path)
-        host = target.system.origin(target.namespace).removeprefix("http://").partition(":")[0]
-        rules = [r for r in url_map.get("hostRules", []) if not any(h.startswith(host) for h in r["hosts"])]
-        kept = {r["pathMatcher"] for r in rules}
-        matchers = [m for m in url_map.get("pathMatchers", []) if m["name"] in kept]
-        if len(rules) == len(url_map.get("hostRules", [])):
-            return
-        body = {"fingerprint": url_map["fingerprint"], "hostRules": rules, "pathMatchers": matchers}
-        if _refusable(target, path, body, "PATCH"):
-            return
-
-
-def _refusable(target: Target, path: str, body: Any, method: str = "PATCH") -> bool:
-    try:
-        target.system.cloud(path, body, method)
-    except CloudRefused as refused:
-        if refused.code not in (400, 404, 409, 412, 429, 503):
-            raise
-        return False
-    return True
-
-
-def _alerts_deleted(target: Target) -> None:
-    for policy in target.system.gcp.items("/v3/projects/demo/alertPolicies", "alertPolicies"):
-        if policy["displayName"].startswith(f"{target.namespace}/"):
-            _refusable(target, f"/v3/{policy['name']}", None, "DELETE")
-
-
-def _status_wiped(target: Target) -> None:
-    target.put_status(None)
+# --- the object ------------------------------------------------------------------------------------------------------
 
 
 def _status_restored(target: Target) -> None:
     if target.statuses:
         target.put_status(target.rng.choice(target.statuses))
+
+
+def _process_lost_with(change: Callable[[Target], None]) -> Callable[[Target], None]:
+    """Process and status are lost together, so that nothing is remembered but what the change leaves."""
+
+    def happens(target: Target) -> None:
+        with target.stage.operator.suspended():
+            change(target)
+            target.stage.operator.kill()
+
+    return happens
+
+
+def _status_of_another_version(target: Target) -> None:
+    """A newer version wrote a phase and a field that this one does not know."""
+    status = target.status()
+    if status:
+        status["phase"] = "Rehearsing"
+        status.setdefault("rollout", {})["phase"] = "Rehearsing"
+        target.put_status({**status, "rehearsal": {"of": "a newer version"}})
 
 
 def _environment_replaced(target: Target) -> None:
@@ -217,46 +102,131 @@ def _environment_replaced(target: Target) -> None:
         document["metadata"] = {k: document["metadata"][k] for k in ("name", "namespace")}
         document.pop("status", None)
         target.api.delete(target.namespace, document["metadata"]["name"], "aguienvironments")
-        time.sleep(target.rng.uniform(0, 2))
-        with contextlib.suppress(ApiRefused):  # it may wait for the deployment that refers to it
-            target.api.apply({"apiVersion": "agui.dev/v1alpha1", "kind": "AgUiEnvironment", **document})
+        time.sleep(_seconds(target, 0, 2))
+        _applied_in_the_end(target, {"apiVersion": "agui.dev/v1alpha1", "kind": "AgUiEnvironment", **document})
 
 
-def _asked(kind: str) -> Callable[[Target], None]:
-    return lambda target: _annotate(target, kind)
+def _applied_in_the_end(target: Target, document: Json) -> None:
+    """The object that was deleted may have to go first."""
+    for _ in range(100):
+        with contextlib.suppress(ApiRefused):
+            if "deletionTimestamp" not in target.api.apply(document)["metadata"]:
+                return
+        time.sleep(0.2)
 
 
-def _annotate(target: Target, kind: str) -> None:
-    target.api.annotate(target.namespace, NAME, **{kind: "true"})
+def _policy_replaced(target: Target) -> None:
+    name = target.namespace
+    target.api.call("DELETE", f"/apis/agui.dev/v1alpha1/aguipolicies/{name}")
+    time.sleep(_seconds(target, 0, 3))
+    target.api.apply(policy(name, (name,)))
+
+
+def _abandoned_and_applied(target: Target) -> None:
+    """The object is made again, with another uid, on what it left in the cloud."""
+    target.api.merge(target.namespace, NAME, {"metadata": {"annotations": {"agui.dev/abandon": "true"}}})
+    target.api.delete(target.namespace, NAME)
+    while target.api.exists(target.namespace, NAME):
+        time.sleep(0.1)
+    target.apply(target.document)
 
 
 def _paused_a_while(target: Target) -> None:
-    _annotate(target, "pause")
-    time.sleep(target.rng.uniform(0.5, 3))
-    _annotate(target, "resume")
+    target.annotate("pause")
+    time.sleep(_seconds(target, 0.5, 3))
+    target.annotate("resume")
 
 
+def _several_requests(target: Target) -> None:
+    target.annotate(*target.rng.sample(REQUESTS, target.rng.choice((2, 3))))
+
+
+# --- the spec --------------------------------------------------------------------------------------------------------
+
+
+def release(target: Target, tag: str, number: object) -> Json:
+    """A release that no other run has, with all parts."""
+    document = full_release(target.namespace, tag, target.rng.choice(("v1", "v2", "v3")))
+    spec = document["spec"]
+    spec["backend"]["env"] = [{"name": "RUN", "value": str(number)}]
+    spec["strategy"]["canary"]["steps"] = [{"setWeight": 50}, {"analysis": {}}, {"pause": {"duration": "1s"}}]
+    spec["strategy"]["progressDeadline"] = "180s"  # a busy machine is no reason to roll back
+    if target.rng.random() < 0.6:
+        spec["migrations"]["backup"] = "Never"  # an instance makes one backup at a time
+    spec["rollback"] = {"window": "20s"}  # leftovers go while the campaign runs
+    spec["frontend"]["skewWindow"] = "20s"
+    return document
+
+
+def _newer_spec(target: Target) -> None:
+    target.apply(release(target, target.rng.choice(GOOD), target.rng.random()))
+
+
+def _spec_reverted(target: Target) -> None:
+    target.apply(target.good)
+
+
+def _steps_edited(target: Target) -> None:
+    document = copy.deepcopy(target.document)
+    weight = target.rng.choice(([{"setWeight": 20}], [{"setWeight": 20}, {"pause": {"duration": "2s"}}], []))
+    document["spec"]["strategy"]["canary"]["steps"] = [*weight, {"setWeight": 70}, {"analysis": {}}]
+    target.apply(document)
+
+
+def _checks_edited(target: Target) -> None:
+    document = copy.deepcopy(target.document)
+    document["spec"]["smoke"].append({"name": f"ready-{target.rng.randrange(99)}", "http": {"path": "/readyz"}})
+    target.apply(document)
+
+
+def _suspended_a_while(target: Target) -> None:
+    document = copy.deepcopy(target.document)
+    target.api.apply({**document, "spec": {**document["spec"], "suspend": True}})
+    time.sleep(_seconds(target, 0.5, 4))
+    target.apply(document)
+
+
+_E, _BY_HAND = Excuse, Excuse.USERS | Excuse.RELEASE
 EVENTS: Mapping[str, Event] = {
-    "operator killed": Event(_operator_killed, 6, harms=False),
-    "operator suspended": Event(_operator_suspended, 3, harms=False),
-    "monitoring outage": Event(_outage_of("monitoring"), harms=False),
-    "time series outage": Event(_outage_of("time series"), harms=False),
-    "run outage": Event(_outage_of("run")),
-    "jobs outage": Event(_outage_of("jobs")),
-    "compute outage": Event(_outage_of("compute")),
-    "sql outage": Event(_outage_of("sql"), harms=False),
-    "storage outage": Event(_outage_of("storage"), harms=False),
-    "traffic moved": Event(_traffic_moved),
-    "service deleted": Event(_service_deleted, 1),
-    "idle revisions deleted": Event(_idle_revisions_deleted),
-    "jobs deleted": Event(_jobs_deleted),
-    "page rules deleted": Event(_page_rules_deleted),
-    "alert policies deleted": Event(_alerts_deleted, harms=False),
-    "status wiped": Event(_status_wiped),
-    "status restored": Event(_status_restored),
+    "operator killed": Event(lambda t: t.stage.operator.kill(), 6),
+    "operator suspended": Event(_operator_suspended, 3),
+    "operator cut off": Event(lambda t: t.stage.cut_off(_seconds(t)), 2),
+    "API server killed": Event(lambda t: t.stage.kill_api_server(), 1),
+    "API server suspended": Event(lambda t: t.stage.suspend_plane("kube-apiserver", _seconds(t)), 1),
+    "etcd killed": Event(lambda t: t.stage.kill_etcd(), 1),
+    "etcd suspended": Event(lambda t: t.stage.suspend_plane("etcd", _seconds(t)), 1),
+    "cloud killed": Event(lambda t: t.stage.kill_cloud(), 1),
+    "cloud suspended": Event(lambda t: t.stage.suspend_cloud(_seconds(t, 1, 4)), 1),
+    **{f"{api} outage": Event(_outage_of(api)) for api in _APIS},
+    "traffic moved": Event(hands.traffic_moved, 3, _BY_HAND | _E.EXPOSURE),
+    "template edited": Event(hands.template_edited, 1, _E.RELEASE),
+    "service deleted": Event(hands.service_deleted, 1, _BY_HAND),
+    "idle revisions deleted": Event(hands.idle_revisions_deleted),
+    "candidate deleted": Event(hands.candidate_deleted, 2, _E.RELEASE),
+    "jobs deleted": Event(hands.jobs_deleted, 2, _E.RELEASE),
+    "page rules deleted": Event(hands.page_rules_deleted, 1, _BY_HAND),
+    "page rules edited": Event(hands.page_rules_edited, 1, _BY_HAND),
+    "page deleted": Event(hands.page_deleted, 2, _BY_HAND),
+    "alert policies deleted": Event(hands.alerts_deleted, 1),
+    "alert policies edited": Event(hands.alerts_edited, 1),
+    "status wiped": Event(lambda t: t.put_status(None), 3),
+    "status restored": Event(_status_restored, 3),
+    "status wiped, operator killed": Event(_process_lost_with(lambda t: t.put_status(None)), 3),
+    "status restored, operator killed": Event(_process_lost_with(_status_restored), 3),
+    "status of another version": Event(_status_of_another_version, 2),
+    "other version, operator killed": Event(_process_lost_with(_status_of_another_version), 2),
     "environment replaced": Event(_environment_replaced),
-    "abort": Event(_asked("abort")),
-    "retry": Event(_asked("retry"), 1, harms=False),
-    "promote": Event(_asked("promote"), 1, harms=False),
-    "pause and resume": Event(_paused_a_while, harms=False),
+    "policy replaced": Event(_policy_replaced),
+    "abandoned and applied": Event(_abandoned_and_applied, 1),
+    "abort": Event(lambda t: t.annotate("abort"), 2, _E.RELEASE),
+    "retry": Event(lambda t: t.annotate("retry"), 1),
+    "promote": Event(lambda t: t.annotate("promote"), 1, _E.RISK),
+    "pause and resume": Event(_paused_a_while),
+    "undo": Event(lambda t: t.annotate("undo"), 2, _E.RELEASE),
+    "several requests": Event(_several_requests, 2, _E.RELEASE | _E.RISK),
+    "newer spec": Event(_newer_spec),
+    "spec reverted": Event(_spec_reverted),
+    "steps edited": Event(_steps_edited),
+    "checks edited": Event(_checks_edited, 1),
+    "suspended a while": Event(_suspended_a_while),
 }

@@ -150,6 +150,16 @@ class ControlPlane:
         self.stop_apiserver(kill=kill)
         self.start_apiserver()
 
+    def restart_etcd(self, *, kill: bool = False) -> None:
+        """Stop and start the API server's store; returns when the API server is ready again."""
+        child = self._children[self._own("etcd")]
+        child.kill() if kill else child.stop(STOP_SECONDS)
+        assert isinstance(self._source, Binaries)
+        assert self._pki is not None
+        assert self._ports is not None
+        self._start_child("etcd", flags.etcd(self._source.etcd, self._pki, self._ports, self.state_dir / "etcd"))
+        self._wait_until_ready(self._pki, self._ports)
+
     @contextlib.contextmanager
     def apiserver_down(self, *, kill: bool = False) -> Iterator[None]:
         """The API server is down inside the block and ready again after it."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from agui_dev.images.build import TARGETS, build, look, read_sources
+from agui_dev.images.build import TARGETS, Bases, build, look, read_sources
 from agui_dev.images.sbom import read_sbom
 from agui_dev.images.store import open_store
 from agui_dev.paths import ROOT, VENV
@@ -18,11 +18,14 @@ SBOM_TARGETS = ("app", "migrations", "operator")
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    targets = arguments.target or ("app", "migrations", "operator")
+    bases = Bases(arguments.base, arguments.node_base)
+    on = {target: bases.pinned(target) if arguments.pinned else bases for target in targets}
     store = open_store()
     if store.driver == "vfs":
         say("  the kernel's overlay cannot be used here: building is several times slower and takes more disk")
-    for target in arguments.target or ("app", "migrations", "operator"):
-        image = build(store, target, base_image=arguments.base, cached=not arguments.no_cache)
+    for target in targets:
+        image = build(store, target, bases=on[target], cached=not arguments.no_cache)
         print(f"{image.name}: {image.size / 1e6:.0f} MB, {len(image.layers)} layers, {clock(image.seconds)}")
         if arguments.output:
             archive = Path(arguments.output) / f"agui-{image.target}.oci.tar"
@@ -58,6 +61,8 @@ def main() -> int:
     one = commands.add_parser("build", help="build one or more targets; their tests run first")
     one.add_argument("--target", action="append", choices=sorted(TARGETS), help="default: app, migrations, operator")
     one.add_argument("--base", help="the Python image to build on; default: the official one, else a stand-in")
+    one.add_argument("--node-base", metavar="BASE", help="the same for Node.js, which the browser's targets build on")
+    one.add_argument("--pinned", action="store_true", help="refuse base images without a digest, and stand-ins")
     one.add_argument("--no-cache", action="store_true", help="run every step again")
     one.add_argument("--output", metavar="FOLDER", help="also write an OCI archive there")
     one.set_defaults(do=_build)

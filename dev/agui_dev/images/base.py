@@ -7,6 +7,7 @@ official ones.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -32,6 +33,23 @@ def official(argument: str, dockerfile: Path = ROOT / "Dockerfile") -> str:
         if line.startswith(f"ARG {argument}="):
             return line.partition("=")[2].strip()
     raise StepFailed(f"{dockerfile.name} has no `ARG {argument}=...`.")
+
+
+def check_pinned(*names: str) -> None:
+    """Raises StepFailed for an image that is named without a digest: its tag leads to other bytes tomorrow."""
+    for name in names:
+        if not re.fullmatch(r".+@sha256:[0-9a-f]{64}", name):
+            raise StepFailed(
+                f"{name} has no digest, and --pinned builds on images with one only. Name it as `NAME@sha256:...` with "
+                "--base or --node-base, or in the ARG of the Dockerfile; `docker buildx imagetools inspect NAME` and "
+                "`skopeo inspect` print the digest of a tag."
+            )
+
+
+def digest_of(store: Store, name: str) -> str:
+    """The digest of an image that is here: what a label says about the base of another one."""
+    found = store.find(name) or {}
+    return str(found.get("FromImageDigest") or "unknown")
 
 
 def find_python_base(store: Store) -> str | None:

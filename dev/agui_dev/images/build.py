@@ -46,19 +46,33 @@ class Sources:
 
     def arguments(self) -> list[str]:
         """As options of a build."""
-        pairs = [part for name, value in self._values().items() for part in ("--build-arg", f"{name}={value}")]
-        return ["--timestamp", str(FILE_TIME), *pairs]
+        return ["--timestamp", str(FILE_TIME), *_as_arguments(self._values())]
 
     def written_into(self, dockerfile: str) -> str:
         """The Dockerfile with these values in the place of its variables. buildah's cache goes by the words of an
         instruction: it would take the labels of an earlier commit for those of this one."""
-        for name, value in self._values().items():
-            dockerfile = dockerfile.replace(f"${{{name}}}", value)
-        return dockerfile
+        return _with_values(dockerfile, self._values())
 
     def _values(self) -> dict[str, str]:
         created = datetime.fromtimestamp(self.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return {"VERSION": self.version, "REVISION": self.revision, "SOURCE": self.address, "CREATED": created}
+
+
+@dataclass(frozen=True, slots=True)
+class Bases:
+    """Images to build on; None: the official one, else a stand-in."""
+
+    python: str | None = None
+    node: str | None = None
+
+    def pinned(self, target: str) -> Bases:
+        """The same, named in full, so that no stand-in takes the place of one. Raises StepFailed for an image that
+        `target` stands on and that is named without a digest."""
+        named = Bases(self.python or base.official("BASE"), self.node or base.official("NODE_BASE"))
+        assert named.python is not None
+        assert named.node is not None
+        base.check_pinned(named.python, *([named.node] if target in BROWSER else []))
+        return named
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +115,7 @@ def build(
     *,
     context: Path = ROOT,
     sources: Sources | None = None,
-    base_image: str | None = None,
+    bases: Bases | None = None,
     tag: str | None = None,
     cached: bool = True,
 ) -> Image:
@@ -112,9 +126,7 @@ def build(
     """
     known = sources or read_sources()
     name = tag or f"localhost/agui-{target}:{known.version}"
-    bases = ["--build-arg", f"BASE={base_image or base.python_base(store)}"]
-    if target in BROWSER:
-        bases += ["--build-arg", f"NODE_BASE={base.node_base(store)}"]
+    below = _below(store, target, bases or Bases())
     if store.has(name):
         store.read("rmi", "--force", name)
     again = cached and store.has(_marker(target))
@@ -129,9 +141,9 @@ def build(
             "--force-rm",
             *([] if cached else ["--no-cache"]),
         ]
-        options += [*known.arguments(), *bases, *network.build_options(Path(scratch))]
+        options += [*known.arguments(), *_as_arguments(below), *network.build_options(Path(scratch))]
         written = Path(scratch) / "Dockerfile"
-        written.write_text(known.written_into((context / "Dockerfile").read_text()))
+        written.write_text(_with_values(known.written_into((context / "Dockerfile").read_text()), below))
         options += ["--target", target, "--tag", name, "--file", str(written)]
         estimate = TARGETS[target][1 if again else 0]
         store.step(f"building {name}", "build", *options, str(context), estimate_s=estimate)
@@ -146,6 +158,27 @@ def look(store: Store, name: str, target: str, seconds: float) -> Image:
         raise StepFailed(f"There is no image {name}; build it first: python -m agui_dev.images build --target {target}")
     size = sum(layer["size"] for layer in json.loads(found["Manifest"])["layers"])
     return Image(name, target, tuple(found["OCIv1"]["rootfs"]["diff_ids"]), size, seconds)
+
+
+def _below(store: Store, target: str, bases: Bases) -> dict[str, str]:
+    """Build arguments that name the images below, and what the labels say of them. Pulls or makes what is not here."""
+    named = {"BASE": bases.python or base.python_base(store)}
+    if target in BROWSER:
+        named["NODE_BASE"] = bases.node or base.node_base(store)
+    for name in named.values():
+        if not store.has(name):
+            store.read("pull", "--quiet", name, timeout_s=600)
+    return {**named, **{f"{argument}_DIGEST": base.digest_of(store, name) for argument, name in named.items()}}
+
+
+def _as_arguments(values: Mapping[str, str]) -> list[str]:
+    return [part for name, value in values.items() for part in ("--build-arg", f"{name}={value}")]
+
+
+def _with_values(dockerfile: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        dockerfile = dockerfile.replace(f"${{{name}}}", value)
+    return dockerfile
 
 
 def _marker(target: str) -> str:

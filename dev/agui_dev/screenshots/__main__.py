@@ -11,7 +11,7 @@ from pathlib import Path
 from agui_dev.paths import ROOT
 from agui_dev.screenshots.browser import Page, browser
 from agui_dev.screenshots.stage import Stage, stage
-from agui_dev.testbed.system import load
+from agui_dev.testbed.load import load
 
 IMAGES = ROOT / "docs" / "images"
 LARGEST = 300_000  # bytes; a picture that is larger is no picture of a page

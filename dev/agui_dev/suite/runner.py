@@ -241,8 +241,8 @@ class Runner:
 
     def _stop(self) -> None:
         """Ends all jobs in good order; at once when it is interrupted itself."""
-        self._say(f"stopping {len(self._running)} jobs (again: kill them)")
         try:
+            self._say(f"stopping {len(self._running)} jobs (again: kill them)")
             self._stop_gently()
         except KeyboardInterrupt:
             self._say("killing them")

@@ -46,7 +46,7 @@ _READ_LATE = (
 def app_environment(database_url: str, **more: str) -> dict[str, str]:
     """Environment of an instance: the caller's, without settings that would leak in."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("AGUI_", "DB_", "K_"))}
-    return env | {"DATABASE_URL": database_url, "HOST": "127.0.0.1"} | more
+    return env | {"DATABASE_URL": database_url, "HOST": "127.0.0.1", "AGUI_LOCAL_CLOUD": "localgcp"} | more
 
 
 def migrate(database_url: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -123,7 +123,8 @@ class AppInstance:
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         """One request on a connection of its own."""
-        headers = self.headers | more.pop("headers", {})
+        typed = {"Content-Type": "application/json"} if "content" in more else {}
+        headers = typed | self.headers | more.pop("headers", {})
         return httpx.request(method, self.url + path, headers=headers, verify=TLS, **{"timeout": 60} | more)
 
     def stream(self, method: str, path: str, **more: Any) -> AbstractContextManager[httpx.Response]:

@@ -14,7 +14,9 @@ import aiohttp
 
 from agui_dev.testbed.images import WEB_PROGRAM
 from localgcp.edge.edge import Edge
-from localgcp.kit.interfaces import Image, Probe, RevisionProcess, ServiceRoute, StoredObject, Target
+from localgcp.edge.interfaces import Sources
+from localgcp.kit.guard import Guard
+from localgcp.kit.interfaces import Image, Probe, RevisionProcess, ServiceRoute, StoredObject, Target, Workload
 from localgcp.services.run.runtime.processes import ProcessRuntime
 
 HOST = "shop-100000000001.us-central1.run.localhost"
@@ -38,6 +40,10 @@ def revision(name: str = "shop-1", **changes: Any) -> RevisionProcess:
     return RevisionProcess(**(fields | changes))
 
 
+def workload(name: str = "shop-1") -> Workload:
+    return Workload("demo", "us-central1", name)
+
+
 def split(*targets: tuple[str, int] | tuple[str, int, str], service: str = "shop", host: str = HOST) -> ServiceRoute:
     """A route from (revision, percent) or (revision, percent, tag)."""
     return ServiceRoute("demo", "us-central1", service, host, tuple(Target(*target) for target in targets))
@@ -51,7 +57,8 @@ class Requests:
     seconds: list[float] = field(default_factory=list)
 
     def request(self, *, project: str, location: str, service: str, revision: str, code: int, seconds: float) -> None:
-        assert (project, location) == ("demo", "us-central1")
+        assert location == "us-central1"
+        assert project
         assert service
         self.seen.append((revision, code))
         self.seconds.append(seconds)
@@ -112,12 +119,23 @@ class MemoryUrlMaps:
 
 
 @dataclass
+class MemoryInvokers:
+    """interfaces.Invokers over a set of service names."""
+
+    public: set[str] = field(default_factory=set)
+
+    def anyone(self, project: str, location: str, service: str) -> bool:
+        return service in self.public
+
+
+@dataclass
 class DataPlane:
     runtime: ProcessRuntime
     edge: Edge
     buckets: MemoryBuckets
     url_maps: MemoryUrlMaps
     requests: Requests
+    invokers: MemoryInvokers
     client: aiohttp.ClientSession
 
     @property
@@ -142,11 +160,13 @@ async def data_plane(state_dir: Path, **runtime_options: Any) -> AsyncIterator[D
     objects = state_dir / "objects"
     objects.mkdir()
     buckets, url_maps, requests = MemoryBuckets(objects), MemoryUrlMaps(), Requests()
-    edge = Edge(runtime, lambda: buckets, lambda: url_maps, lambda: requests, grace=3.0)
+    invokers = MemoryInvokers()
+    sources = Sources(lambda: buckets, lambda: url_maps, lambda: requests, lambda: invokers)
+    edge = Edge(runtime, sources, guard=Guard(), grace=3.0)
     await edge.open()
     client = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
     try:
-        yield DataPlane(runtime, edge, buckets, url_maps, requests, client)
+        yield DataPlane(runtime, edge, buckets, url_maps, requests, invokers, client)
     finally:
         await client.close()
         await edge.close()

@@ -85,16 +85,17 @@ class LocalCloud:
             self._running = None
 
     def admin(self, path: str, method: str = "GET", body: Any = None) -> Any:
-        """Calls the admin API below /_localgcp/. Raises CloudRefused."""
-        return self.call(f"/_localgcp/{path}", method, body)
+        """Calls the admin API below /_localgcp/, with the token of the state folder. Raises CloudRefused."""
+        token = (self.state_dir / "admin-token").read_text().strip()
+        return self.call(f"/_localgcp/{path}", method, body, Authorization=f"Bearer {token}")
 
-    def call(self, path: str, method: str = "GET", body: Any = None) -> Any:
+    def call(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> Any:
         """Calls any path with a JSON body. Raises CloudRefused."""
         request = urllib.request.Request(
             self.endpoint + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", **headers},
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as response:

@@ -41,6 +41,11 @@ class OperatorProcess:
         return self._child().pid
 
     @property
+    def is_alive(self) -> bool:
+        """False once it has ended."""
+        return self._child().is_alive
+
+    @property
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 

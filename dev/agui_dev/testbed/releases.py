@@ -51,6 +51,7 @@ def policy(name: str = "tests", namespaces: tuple[str, ...] = ("t-*",), **more: 
         "regions": ["us-central1"],
         "serviceAccounts": ["shop-runtime"],
         "imageRepositories": ["us-central1-docker.pkg.dev/demo/agui"],
+        **{part: ["*"] for part in ("buckets", "sqlInstances", "urlMaps", "backends", "domains", "secrets")},
         "limits": {"maxInstances": 10},
         **more,
     }

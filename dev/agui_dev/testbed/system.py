@@ -10,7 +10,6 @@ import base64
 import contextlib
 import os
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -225,26 +224,6 @@ def running_system(plane: ControlPlane, *cloud_options: str) -> Iterator[System]
             keep = os.environ.get("AGUI_KEEP_LOGS")
             for log in Path(folder).glob("*.log") if keep else ():
                 Path(keep or "", log.name).write_bytes(log.read_bytes())
-
-
-@contextlib.contextmanager
-def load(system: System, namespace: str, rate: float = 60.0) -> Iterator[list[tuple[int, str]]]:
-    """Users: asks /api/orders about `rate` times a second until the block ends. Yields (status, revision) of each."""
-    stop, answers = threading.Event(), list[tuple[int, str]]()
-
-    def ask() -> None:
-        while not stop.wait(1 / rate):
-            with contextlib.suppress(OSError):
-                status, revision, _ = system.get(namespace, "/api/orders/1")
-                answers.append((status, revision))
-
-    thread = threading.Thread(target=ask, name="load")
-    thread.start()
-    try:
-        yield answers
-    finally:
-        stop.set()
-        thread.join(15)
 
 
 def wait_for(test: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:

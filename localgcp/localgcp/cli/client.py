@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
+
+from localgcp.kit.state import TOKEN_FILE
 
 
 class RequestFailed(Exception):
@@ -16,7 +19,7 @@ class RequestFailed(Exception):
         self.status = status
 
 
-def ask(endpoint: str, method: str, path: str, body: Any = None, timeout: float = 60) -> Any:
+def ask(endpoint: str, method: str, path: str, body: Any = None, timeout: float = 60, token: str = "") -> Any:
     """Sends one JSON request to a local cloud. Raises RequestFailed."""
     if not endpoint.startswith(("http://", "https://")):
         raise RequestFailed(0, f"'{endpoint}' is no http address of a local cloud")
@@ -24,7 +27,11 @@ def ask(endpoint: str, method: str, path: str, body: Any = None, timeout: float 
         endpoint.rstrip("/") + path,
         method=method,
         data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json", "User-Agent": "localgcp-cli"},
+        headers={
+            "Content-Type": "application/json",
+            "User-Agent": "localgcp-cli",
+            **({"Authorization": f"Bearer {token}"} if token else {}),
+        },
     )
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
@@ -35,6 +42,18 @@ def ask(endpoint: str, method: str, path: str, body: Any = None, timeout: float 
         raise RequestFailed(0, f"no local cloud answers at {endpoint}: {error.reason}") from error
     except TimeoutError as error:
         raise RequestFailed(0, f"{method} {path}: no answer from {endpoint} within {timeout:g} s") from error
+
+
+def read_token(endpoint: str, file: str) -> str:
+    """The token for admin calls that change something: in `file`, else where the running cloud says that it is. Raises
+    RequestFailed."""
+    path = Path(file or ask(endpoint, "GET", "/_localgcp/status").get("tokenFile", ""))
+    if not file and path.name != TOKEN_FILE:  # an endpoint must not choose which file is sent to it
+        raise RequestFailed(0, f"{endpoint} names no token file; set LOCALGCP_TOKEN_FILE")
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise RequestFailed(0, f"cannot read the admin token: {error}; set LOCALGCP_TOKEN_FILE") from error
 
 
 def _message(raw: bytes, otherwise: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import urllib.parse
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from localgcp.cli.client import RequestFailed, ask
+from localgcp.cli.client import RequestFailed, ask, read_token
 
 _ENDPOINT = click.option(
     "--endpoint",
@@ -29,7 +30,22 @@ def main() -> None:
 @main.command()
 @click.option("--port", default=8085, show_default=True, help="Port of all APIs; 0 takes a free one.")
 @click.option("--edge-port", default=8086, show_default=True, help="Port of run URLs and load balancer; 0: a free one.")
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind; see --expose for others.")
+@click.option("--expose", is_flag=True, help="Allow a --host that others reach. They can run commands on this machine.")
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Also answer requests for this host, such as host.docker.internal; may be repeated.",
+)
+@click.option(
+    "--allow-origin",
+    "allow_origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Also answer web pages of this origin, such as http://127.0.0.1:3000; may be repeated.",
+)
 @click.option(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -62,7 +78,10 @@ def serve(**options: Any) -> None:
     """Serve a local cloud until SIGTERM or Ctrl-C; prints one JSON line when ready."""
     from localgcp.cli.serve import run
 
-    sys.exit(run(**options))
+    try:
+        sys.exit(run(**options))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 @main.command()
@@ -154,7 +173,8 @@ def init(endpoint: str, **plan: str) -> None:
 
 def _ask(endpoint: str, method: str, path: str, body: Any = None) -> Any:
     try:
-        return ask(endpoint, method, f"/_localgcp/{path}", body)
+        token = "" if method == "GET" else read_token(endpoint, os.environ.get("LOCALGCP_TOKEN_FILE", ""))
+        return ask(endpoint, method, f"/_localgcp/{path}", body, token=token)
     except RequestFailed as error:
         raise click.ClickException(str(error)) from error
 

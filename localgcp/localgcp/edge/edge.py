@@ -9,37 +9,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
+from localgcp.edge.backends import cloud_run_of, service_reference
 from localgcp.edge.buckets_web import BucketWeb, Representation, respond
 from localgcp.edge.headers import edit
-from localgcp.edge.interfaces import DATA_PLANE, DataPlane
+from localgcp.edge.interfaces import DATA_PLANE, DataPlane, Sources
 from localgcp.edge.pages import error_page, page_not_found, reserved_path
 from localgcp.edge.proxy import Forward, Proxy
-from localgcp.edge.traffic import TrafficTable
+from localgcp.edge.requests import DECISION, RUN_SUFFIX, host_of, origin_form, seen_of
 from localgcp.edge.urlmap import HeaderEdits, Redirect, Route, error_answer, evaluate
-from localgcp.edge.urlmap_match import Seen, as_maps, as_text
-from localgcp.kit.interfaces import BUCKETS, METRICS, URL_MAPS, Buckets, MetricSink, UrlMaps
+from localgcp.edge.urlmap_match import as_text
+from localgcp.edge.visitors import Visitors
+from localgcp.kit.guard import Guard
+from localgcp.kit.interfaces import BUCKETS, INVOKERS, METRICS, URL_MAPS
+from localgcp.kit.listening import HttpServer, Rules
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
 
 _LOG = logging.getLogger(__name__)
-_RUN_SUFFIX = ".run.localhost"
 _RESERVED = "/healthz"  # exact: Google's front end answers it itself on Cloud Run's URLs, /healthz/ reaches the app
 _MAX_HEADER_BYTES = 32 * 1024
 _BALANCER = HeaderEdits(add=(("Via", "1.1 google", False),))
-_SERVICE = re.compile(
-    r"(?:.*?projects/(?P<project>[^/]+)/)?.*?(?P<kind>backendBuckets|backendServices)/(?P<name>[^/]+)"
-)
-_GROUP = re.compile(
-    r"(?:.*?projects/(?P<project>[^/]+)/)?(?:.*?regions/(?P<region>[^/]+)/)?networkEndpointGroups/(?P<name>[^/]+)"
-)
 
 
 class Edge:
@@ -49,48 +44,42 @@ class Edge:
     def __init__(
         self,
         runtime: DataPlane,
-        buckets: Callable[[], Buckets],
-        url_maps: Callable[[], UrlMaps],
-        metrics: Callable[[], MetricSink | None],
+        sources: Sources,
         *,
-        host: str = "127.0.0.1",
+        guard: Guard,
         port: int = 0,
         grace: float = 10.0,
     ) -> None:
         self.port = port
-        self._host = host
+        self._host = guard.host
         self._grace = grace
         self._runtime = runtime
-        self._buckets, self._url_maps = buckets, url_maps
-        self._proxy = Proxy(runtime, metrics)
+        self._buckets, self._url_maps = sources.buckets, sources.url_maps
+        self._proxy = Proxy(runtime, sources.metrics)
         self._bucket_web: BucketWeb | None = None
-        self._runner: web.ServerRunner | None = None
-        self._site: web.TCPSite | None = None
+        visitors = Visitors(runtime, sources)
+        self._server = HttpServer(
+            self._serve,
+            guard,
+            Rules(lambda sentence: error_page(403, sentence), visitors.serves, visitors.judge),
+            grace=grace,
+            handler_cancellation=True,  # a client that leaves ends its request in the container too
+            auto_decompress=False,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+        )
 
     async def open(self) -> None:
         """Raises OSError when the port is taken."""
         self._bucket_web = BucketWeb(self._buckets())
         await self._proxy.open()
-        server = web.Server(
-            self._serve,
-            handler_cancellation=True,  # a client that leaves ends its request in the container too
-            auto_decompress=False,
-            access_log=None,
-            max_line_size=_MAX_HEADER_BYTES,
-            max_field_size=_MAX_HEADER_BYTES,
-        )
-        self._runner = web.ServerRunner(server, shutdown_timeout=self._grace)
-        await self._runner.setup()
-        self._site = web.TCPSite(self._runner, self._host, self.port)
-        await self._site.start()
-        self.port = self._runner.addresses[0][1]
+        self.port = await self._server.serve(self._host, self.port)
 
     async def close(self) -> None:
         """No new connections; SIGTERM to the containers; open answers may finish within the grace time."""
-        site, self._site = self._site, None
-        if site is not None and self._runner is not None:
-            await site.stop()
-            await asyncio.gather(self._runtime.close(self._grace), self._runner.cleanup())
+        if self._server.listening:
+            await self._server.stop_listening()
+            await asyncio.gather(self._runtime.close(self._grace), self._server.close())
             await self._proxy.close()
         else:
             await self._runtime.close(self._grace)
@@ -104,9 +93,9 @@ class Edge:
         self.invalidate("/*")
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        host = request.headers.get(hdrs.HOST, "").rpartition("]")[2].partition(":")[0].lower()
+        host = host_of(request)
         try:
-            if host.endswith(_RUN_SUFFIX):
+            if host.endswith(RUN_SUFFIX):
                 return await self._serve_run(request, host)
             return await self._serve_balanced(request)
         except (ConnectionError, asyncio.CancelledError):
@@ -116,7 +105,7 @@ class Edge:
             return error_page(500, "The server encountered an error and could not complete your request.")
 
     async def _serve_run(self, request: web.BaseRequest, host: str) -> web.StreamResponse:
-        target = _origin_form(request)
+        target = origin_form(request)
         path = target.partition("?")[0]
         if path == _RESERVED:
             return reserved_path(path)
@@ -132,10 +121,10 @@ class Edge:
         url_map = maps.url_map(*edge) if edge is not None else None
         if edge is None or url_map is None:
             return error_page(404, "No forwarding rule of this project serves this address.")
-        decision = evaluate(url_map, _seen(request), random.random())
+        decision = request.get(DECISION) or evaluate(url_map, seen_of(request), random.random())
         if isinstance(decision, Redirect):
             return web.Response(status=decision.status, headers={"Location": decision.location, "Via": "1.1 google"})
-        project, kind, name = _service_reference(decision.service, edge[0])
+        project, kind, name = service_reference(decision.service, edge[0])
         backend = maps.backend(project, kind, name) if name else None
         if backend is None:
             return error_page(502, "The server encountered a temporary error and could not complete your request.")
@@ -149,7 +138,7 @@ class Edge:
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
             return error_page(405, f"The request method {request.method} is inappropriate for the URL {request.path}.")
         assert self._bucket_web is not None
-        asked = _origin_form(request).partition("?")[0]
+        asked = origin_form(request).partition("?")[0]
         full = await self._bucket_web.fetch(backend, route.path, asked, request.headers)
         if full.status >= 400 and (own := await self._custom_error(request, project, route, full.status)) is not None:
             return own
@@ -159,7 +148,7 @@ class Edge:
     async def _serve_service(
         self, request: web.BaseRequest, project: str, backend: Mapping[str, Any], route: Route
     ) -> web.StreamResponse:
-        found = self._cloud_run_of(project, backend)
+        found = cloud_run_of(self._runtime.routes, self._url_maps(), project, backend)
         if found is None:
             return error_page(503, "no healthy upstream")
         table, tag = found
@@ -169,7 +158,7 @@ class Edge:
 
         forward = Forward(
             target=f"{route.path}?{route.query}" if route.query else route.path,
-            host=route.host if route.host != _seen_host(request) else None,
+            host=route.host if route.host != request.headers.get(hdrs.HOST, "") else None,
             request_headers=_BALANCER + _custom(backend, "customRequestHeaders") + route.request_headers,
             response_headers=_BALANCER + _custom(backend, "customResponseHeaders") + route.response_headers,
             intercept=intercept if route.error_policies else None,
@@ -183,7 +172,7 @@ class Edge:
         answer = error_answer(route.error_policies, status)
         if answer is None or not answer.path:
             return None
-        owner, kind, name = _service_reference(answer.service, project)
+        owner, kind, name = service_reference(answer.service, project)
         backend = self._url_maps().backend(owner, kind, name) if kind == "backendBuckets" else None
         assert self._bucket_web is not None
         page = await self._bucket_web.fetch(backend, answer.path, answer.path, request.headers) if backend else None
@@ -192,60 +181,21 @@ class Edge:
         _finish_headers(page, backend or {}, route)
         return await respond(request, page, status=answer.status)
 
-    def _cloud_run_of(self, project: str, backend: Mapping[str, Any]) -> tuple[TrafficTable, str | None] | None:
-        """The Cloud Run service behind a backend service: its first serverless NEG whose service exists."""
-        for member in as_maps(backend.get("backends")):
-            group = _GROUP.fullmatch(as_text(member.get("group")))
-            if group is None:
-                continue
-            owner = group["project"] or project
-            endpoint = self._url_maps().backend(owner, "networkEndpointGroups", group["name"])
-            target = endpoint.get("cloudRun") if endpoint is not None else None
-            if endpoint is None or not isinstance(target, Mapping):
-                continue
-            region = group["region"] or as_text(endpoint.get("region")).rpartition("/")[2]
-            table = self._runtime.routes.by_name(owner, region, as_text(target.get("service")))
-            if table is not None:
-                return table, as_text(target.get("tag")) or None
-        return None
-
 
 def create_edge(cloud: Cloud) -> Edge:
     """The edge of a local cloud; its port is `settings.edge_port`."""
     settings = cloud.settings
     return Edge(
         cloud.part(DATA_PLANE),
-        lambda: cloud.part(BUCKETS),
-        lambda: cloud.part(URL_MAPS),
-        lambda: cloud.find(METRICS),
-        host=settings.host,
+        Sources(
+            lambda: cloud.part(BUCKETS),
+            lambda: cloud.part(URL_MAPS),
+            lambda: cloud.find(METRICS),
+            lambda: cloud.find(INVOKERS),
+        ),
+        guard=settings.guard,
         port=settings.edge_port,
     )
-
-
-def _seen_host(request: web.BaseRequest) -> str:
-    return request.headers.get(hdrs.HOST, "")
-
-
-def _seen(request: web.BaseRequest) -> Seen:
-    path, _, query = _origin_form(request).partition("?")
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    return Seen(_seen_host(request), path, query, headers, request.method)
-
-
-def _origin_form(request: web.BaseRequest) -> str:
-    """Path and query as sent; a proxy-style absolute target loses its origin."""
-    target = request.raw_path
-    if target.startswith("/"):
-        return target
-    parts = urlsplit(target)
-    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-
-
-def _service_reference(reference: str, project: str) -> tuple[str, str, str]:
-    """(project, kind, name) of a full or partial URL; empty kind and name when it is none."""
-    found = _SERVICE.fullmatch(reference)
-    return (found["project"] or project, found["kind"], found["name"]) if found else (project, "", "")
 
 
 def _custom(backend: Mapping[str, Any], field: str, cache_status: str = "") -> HeaderEdits:

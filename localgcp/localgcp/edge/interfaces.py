@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from localgcp.edge.traffic import Routes
-from localgcp.kit.interfaces import RevisionProcess
+from localgcp.kit.interfaces import Buckets, Invokers, MetricSink, RevisionProcess, UrlMaps, Workload
 from localgcp.kit.service import Slot
 
 
@@ -50,7 +52,7 @@ class Pool(Protocol):
 
 
 class Pools(Protocol):
-    def pool_of(self, revision: str) -> Pool | None: ...
+    def pool_of(self, revision: Workload) -> Pool | None: ...
 
 
 class DataPlane(Pools, Protocol):
@@ -60,6 +62,16 @@ class DataPlane(Pools, Protocol):
     async def close(self, grace: float = 10) -> None:
         """Ends everything that runs: SIGTERM, SIGKILL after `grace` seconds."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the edge reads at each request. Callables, because the edge is built before the parts behind them."""
+
+    buckets: Callable[[], Buckets]
+    url_maps: Callable[[], UrlMaps]
+    metrics: Callable[[], MetricSink | None] = lambda: None
+    invokers: Callable[[], Invokers | None] = lambda: None
 
 
 DATA_PLANE: Slot[DataPlane] = Slot("data_plane")

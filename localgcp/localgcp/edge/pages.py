@@ -10,6 +10,7 @@ SERVER = "Google Frontend"
 
 _TITLES = {
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     429: "Too Many Requests",

@@ -89,7 +89,7 @@ class Proxy:
         """Answers one request of a service. The revision is decided here, once."""
         affinity = _affinity_of(request)
         revision = table.choose(tag, affinity[0] if affinity else None)
-        pool = self._pools.pool_of(revision) if revision is not None else None
+        pool = self._pools.pool_of(table.workload(revision)) if revision is not None else None
         if revision is None:
             return page_not_found()
         if pool is None:

@@ -12,7 +12,7 @@ import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 
-from localgcp.kit.interfaces import ServiceRoute
+from localgcp.kit.interfaces import ServiceRoute, Workload
 
 _GOLDEN_RATIO = 0.6180339887498949
 _TAG_SEPARATOR = "---"
@@ -39,9 +39,13 @@ class TrafficTable:
         self._bounds = list(itertools.accumulate(self.shares.values()))
 
     @property
-    def revisions(self) -> frozenset[str]:
+    def revisions(self) -> frozenset[Workload]:
         """Revisions with traffic or a tag."""
-        return frozenset(self.shares) | frozenset(self.tags.values())
+        return frozenset(self.workload(revision) for revision in (*self.shares, *self.tags.values()))
+
+    def workload(self, revision: str) -> Workload:
+        """A revision of this service, by its short name."""
+        return Workload(self.route.project, self.route.location, revision)
 
     def choose(self, tag: str | None = None, affine: str | None = None) -> str | None:
         """The revision for one request, None when there is none. A session's own revision (`affine`) wins over the
@@ -62,7 +66,7 @@ class Routes:
     def __init__(self) -> None:
         self._by_name: dict[tuple[str, str, str], TrafficTable] = {}
         self._by_host: dict[str, TrafficTable] = {}
-        self._serving: Counter[str] = Counter()  # in how many tables a revision has traffic or a tag
+        self._serving: Counter[Workload] = Counter()  # in how many tables a revision has traffic or a tag
 
     def put(self, route: ServiceRoute) -> None:
         self.drop(route.project, route.location, route.service)
@@ -98,10 +102,10 @@ class Routes:
         table = self._by_host.get(rest) if separator else None
         return (table, tag) if table is not None and tag in table.tags else None
 
-    def serving(self) -> frozenset[str]:
+    def serving(self) -> frozenset[Workload]:
         """Revisions with traffic or a tag in any service."""
         return frozenset(self._serving)
 
-    def serves(self, revision: str) -> bool:
+    def serves(self, revision: Workload) -> bool:
         """Whether a revision has traffic or a tag in any service."""
         return revision in self._serving

@@ -115,6 +115,12 @@ def error_answer(policies: Sequence[Body], status: int) -> ErrorAnswer | None:
     return None
 
 
+def names_host(url_map: Body, host: str) -> bool:
+    """Whether a host rule names a host, by itself or with a wildcard below a domain."""
+    patterns = [as_text(pattern) for rule in as_maps(url_map.get("hostRules")) for pattern in _hosts(rule)]
+    return any(_host_score(pattern.lower(), host) for pattern in patterns if pattern != "*")
+
+
 def as_map(value: object) -> Body:
     return value if isinstance(value, Mapping) else {}
 
@@ -168,14 +174,18 @@ def _path_matcher(url_map: Body, host: str) -> Body | None:
     host = host.partition(":")[0].lower()
     best: tuple[int, str] | None = None
     for rule in as_maps(url_map.get("hostRules")):
-        hosts = rule.get("hosts")
-        for pattern in hosts if isinstance(hosts, Sequence) and not isinstance(hosts, str) else ():
+        for pattern in _hosts(rule):
             score = _host_score(as_text(pattern).lower(), host)
             if score and (best is None or score > best[0]):
                 best = (score, as_text(rule.get("pathMatcher")))
     if best is None:
         return None
     return next((m for m in as_maps(url_map.get("pathMatchers")) if m.get("name") == best[1]), None)
+
+
+def _hosts(rule: Body) -> Sequence[object]:
+    hosts = rule.get("hosts")
+    return hosts if isinstance(hosts, Sequence) and not isinstance(hosts, str) else ()
 
 
 def _host_score(pattern: str, host: str) -> int:

@@ -11,6 +11,7 @@ from localgcp.kit.interfaces import ImageCatalogue
 from localgcp.kit.ledger import Ledger
 from localgcp.kit.operations import Operations
 from localgcp.kit.service import Service, Slot, call_hook
+from localgcp.kit.state import STATE_FILE, open_state
 from localgcp.kit.store import Store
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ class Cloud:
     ) -> None:
         self.settings = settings
         self.services = tuple(services)
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
-        self.store = Store(settings.state_dir / "state.sqlite3")
+        open_state(settings.state_dir)
+        self.store = Store(settings.state_dir / STATE_FILE)
         self.ledger = Ledger(settings.state_dir / "ledger.jsonl", keep=settings.ledger_memory)
         self.faults = Faults()
         self.operations = Operations(self.store, settings)

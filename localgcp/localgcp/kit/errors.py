@@ -158,5 +158,9 @@ def failed_precondition(message: str) -> ApiError:
     return ApiError(grpc.StatusCode.FAILED_PRECONDITION, message)
 
 
+def permission_denied(message: str) -> ApiError:
+    return ApiError(grpc.StatusCode.PERMISSION_DENIED, message)
+
+
 def unimplemented(message: str) -> ApiError:
     return ApiError(grpc.StatusCode.UNIMPLEMENTED, message)

@@ -52,6 +52,21 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Workload:
+    """A revision or an execution. Its short name is unique within a project and a location only."""
+
+    project: str
+    location: str
+    name: str
+
+    @classmethod
+    def of(cls, resource: str) -> Workload:
+        """Of `projects/<project>/locations/<location>/.../<name>`."""
+        parts = resource.split("/")
+        return cls(parts[1], parts[3], parts[-1])
+
+
+@dataclass(frozen=True, slots=True)
 class RevisionProcess:
     """All that is needed to run one revision."""
 
@@ -70,6 +85,10 @@ class RevisionProcess:
     concurrency: int = 80
     timeout: float = 300  # request timeout, seconds
     session_affinity: bool = False
+
+    @property
+    def workload(self) -> Workload:
+        return Workload(self.project, self.location, self.revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +137,7 @@ class Runtime(Protocol):
         """Makes a revision that was ready before a restart servable without waiting: its first request starts it."""
         ...
 
-    async def stop(self, revision: str, grace: float = 10) -> None:
+    async def stop(self, revision: Workload, grace: float = 10) -> None:
         """SIGTERM to every instance, SIGKILL after `grace` seconds; open requests may finish in that time."""
         ...
 
@@ -134,7 +153,7 @@ class Runtime(Protocol):
         `env`)."""
         ...
 
-    async def cancel_tasks(self, execution: str) -> None: ...
+    async def cancel_tasks(self, execution: Workload) -> None: ...
 
     def describe(self) -> Sequence[Mapping[str, object]]:
         """One row per instance (revision, pid, port, since, requests) for `localgcp status`."""
@@ -184,6 +203,12 @@ class MetricSink(Protocol):
     ) -> None: ...
 
 
+class Invokers(Protocol):
+    """Which Cloud Run services everybody may call."""
+
+    def anyone(self, project: str, location: str, service: str) -> bool: ...
+
+
 class SecretPayloads(Protocol):
     """Where a container's environment gets the values of secrets."""
 
@@ -229,6 +254,7 @@ RUNTIME: Slot[Runtime] = Slot("runtime")
 METRICS: Slot[MetricSink] = Slot("metrics")
 BUCKETS: Slot[Buckets] = Slot("buckets")
 URL_MAPS: Slot[UrlMaps] = Slot("url_maps")
+INVOKERS: Slot[Invokers] = Slot("invokers")
 SECRETS: Slot[SecretPayloads] = Slot("secrets")
 SQL_SOCKETS: Slot[SqlSockets] = Slot("sql_sockets")
 ACCESS_TOKENS: Slot[AccessTokens] = Slot("access_tokens")

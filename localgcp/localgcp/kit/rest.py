@@ -33,12 +33,17 @@ class RestRoute:
 
 async def json_body(request: web.Request) -> dict[str, Any]:
     """The request's JSON object; an empty body is an empty object. Raises ApiError 400 `parseError`."""
-    raw = await request.read()
+    return json_object(await request.read())
+
+
+def json_object(raw: bytes) -> dict[str, Any]:
+    """A JSON object; nothing is an empty one. Raises ApiError 400 `parseError`."""
     if not raw.strip():
         return {}
     try:
         value = json.loads(raw)
-    except ValueError as error:
+        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
         raise from_http(400, f"Parse Error: {error}", "parseError") from error
     if not isinstance(value, dict):
         raise from_http(400, "Parse Error: the request body must be a JSON object", "parseError")

@@ -6,6 +6,13 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from localgcp.kit.guard import Guard, allowed_origin, host_name, is_loopback
+
+NOT_EXPOSED = (
+    "--host {} is no loopback address: everybody who reaches it can run commands on this machine. Use 127.0.0.1, or "
+    "add --expose if that is what you want."
+)
+
 
 def project_number_of(project: str) -> int:
     """A stable 12-digit number per project id (Google hands these out at random)."""
@@ -21,6 +28,9 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8085
     edge_port: int = 8086
+    expose: bool = False  # `host` may be one that other machines reach: they can then run commands on this one
+    allow_hosts: tuple[str, ...] = ()  # names beside loopback ones that requests may be for, without port
+    allow_origins: tuple[str, ...] = ()  # origins whose web pages may send requests
     catalogue: Path | None = None  # image catalogue file; None: a registry without images
     engine: str = "process"
     lro_seconds: float = 0.3  # how long an operation takes at least; 0: done in the first reply where the work allows
@@ -34,16 +44,38 @@ class Settings:
     ledger_memory: int = field(default=200_000)  # entries kept in memory; the file keeps all
 
     def __post_init__(self) -> None:
+        """Raises ValueError for a host that needs `expose`, and for an origin that is none."""
+        if self.exposed and not self.expose:
+            raise ValueError(NOT_EXPOSED.format(self.host))
+        for origin in self.allow_origins:
+            allowed_origin(origin)
         if not self.project_number:
             object.__setattr__(self, "project_number", project_number_of(self.project))
 
     @property
+    def exposed(self) -> bool:
+        """Whether other machines can reach the ports."""
+        return not is_loopback(self.host)
+
+    @property
+    def guard(self) -> Guard:
+        """What stands in front of every HTTP port."""
+        names = frozenset(host_name(name) for name in self.allow_hosts)
+        return Guard(self.host, names, frozenset(allowed_origin(origin) for origin in self.allow_origins))
+
+    @property
     def endpoint(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"http://{self._address}:{self.port}"
 
     @property
     def edge(self) -> str:
-        return f"http://{self.host}:{self.edge_port}"
+        return f"http://{self._address}:{self.edge_port}"
+
+    @property
+    def _address(self) -> str:
+        """Where clients of this machine find a port."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"[{host}]" if ":" in host else host
 
     def number_of(self, project: str) -> int:
         return self.project_number if project == self.project else project_number_of(project)

@@ -1,20 +1,33 @@
-"""The admin API below /_localgcp/: what only a local cloud can answer. It is in no ledger and no fault touches it."""
+"""The admin API below /_localgcp/: what only a local cloud can answer. It is in no ledger and no fault touches it.
+
+What only reads is open to every process of this machine, as the APIs are. What changes something needs the token of the
+state folder.
+"""
 
 from __future__ import annotations
 
+import hmac
 import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+import grpc
+from aiohttp import hdrs, web
 
-from localgcp.kit.errors import ApiError, not_found
+from localgcp.kit.errors import ApiError, invalid, not_found
 from localgcp.kit.interfaces import RUNTIME
 from localgcp.kit.rest import json_body, json_response
+from localgcp.kit.state import TOKEN_FILE, admin_token
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_UNAUTHENTICATED = (
+    "{} {} needs the token of this localgcp: send `Authorization: Bearer TOKEN`, with what is in the file admin-token "
+    "of its --state-dir. The command `localgcp` does that by itself."
+)
 
 
 class Admin:
@@ -22,9 +35,10 @@ class Admin:
 
     def __init__(self, cloud: Cloud, reset: Callable[[], Awaitable[None]]) -> None:
         self._cloud, self._reset, self._since = cloud, reset, time.time()
+        self._token = admin_token(cloud.settings.state_dir)
 
     def application(self) -> web.Application:
-        app = web.Application(middlewares=[_errors])
+        app = web.Application(middlewares=[_errors, _authorized(self._token)])
         app.router.add_get("/status", self.status)
         app.router.add_post("/reset", self.reset)
         app.router.add_get("/ledger", self.ledger)
@@ -40,6 +54,8 @@ class Admin:
         body = {
             "endpoint": settings.endpoint,
             "edge": settings.edge,
+            "exposed": settings.exposed,
+            "tokenFile": str(settings.state_dir / TOKEN_FILE),
             "pid": os.getpid(),
             "project": settings.project,
             "projectNumber": settings.project_number,
@@ -83,12 +99,29 @@ class Admin:
         return json_response({})
 
     async def execution_log(self, request: web.Request) -> web.Response:
-        """The last output lines of a job's execution, by its full or short name."""
+        """The last output lines of a job's execution, by its full name or, if one project has it, its short one."""
         name = request.match_info["name"]
-        for key, record in self._cloud.store.json("run.execution_logs").items():
-            if key == name or key.rpartition("/")[2] == name:
-                return json_response(record)
-        raise not_found(f"no log of an execution '{name}'")
+        records = dict(self._cloud.store.json("run.execution_logs").items())
+        found = [key for key in records if key == name or key.rpartition("/")[2] == name]
+        if not found:
+            raise not_found(f"no log of an execution '{name}'")
+        if len(found) > 1:
+            raise invalid(f"several projects have an execution '{name}'; name it in full: {', '.join(sorted(found))}")
+        return json_response(records[found[0]])
+
+
+def _authorized(token: str) -> Any:
+    """Requests that may change something carry the token, whatever route they are for."""
+    wanted = f"Bearer {token}".encode()
+
+    @web.middleware
+    async def authorized(request: web.Request, handler: Handler) -> web.StreamResponse:
+        sent = request.headers.get(hdrs.AUTHORIZATION, "").encode("utf-8", "surrogateescape")
+        if request.method in (hdrs.METH_GET, hdrs.METH_HEAD) or hmac.compare_digest(sent, wanted):
+            return await handler(request)
+        raise ApiError(grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED.format(request.method, request.path))
+
+    return authorized
 
 
 @web.middleware

@@ -14,7 +14,10 @@ from localgcp.kit.errors import ApiError
 from localgcp.server.middleware import as_call
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from localgcp.kit.cloud import Cloud
+    from localgcp.kit.guard import Guard
     from localgcp.server.methods import Rpc
 
 Bound = Callable[[Any, Call], Awaitable[Any]]
@@ -30,14 +33,14 @@ _OPTIONS = (
 class GrpcServer:
     """Serves `methods` (path -> method) on a unix socket, which the one port pipes HTTP/2 connections to."""
 
-    def __init__(self, cloud: Cloud, methods: dict[str, tuple[Rpc, Bound]]) -> None:
+    def __init__(self, cloud: Cloud, methods: dict[str, tuple[Rpc, Bound]], guard: Guard) -> None:
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers(
-            (_Generic({path: _rpc_method(cloud, *m) for path, m in methods.items()}),)
+            (_Generic({path: _rpc_method(cloud, *m) for path, m in methods.items()}, guard),)
         )
 
-    async def open(self, address: str) -> None:
-        self._server.add_insecure_port(address)
+    async def open(self, path: Path) -> None:
+        self._server.add_insecure_port(f"unix:{path}")
         await self._server.start()
 
     async def close(self, grace: float = 0.5) -> None:
@@ -45,11 +48,23 @@ class GrpcServer:
 
 
 class _Generic(grpc.GenericRpcHandler):  # type: ignore[misc]
-    def __init__(self, methods: dict[str, Any]) -> None:
-        self._methods = methods
+    """No browser opens HTTP/2 without TLS; what carries the headers of a web page is refused all the same."""
+
+    def __init__(self, methods: dict[str, Any], guard: Guard) -> None:
+        self._methods, self._guard = methods, guard
 
     def service(self, details: Any) -> Any:
+        metadata = {key: value for key, value in details.invocation_metadata if isinstance(value, str)}
+        if foreign := self._guard.foreign_page(metadata):
+            return _refusing(foreign)
         return self._methods.get(details.method)
+
+
+def _refusing(sentence: str) -> Any:
+    async def refuse(_: bytes, context: Any) -> None:
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, sentence)
+
+    return grpc.unary_unary_rpc_method_handler(refuse)
 
 
 def _rpc_method(cloud: Cloud, rpc: Rpc, method: Bound) -> Any:

@@ -6,7 +6,8 @@ Source of the mapping: https://google.aip.dev/127 and google/api/http.proto
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -14,7 +15,8 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 
 from localgcp.kit.call import Call, caller_of
-from localgcp.kit.errors import ApiError, invalid, not_found
+from localgcp.kit.errors import ApiError, invalid, not_found, permission_denied
+from localgcp.kit.listening import HttpServer, Rules
 from localgcp.kit.paging import check_rest_token
 from localgcp.kit.rest import RestRoute, json_response
 from localgcp.server.middleware import as_call
@@ -54,15 +56,14 @@ class RestServer:
         for route in routes:
             app.router.add_route(route.http_method, route.pattern, self._rest_only(route))
         app.router.add_route("*", "/{tail:.*}", self._by_rule)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._server = HttpServer(app, cloud.settings.guard, Rules(_refused), grace=1.0)
 
-    async def open(self) -> Any:
+    async def open(self) -> Callable[[], asyncio.BaseProtocol]:
         """Returns the protocol factory that serves accepted connections."""
-        await self._runner.setup()
-        return self._runner.server
+        return await self._server.open()
 
     async def close(self) -> None:
-        await self._runner.cleanup()
+        await self._server.close()
 
     def _rest_only(self, route: RestRoute) -> Any:
         api = route.method.partition(".")[0]
@@ -120,9 +121,14 @@ class RestServer:
         return Call(api, method, metadata, self._cloud.ledger, caller_of(metadata))
 
 
+def _refused(sentence: str) -> web.Response:
+    error = permission_denied(sentence)
+    return json_response(error.body(), error.http)
+
+
 async def _read_message(message: Any, request: web.Request, rule: HttpRule, values: tuple[str, ...]) -> None:
     if rule.body is not None:
-        raw = await request.text()
+        raw = _text(await request.read())
         target = message if rule.body == "*" else getattr(message, rule.body)
         if rule.body != "*":
             target.SetInParent()
@@ -143,12 +149,20 @@ async def _read_message(message: Any, request: web.Request, rule: HttpRule, valu
         setattr(owner, last, value)
 
 
+def _text(raw: bytes) -> str:
+    """JSON is UTF-8, whatever the charset of the content type says."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise invalid(f"Invalid JSON payload received. The body is no UTF-8: {error.reason}.") from error
+
+
 def _parse(message: Any, raw: str, field: str) -> None:
     if not raw.strip():
         return
     try:
         json_format.Parse(raw, message)
-    except json_format.ParseError as error:
+    except (json_format.ParseError, RecursionError) as error:
         raise invalid(f"Invalid JSON payload received. {error}", field) from error
 
 

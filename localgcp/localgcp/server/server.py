@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,12 +21,13 @@ from localgcp.server.rest import RestServer
 from localgcp.services import SERVICES
 
 if TYPE_CHECKING:
+    import socket
+
     from localgcp.kit.call import Call
     from localgcp.kit.rest import RestRoute
     from localgcp.kit.settings import Settings
 
 Bound = Callable[[Any, Any], Awaitable[Any]]
-_BACKLOG = 512
 
 
 class Server:
@@ -49,7 +49,7 @@ class Server:
         for service in self.cloud.services:
             rest_only += service.rest(self.cloud) if service.rest is not None else []
         admin = Admin(self.cloud, self.reset)
-        self._grpc = GrpcServer(self.cloud, methods)
+        self._grpc = GrpcServer(self.cloud, methods, settings.guard)
         self._rest = RestServer(self.cloud, rules, rest_only, admin.application())
         self._listener = listener
         self._port: Port | None = None
@@ -62,9 +62,8 @@ class Server:
             await call_hook(api, "open")
         self.cloud.operations.recover()
         grpc_socket = self._socket_dir / "grpc.sock"
-        await self._grpc.open(f"unix:{grpc_socket}")
-        http = await self._rest.open()
-        self._port = Port(self._listener, http, str(grpc_socket))
+        await self._grpc.open(grpc_socket)
+        self._port = Port(self._listener, await self._rest.open(), str(grpc_socket))
         self._port.open()
 
     async def close(self) -> None:
@@ -85,29 +84,6 @@ class Server:
         await self.cloud.reset()
         self.cloud.faults.clear()
         self.cloud.store.clear()
-
-
-def reserve(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet; port 0 takes a free one. Raises OSError that names the port."""
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise OSError(error.errno, f"port {port} of {host}: {error.strerror}") from error
-    return bound
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A bound, listening socket. Raises OSError that names the port."""
-    listener = reserve(host, port)
-    try:
-        listener.listen(_BACKLOG)
-    except OSError as error:  # another process listens there
-        listener.close()
-        raise OSError(error.errno, f"port {port} of {host}: {error.strerror}") from error
-    return listener
 
 
 def _bind(apis: Iterable[tuple[ProtoApi, Any]]) -> tuple[dict[str, tuple[Rpc, Bound]], list[tuple[HttpRule, Bound]]]:

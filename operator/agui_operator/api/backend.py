@@ -48,8 +48,7 @@ class SecretVar(Model):
     secret: SecretId = Field(description="Id of the secret in the environment's project.")
     version: Annotated[str, *int_or_string("^(latest|[1-9][0-9]{0,8})$", 9)] = Field(
         "latest",
-        description="Version number, or `latest`, which is resolved once per release to a number: a rotated secret is "
-        "a release with a canary and a way back.",
+        description="Version number, or `latest`, resolved once per release: a rotated secret is a new release.",
     )
 
 

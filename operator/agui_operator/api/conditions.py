@@ -71,6 +71,7 @@ class Reason(StrEnum):
     NOT_STALLED = "NotStalled"  # no user action is required
     STABLE_KNOWN = "StableKnown"  # the release to go back to is recorded
     NO_STABLE_RELEASE = "NoStableRelease"  # no release was promoted yet
+    SCHEMA_CONTRACTED = "SchemaContracted"  # a contract migration dropped what the earlier release needs
     NO_EARLIER_RELEASE = "NoEarlierRelease"  # one release was promoted: an undo has nothing to go back to
     OBSERVED = "Observed"  # every resource that an environment names exists
     MISSING = "Missing"  # a resource that an environment names does not exist

@@ -166,6 +166,9 @@ def definition(kind: Kind) -> dict[str, Any]:
     }
 
 
+_WIDTH = 160  # columns: a third of them is indentation where the status is deep
+
+
 class _Dumper(yaml.SafeDumper):
     """No anchors: the three parts are read one by one."""
 
@@ -177,6 +180,6 @@ def render_crds() -> dict[str, str]:
     """File name -> YAML of each CRD."""
     return {
         kind.filename: HEADER
-        + yaml.dump(definition(kind), Dumper=_Dumper, sort_keys=False, width=120, default_flow_style=None)
+        + yaml.dump(definition(kind), Dumper=_Dumper, sort_keys=False, width=_WIDTH, default_flow_style=None)
         for kind in KINDS
     }

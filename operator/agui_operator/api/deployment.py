@@ -17,6 +17,7 @@ from agui_operator.api.base import (
     Image,
     Model,
     Rule,
+    ServiceAccount,
     keyed_list,
     unique_by,
 )
@@ -63,6 +64,11 @@ class Migrations(Model):
         max_length=40,
         description="Replaces the arguments. Default: `upgrade <target>`, then `--seeds` if seeds is true and "
         "`--verify a,b` if verify names checks.",
+    )
+    service_account: ServiceAccount | None = Field(
+        None,
+        description="Identity of the migration job and of `sql` checks; absent: the backend's. With one of its own the "
+        "serving identity needs no right to change the schema.",
     )
     target: str = Field("head", pattern="^[A-Za-z0-9_]{1,64}$", max_length=64, description="Alembic revision to reach.")
     seeds: bool = Field(False, description="Load reference data after the migration.")

@@ -5,6 +5,7 @@ Cluster-scoped and written by an administrator. What no policy allows is forbidd
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
@@ -14,16 +15,24 @@ from pydantic_core import PydanticCustomError
 from agui_operator.api.backend import Ingress
 from agui_operator.api.base import DnsLabel, Model, Rule, keyed_list, unique_by
 
+# The API server's date-time knows more notations than RFC 3339, and Python other ones; both hold this pattern. The
+# first and the last year are left out, so that every offset and every grace stays inside what Python can count.
+_INSTANT = (
+    "^(19[7-9][0-9]|[2-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    "T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+)
+_READ = re.compile(_INSTANT, re.ASCII)
+
 
 def parse_instant(raw: Any) -> datetime:
     """An RFC 3339 time with its offset. Raises PydanticCustomError."""
     if isinstance(raw, datetime) and raw.tzinfo is not None:
         return raw
     try:
-        value = datetime.fromisoformat(raw) if isinstance(raw, str) and len(raw) <= 40 and "T" in raw else None
+        value = datetime.fromisoformat(raw) if isinstance(raw, str) and _READ.fullmatch(raw) else None
     except ValueError:
         value = None
-    if value is None or value.tzinfo is None or not 1970 <= value.year <= 9998:
+    if value is None:
         raise PydanticCustomError("instant", "must be a time", {"fix": "write it as 2026-12-24T00:00:00Z"})
     return value
 
@@ -37,10 +46,18 @@ Instant = Annotated[
     datetime,
     PlainValidator(parse_instant),
     PlainSerializer(format_instant, return_type=str),
-    WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 40}),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": _INSTANT, "maxLength": 40}),
 ]
 NamePattern = Annotated[str, Field(pattern="^([a-z0-9][-a-z0-9]*)?[*]?$", min_length=1, max_length=63)]
-AccountPattern = Annotated[str, Field(pattern="^[a-z0-9-]*(@[a-z0-9.-]+)?[*]?$", min_length=1, max_length=120)]
+# the domain of an e-mail address is written out: `runtime@proj-a*` would reach proj-admin
+AccountPattern = Annotated[
+    str, Field(pattern="^([a-z0-9-]*[*]?|[a-z0-9-]+@[a-z0-9.-]+)$", min_length=1, max_length=120)
+]
+BucketPattern = Annotated[str, Field(pattern="^[a-z0-9][-a-z0-9_.]*[*]?$|^[*]$", min_length=1, max_length=63)]
+DomainPattern = Annotated[
+    str, Field(pattern="^([*]|([*][.])?[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$", min_length=1, max_length=253)
+]
+SecretPattern = Annotated[str, Field(pattern="^[A-Za-z0-9_-]*[*]?$", min_length=1, max_length=128)]
 ImagePrefix = Annotated[
     str, Field(pattern="^([a-z0-9][-a-z0-9.]*(:[0-9]{1,5})?(/[a-z0-9._-]+)*/?|[*])$", min_length=1, max_length=300)
 ]
@@ -97,7 +114,28 @@ class AgUiPolicySpec(Model):
         min_length=1, max_length=50, description="Allowed image repositories: prefixes that end at a path segment."
     )
     channels: tuple[NamePattern, ...] = Field(
-        ("*",), max_length=50, description="Notification channels of the environment."
+        ("*",),
+        max_length=50,
+        description="Notification channels by their name in the environment; each must be in one of the projects.",
+    )
+    buckets: tuple[BucketPattern, ...] = Field(
+        (),
+        max_length=50,
+        description="Buckets of bundles and of assets. Names of buckets are global, and files of an assets bucket are "
+        "served on the host of every deployment that uses it.",
+    )
+    sql_instances: tuple[NamePattern, ...] = Field(
+        (), max_length=50, description="Cloud SQL instances: names in the environment's project."
+    )
+    url_maps: tuple[NamePattern, ...] = Field((), max_length=50, description="URL maps of load balancers.")
+    backends: tuple[NamePattern, ...] = Field(
+        (), max_length=50, description="Backend buckets and backend services of load balancers."
+    )
+    domains: tuple[DomainPattern, ...] = Field(
+        (), max_length=50, description="Hosts: names, or `*.example.com` for every host below example.com."
+    )
+    secrets: tuple[SecretPattern, ...] = Field(
+        (), max_length=100, description="Secrets of the environment's project that a release may read."
     )
     ingress: tuple[Ingress, ...] = Field(
         (Ingress.INTERNAL_AND_LOAD_BALANCING, Ingress.INTERNAL),

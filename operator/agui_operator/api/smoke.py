@@ -22,6 +22,7 @@ from agui_operator.api.base import (
     Image,
     Model,
     Rule,
+    ServiceAccount,
     UrlPath,
     one_of,
 )
@@ -179,14 +180,18 @@ class SqlCheck(Model):
 
 
 class JobCheck(Model):
-    """Any test in a container, run as a Cloud Run job; it passes when it exits with 0. It has the backend's
-    environment, and is told what to check: AGUI_STAGE (candidate or promoted), AGUI_RELEASE, AGUI_FRONTEND (folder of
-    the page), AGUI_ORIGIN (where users go) and AGUI_BACKEND_URL (where this release's own backend answers)."""
+    """Any test in a container, run as a Cloud Run job; it passes when it exits with 0. It has the backend's plain
+    environment variables, none of its secrets and no database socket. It is told what to check: AGUI_STAGE (candidate
+    or promoted), AGUI_RELEASE, AGUI_FRONTEND (folder of the page), AGUI_ORIGIN (where users go) and AGUI_BACKEND_URL
+    (where this release's own backend answers)."""
 
     image: Image = Field(description="Container image; pin it by digest.")
     command: tuple[Argument, ...] = Field((), max_length=20, description="Replaces the image's entry point.")
     args: tuple[Argument, ...] = Field((), max_length=40, description="Replaces the image's arguments.")
     timeout: Duration = Field(timedelta(minutes=10), description="Maximum time of the job.")
+    service_account: ServiceAccount | None = Field(
+        None, description="Identity of the job; absent: the backend's. One that may do nothing is enough for most."
+    )
 
 
 _KINDS = ("http", "websocket", "agent", "assets", "sql", "job")

@@ -35,23 +35,22 @@ class ReleaseStatus(Model):
     """Everything needed to restore a release. References only, never a value of a secret."""
 
     id: Word | None = Field(
-        None, description="Release id: names revisions, jobs and release folders. Absent before it is resolved."
+        None, description="Names revisions, jobs and release folders. Absent before it is resolved."
     )
-    artifact: Word | None = Field(None, description="Id of what was built; the same in all environments.")
-    fingerprint: Word | None = Field(None, description="Hash of the part of the spec that defines the release.")
+    artifact: Word | None = Field(None, description="Id of what was built; equal in all environments.")
+    fingerprint: Word | None = Field(None, description="Hash of what the spec asks for.")
     version: Word | None = Field(None, description="Human-readable version.")
-    template: Text | None = Field(None, description="Template of its revision, as JSON.")
-    backend: Word | None = Field(None, description="Image of the backend, by digest.")
-    migrations: Word | None = Field(None, description="Image of the migrations, by digest.")
-    target: Word | None = Field(None, description="Schema that the migrations were to reach.")
-    frontend: Word | None = Field(None, description="Release folder of the browser's files.")
-    schema_: Word | None = Field(None, alias="schema", description="Schema that the running release reported.")
+    template: Text | None = Field(None, description="Its revision, as JSON.")
+    backend: Word | None = Field(None, description="Image of its backend.")
+    migrations: Word | None = Field(None, description="Image of its migrations.")
+    target: Word | None = Field(None, description="Schema that its migrations lead to.")
+    frontend: Word | None = Field(None, description="Folder of the browser's files.")
+    schema_: Word | None = Field(None, alias="schema", description="Schema that it reported.")
+    requires: Word | None = Field(None, description="Schema that its code needs.")
     secrets: dict[str, Word] | None = Field(
-        None, max_length=60, description="Version of each secret, by environment variable."
+        None, max_length=60, description="Secret versions, by environment variable."
     )
-    alerts: dict[str, Any] | None = Field(
-        None, description="Alert thresholds of the release.", json_schema_extra={PRESERVE: True}
-    )
+    alerts: dict[str, Any] | None = Field(None, description="Its alert thresholds.", json_schema_extra={PRESERVE: True})
 
 
 class CheckVerdict(Model):
@@ -225,6 +224,7 @@ class AgUiDeploymentStatus(Model):
     rollout: RolloutStatus | None = Field(None, description="The rollout.")
     rejected: RejectedStatus | None = Field(None, description="The release that failed.")
     place: PlaceStatus | None = Field(None, description="Where the release lives.")
+    schema_floor: Word | None = Field(None, description="Oldest schema whose code the database supports.")
     waiting_for: WaitingStatus | None = Field(None, description="What it waits for.")
     last_request: RequestStatus | None = Field(None, description="The last request by annotation.")
     history: tuple[HistoryStatus, ...] | None = Field(None, max_length=50, description="Past rollouts, newest first.")

@@ -92,13 +92,13 @@ class Analysis(Model):
     )
     background: bool = Field(
         True,
-        description="Judge in every step from the first weight above 0 on, also while the rollout is held: a failed"
-        " verdict rolls the release back at once, any other changes nothing. False: in analysis steps only.",
+        description="Judge in every step from the first weight on, also while held: a failed verdict rolls back at"
+        " once. False: in analysis steps only.",
     )
     default_limits: bool = Field(
         True,
-        description="Judge `client-error-rate` with `maxAboveStable: 0.1` where `metrics` has no limit of that name and"
-        " stable has data to compare with. False: only the metrics that are listed.",
+        description="Judge `client-error-rate` with `maxAboveStable: 0.1` where `metrics` does not limit it. False:"
+        " only `metrics`.",
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = (unique_by("metrics", "name"),)
@@ -119,8 +119,8 @@ class Canary(Model):
     steps: tuple[CanaryStep, ...] = Field(
         (),
         max_length=20,
-        description="Steps, in order. Edited in a canary: it keeps its weight, walks every step after that weight in"
-        " the new list, and passes an analysis at the end if one was still to come and the new list has none left.",
+        description="Steps, in order. Edited in a canary: it keeps its weight and walks the new steps after that"
+        " weight; an analysis that was still to come is never skipped.",
     )
     analysis: Analysis | None = Field(None, description="How the canary is judged; absent: not at all.")
 
@@ -155,6 +155,6 @@ class Strategy(Model):
     canary: Canary | None = Field(None, description="Steps of traffic; absent: everything at once, after the checks.")
     progress_deadline: Duration = Field(
         timedelta(minutes=30),
-        description="Longest time of one phase, or of an analysis step in which no request of the candidate was"
-        " measured; then the release is rolled back. Does not run while a freeze, the stop button or `suspend` holds.",
+        description="Longest time of one phase, or of an analysis step without a request to the candidate, before the"
+        " release is rolled back. Holds do not count.",
     )

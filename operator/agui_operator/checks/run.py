@@ -11,6 +11,7 @@ import json
 import logging
 import re
 from dataclasses import replace
+from typing import Any
 
 from agui_operator.api.smoke import SmokeCheck
 from agui_operator.checks.addresses import Refused
@@ -20,7 +21,7 @@ from agui_operator.checks.guard import CheckRequest, Guard, TooLarge, Unreachabl
 from agui_operator.checks.http_check import check_http
 from agui_operator.checks.target import CheckTarget, Failed, Passed
 from agui_operator.checks.websocket_check import check_websocket
-from agui_operator.core.snapshot import CheckResult
+from agui_operator.core.snapshot import CheckResult, SchemaReport
 
 __all__ = ["CheckTarget", "reported_schema", "run_check"]
 
@@ -72,16 +73,22 @@ async def _ask(check: SmokeCheck, target: CheckTarget, guard: Guard, seconds: fl
     raise Failed("expected a check of kind http, websocket, agent or assets; other kinds run as jobs")
 
 
-async def reported_schema(guard: Guard, origin: str, *, audience: str | None = None) -> str | None:
-    """The schema head that the release at `origin` says its database has (`/version`, `schema.database`; without one,
-    `schema.required`), or None if it does not say. Never raises."""
+async def reported_schema(guard: Guard, origin: str, *, audience: str | None = None) -> SchemaReport | None:
+    """What the release at `origin` says of the schema (`/version`: `schema.database`, or else `schema.required`, is the
+    head), or None if it does not say. Never raises."""
     try:
         reply = await guard.request(CheckRequest(origin, "/version", audience=audience))
         schema = json.loads(reply.body)["schema"] if reply.code == 200 else {}
-        head = schema.get("database") or schema.get("required")
+        said = [_schema_id(schema.get(key)) for key in ("database", "required", "floor")]
     except (Refused, Unreachable, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None
-    return head if isinstance(head, str) and _SCHEMA.fullmatch(head) else None
+    head, requires, floor = said
+    found = head or requires
+    return SchemaReport(found, requires, floor) if found is not None else None
+
+
+def _schema_id(raw: Any) -> str | None:
+    return raw if isinstance(raw, str) and _SCHEMA.fullmatch(raw) else None
 
 
 def _rounded(latency_ms: float | None) -> float | None:

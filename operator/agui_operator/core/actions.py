@@ -225,6 +225,10 @@ Action = (
 )
 
 
+# take away what is owned, and put nothing in its place
+REMOVALS = (ExecutionCancelled, AlertDeleted, ServiceDeleted, JobDeleted)
+
+
 def describe(action: Action) -> str:
     """One line for `plan`, logs and Events: what will be true, without any value that could be secret."""
     match action:

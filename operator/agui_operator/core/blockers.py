@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -11,8 +11,10 @@ from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.environment import Edge, Place
-from agui_operator.core.permitted import Ground, frozen, matches, permitted
+from agui_operator.core.permitted import Unreadable, frozen, matches, refusals
+from agui_operator.core.release import Release
 from agui_operator.core.snapshot import Blocker
+from agui_operator.core.uses import of_release, of_spec
 
 
 def blockers(
@@ -22,9 +24,10 @@ def blockers(
     namespace: str,
     policies: Sequence[AgUiPolicySpec],
     now: datetime,
-    ground: Ground | None = None,
+    place: Place | None = None,
+    unreadable: Sequence[Unreadable] = (),
 ) -> tuple[Blocker, ...]:
-    """Everything that stands in the way, most fundamental first. `ground`: where the release is, if it is not where
+    """Everything that stands in the way, most fundamental first. `place`: where the release is, if it is not where
     the environment says; it is what a policy has to permit, also while there is no environment."""
     found: list[Blocker] = []
     if environment is None:
@@ -33,12 +36,13 @@ def blockers(
         found.append(
             Blocker(ConditionType.ENVIRONMENT_READY, Reason.ENVIRONMENT_NOT_READY, message, fix, may_arrive=True)
         )
-    ground = ground or environment
-    if ground is not None:
-        found += _refused(spec, ground, namespace, policies)
+    place = place or (place_of(environment) if environment is not None else None)
+    own = [broken for broken in unreadable if matches(namespace, broken.namespaces)]
+    if place is not None:
+        found += _refused(spec, place, namespace, policies, undecided=bool(own))
     if environment is not None:
         found += _missing(spec, environment)
-    freeze = frozen(policies, namespace, now)
+    freeze = frozen(policies, namespace, now, own)
     if freeze is not None:
         text, until = freeze.message, freeze.until
         stamp = until.strftime("%Y-%m-%dT%H:%M:%SZ") if until else None
@@ -53,15 +57,36 @@ def blockers(
 
 
 def _refused(
-    spec: AgUiDeploymentSpec, ground: Ground, namespace: str, policies: Sequence[AgUiPolicySpec]
+    spec: AgUiDeploymentSpec, place: Place, namespace: str, policies: Sequence[AgUiPolicySpec], *, undecided: bool
 ) -> list[Blocker]:
-    findings = permitted(spec, ground, namespace, policies)
+    """`undecided`: a policy that speaks for the namespace can't be read; what runs is held, not taken back."""
+    findings = refusals(of_spec(spec, place), namespace, policies)
     if not findings:
         return []
     text = "; ".join(str(f) for f in findings)
     fix = "ask an administrator to extend the AgUiPolicy, or change the named field"
     unnamed = not any(matches(namespace, policy.namespaces) for policy in policies)
-    return [Blocker(ConditionType.SPEC_ACCEPTED, Reason.NOT_PERMITTED, text, fix, revokes=True, may_arrive=unnamed)]
+    return [
+        Blocker(
+            ConditionType.SPEC_ACCEPTED,
+            Reason.NOT_PERMITTED,
+            text,
+            fix,
+            revokes=not undecided,
+            holds_running=undecided,
+            may_arrive=unnamed,
+        )
+    ]
+
+
+def forbidden(
+    releases: Iterable[Release], place: Place | None, namespace: str, policies: Sequence[AgUiPolicySpec]
+) -> dict[str, str]:
+    """Of these releases the ones that no policy permits now, by id, and why."""
+    if place is None:
+        return {}
+    found = {release.id: refusals(of_release(release, place), namespace, policies) for release in releases}
+    return {id_: "; ".join(str(f) for f in findings) for id_, findings in found.items() if findings}
 
 
 def _missing(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec) -> list[Blocker]:

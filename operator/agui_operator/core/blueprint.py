@@ -127,19 +127,26 @@ def _analysis(raw: Any) -> Analysis:
 
 
 def _container(
-    spec: AgUiDeploymentSpec, place: Place, release: Release, image: str, **overrides: Any
+    spec: AgUiDeploymentSpec,
+    place: Place,
+    release: Release,
+    image: str,
+    account: str | None = None,
+    *,
+    trusted: bool = True,
+    **overrides: Any,
 ) -> ContainerTemplate:
+    """`account` None: the serving identity. `trusted`: it gets the application's secrets and its database."""
     backend = spec.backend
+    account = account or backend.service_account
     env = {e.name: e.value for e in backend.env}
     env |= {"AGUI_RELEASE": release.id, "AGUI_VERSION": release.version}
-    instances = (f"{place.project}:{place.region}:{place.sql_instance}",) if place.sql_instance else ()
+    instances = (f"{place.project}:{place.region}:{place.sql_instance}",) if place.sql_instance and trusted else ()
     return ContainerTemplate(
         image=image,
-        service_account=f"{backend.service_account}@{place.project}.iam.gserviceaccount.com"
-        if "@" not in backend.service_account
-        else backend.service_account,
+        service_account=account if "@" in account else f"{account}@{place.project}.iam.gserviceaccount.com",
         env=env | overrides.pop("env", {}),
-        secrets=tuple(SecretEnv(s.env, s.secret, release.secrets[s.env]) for s in backend.secrets),
+        secrets=tuple(SecretEnv(s.env, s.secret, release.secrets[s.env]) for s in backend.secrets if trusted),
         cpu=canonical_cpu(backend.resources.cpu),
         memory=canonical_memory(backend.resources.memory),
         sql_instances=instances,
@@ -198,6 +205,7 @@ def _migration(spec: AgUiDeploymentSpec, names: Names, place: Place, release: Re
         place,
         release,
         release.migration_image,
+        migrations.service_account,
         command=tuple(migrations.command),
         args=tuple(args),
         env=limits,
@@ -219,6 +227,7 @@ def _check_jobs(
                 place,
                 release,
                 image,
+                spec.migrations.service_account,
                 command=tuple(spec.migrations.command),
                 args=("verify", check.sql.check),
                 timeout=int(max(check.timeout.total_seconds(), 60)),
@@ -229,6 +238,8 @@ def _check_jobs(
                 place,
                 release,
                 check.job.image,
+                check.job.service_account,
+                trusted=False,
                 command=tuple(check.job.command),
                 args=tuple(check.job.args),
                 timeout=int(check.job.timeout.total_seconds()),

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from agui_operator.api.conditions import Reason
 from agui_operator.core import past, requests, steps, undo
-from agui_operator.core.actions import Action
+from agui_operator.core.actions import REMOVALS, Action
 from agui_operator.core.blueprint import CANDIDATE
 from agui_operator.core.memory import Cause, HeldBy, HistoryEntry, Memory, Rejected, begin_attempt
 from agui_operator.core.phases import actions_of, event_of
@@ -47,13 +47,21 @@ def decide(case: Case, history_limit: int | None) -> Decision:
         case = replace(case, memory=memory)
     found = found or read_event(case)
     if found is None:
-        return Decision(case.memory, None, () if case.writes_held else actions_of(case), _requeue(case))
+        return Decision(case.memory, None, _effects(case), _requeue(case))
     event, cause = found
     moved = _moved(case, event, cause)
     settled = _settled(case, moved, event, history_limit)
     if case.memory.phase is Phase.UNDOING and settled.phase is Phase.PENDING and cause is not None:
         settled = _not_undone(case, settled, cause, history_limit)
     return Decision(settled, event, (), timedelta(0))
+
+
+def _effects(case: Case) -> tuple[Action, ...]:
+    """What is done now. Nothing is written without a permission that holds now, but roll-back and removal."""
+    if case.writes_held:
+        return ()
+    found = actions_of(case)
+    return found if case.is_permitted else tuple(action for action in found if isinstance(action, REMOVALS))
 
 
 def read_event(case: Case) -> Happened | None:
@@ -116,10 +124,13 @@ def _learn(case: Case) -> Memory:
     if memory.phase in CANARY and memory.walk is None and plan is not None:
         memory = replace(memory, walk=steps.begin(plan.steps))
     memory = replace(memory, verdicts={**memory.verdicts, **seen.checks}, analysis=seen.analysis or memory.analysis)
-    if seen.schema is not None and memory.candidate is not None and memory.candidate.schema != seen.schema:
-        memory = replace(memory, candidate=replace(memory.candidate, schema=seen.schema))
+    if seen.schema is not None and memory.candidate is not None:
+        said = seen.schema
+        told = replace(memory.candidate, schema=said.head, requires=said.requires)
+        memory = replace(memory, candidate=told, schema_floor=said.floor or memory.schema_floor)
     stable = memory.stable
-    if memory.phase is Phase.HEALTHY and plan is not None and stable is not None and plan.release.id == stable.id:
+    settled = memory.phase is Phase.HEALTHY and not any(b.reason is Reason.NOT_PERMITTED for b in seen.blockers)
+    if settled and plan is not None and stable is not None and plan.release.id == stable.id:
         release = plan.release
         kept = replace(stable, alerts=release.alerts, version=release.version, template=release.template)
         memory = replace(memory, stable=kept)
@@ -141,7 +152,14 @@ def _clocked(case: Case) -> Memory:
 def _obey(case: Case) -> tuple[Memory, Happened | None]:
     request, memory = case.seen.request, case.memory
     assert request is not None
-    situation = requests.Situation(case.step_waits, case.steps_left, _may_not_continue(case), case.seen.fingerprint)
+    situation = requests.Situation(
+        case.step_waits,
+        case.steps_left,
+        _may_not_continue(case),
+        case.seen.fingerprint,
+        _stop(case),
+        case.seen.forbidden,
+    )
     outcome = requests.decide(memory, request, situation)
     answered = replace(memory, acknowledged=requests.answer(memory, request, outcome, case.now))
     answered = replace(answered, obeyed=requests.remember(memory, request, outcome, situation, case.now))
@@ -161,6 +179,11 @@ def _may_not_continue(case: Case) -> str | None:
     if case.failing is not None:
         return f"the canary analysis failed: {case.failing.message}"
     return case.seen.blockers[0].message if case.seen.blockers else None
+
+
+def _stop(case: Case) -> str | None:
+    """Why an administrator lets nothing begin. A freeze window stops no undo, which goes back to what was there."""
+    return next((b.message for b in case.seen.blockers if b.reason is Reason.FROZEN and b.until is None), None)
 
 
 def _moved(case: Case, event: Event, cause: Cause | None) -> Memory:
@@ -183,7 +206,7 @@ def _moved(case: Case, event: Event, cause: Cause | None) -> Memory:
     if event is Event.RETRIED:
         return replace(moved, rejected=None, cause=None, candidate=None)
     if phase is Phase.BACKING_UP and memory.phase is Phase.RESOLVING and seen.resolved is not None:
-        return begin_attempt(moved, seen.resolved)
+        return begin_attempt(moved, seen.resolved, seen.tried)
     if phase in (Phase.SMOKING, Phase.BAKING, Phase.UNDOING):
         return replace(moved, verdicts={})
     if memory.phase is Phase.UNDOING:

@@ -135,6 +135,8 @@ def _promoted(inputs: Inputs, fact: Fact, cause: Cause | None) -> Fact:
     if inputs.obstacles and inputs.memory.phase not in IN_FLIGHT:
         first = inputs.obstacles[0]
         return False, first.reason, first.message
+    if inputs.is_stable and inputs.astray is not None:
+        return False, Reason.DRIFTED, f"The release is the stable one, but {inputs.astray}"
     if inputs.is_stable:
         return True, Reason.SUCCEEDED, "The release is the stable one: it receives all traffic and its checks passed"
     return fact
@@ -192,11 +194,17 @@ def held_fact(inputs: Inputs) -> Fact:
 
 
 def _drift(inputs: Inputs) -> Fact:
-    if inputs.drift:
-        return False, Reason.DRIFTED, inputs.drift
-    if inputs.memory.stable is None:
+    differs = "; ".join(text for text in (inputs.astray, inputs.drift) if text)
+    if differs:
+        return False, Reason.DRIFTED, differs
+    stable = inputs.memory.stable
+    if stable is None:
         return None, Reason.NO_STABLE_RELEASE, "No release has been promoted yet"
-    if any(blocker.reason is Reason.SUSPENDED for blocker in inputs.blockers):
+    why = inputs.forbidden.get(stable.id)
+    if why is not None:
+        text = f"Release {stable.version} ({stable.id}) is not permitted any more and is not corrected: {why}"
+        return None, Reason.NOT_PERMITTED, text
+    if inputs.suspended:
         return None, Reason.NOT_COMPARED, "Not compared with the cloud while spec.suspend is true"
     if not inputs.compared or inputs.memory.phase not in (Phase.HEALTHY, Phase.ROLLED_BACK):
         return None, Reason.NOT_COMPARED, "Not compared with the cloud since the last change"

@@ -39,7 +39,7 @@ from agui_operator.core.snapshot import (
     Verdict,
 )
 from agui_operator.core.traffic import Target
-from agui_operator.core.waiting import RETRY
+from agui_operator.core.waiting import way_out
 
 _TURNS = 300  # more than any spec within its bounds needs
 
@@ -92,7 +92,7 @@ def _at_rest(actions: tuple[Foreseen, ...], memory: Memory, seen: Snapshot) -> F
     """What holds is waited for; what is missing, forbidden or was rejected before needs a user."""
     rejected = memory.rejected
     if rejected is not None and memory.phase in (Phase.ROLLED_BACK, Phase.FAILED):
-        return Forecast(actions, memory.phase, None, f"rejected before: {rejected.message}; {RETRY}")
+        return Forecast(actions, memory.phase, None, f"rejected before: {rejected.message}; {way_out(rejected)}")
     first = seen.blockers[0] if seen.blockers and memory.phase in (Phase.PENDING, Phase.SUSPENDED) else None
     if first is None:
         return Forecast(actions, memory.phase)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -21,6 +21,7 @@ from agui_operator.core.snapshot import AnalysisResult, CheckResult, Verdict
 from agui_operator.core.steps import Walk
 
 _WITH_CANDIDATE = IN_FLIGHT | {Phase.UNDOING, Phase.ROLLING_BACK}
+_NEEDS_CANDIDATE = _WITH_CANDIDATE - {Phase.RESOLVING, Phase.ROLLING_BACK}  # Resolving may be rolled back without one
 
 
 class HeldBy(StrEnum):
@@ -122,6 +123,7 @@ class Memory:
     acknowledged: Acknowledged | None = None
     place: PlaceRecord | None = None  # None: no release has begun, or an earlier version wrote the status
     obeyed: tuple[Obeyed, ...] = ()
+    schema_floor: str | None = None  # the oldest code that the database supports, as the newest release reported
 
     @property
     def serving(self) -> Release | None:
@@ -134,10 +136,11 @@ class Memory:
         return (*(e.release for e in self.history), *(p.release for p in self.promoted))
 
 
-def begin_attempt(memory: Memory, release: Release) -> Memory:
+def begin_attempt(memory: Memory, release: Release, tried_before: Iterable[str] = ()) -> Memory:
     """A release that was attempted before gets an id of its own (`3f9c..-2`), so that every attempt has its own names
-    and a revision or job that failed once is never mistaken for the new one. No number is used again."""
-    named = [earlier.id for earlier in memory.past]
+    and a revision or job that failed once is never mistaken for the new one. No number is used again: not one that the
+    status knows, and not one of `tried_before`, of which the cloud has something."""
+    named = [*tried_before, *(earlier.id for earlier in memory.past)]
     named += [memory.stable.id] if memory.stable else []
     named += [memory.rejected.release] if memory.rejected else []
     tried = [past.number_of_attempt(name, release.id) for name in named]
@@ -175,6 +178,7 @@ def to_status(memory: Memory) -> dict[str, Any]:
         "attempts": past.attempts_to_status(memory.attempts),
         "lastRequest": _acknowledged(memory.acknowledged),
         "place": places.to_status(memory.place),
+        "schemaFloor": memory.schema_floor,
     }
 
 
@@ -186,6 +190,10 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
     history = tuple(e for raw in items(status.get("history")) if (e := _parse_entry(raw)) is not None)
     stable = Release.from_status(status.get("stable"))
     step = rollout.get("step")
+    candidate = Release.from_status(status.get("release")) if phase in _WITH_CANDIDATE else None
+    cause = _parse_cause(rollout.get("cause"))
+    if candidate is None and (phase in _NEEDS_CANDIDATE or (phase is Phase.ROLLING_BACK and cause is None)):
+        phase = Phase.PENDING  # a part of the status was lost: what serves is found again, and the spec gets its turn
     return Memory(
         phase=phase,
         since=time_of(rollout.get("since")),
@@ -195,10 +203,10 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
         walk=canary_steps.from_status(rollout),
         weight_since=time_of(rollout.get("weightSince")),
         held_by=member(rollout.get("heldBy"), HeldBy),
-        candidate=Release.from_status(status.get("release")) if phase in _WITH_CANDIDATE else None,
+        candidate=candidate,
         stable=stable,
         undo_to=Release.from_status(rollout.get("undoTo")),
-        cause=_parse_cause(rollout.get("cause")),
+        cause=cause,
         rejected=_parse_rejected(status.get("rejected")),
         verdicts={n: _parse_check(n, c) for n, c in mapping(rollout.get("verdicts")).items() if isinstance(c, Mapping)},
         analysis=_parse_finding(rollout.get("analysis")),
@@ -208,6 +216,7 @@ def from_status(status: Mapping[str, Any] | None) -> Memory:
         acknowledged=_parse_acknowledged(status.get("lastRequest")),
         place=places.from_status(status.get("place")),
         obeyed=tuple(o for raw in items(rollout.get("obeyed")) if (o := _parse_obeyed(raw)) is not None),
+        schema_floor=floor if isinstance(floor := status.get("schemaFloor"), str) and floor else None,
     )
 
 

@@ -24,6 +24,19 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
     return patch
 
 
+def replacing_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """A merge patch that gives `new` also where somebody changed the document since it was `old`: it says everything,
+    with a null for each key that `new` has not, as far as either names it."""
+    patch: dict[str, Any] = dict.fromkeys(sorted(old.keys() - new.keys()))
+    for key, value in new.items():
+        if isinstance(value, Mapping):
+            before = old.get(key)
+            patch[key] = replacing_patch(before if isinstance(before, Mapping) else {}, value)
+        else:
+            patch[key] = without_nulls(value)
+    return patch
+
+
 def without_nulls(value: Any) -> Any:
     """A copy without None in maps: in a merge patch a null inside a new map would only ask to remove nothing."""
     if isinstance(value, Mapping):

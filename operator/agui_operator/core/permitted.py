@@ -1,30 +1,21 @@
 """What administrators allow: policy decisions, pure.
 
-No policy, no deploy. A deployment is permitted if one policy that speaks for its namespace permits all of it: several
-policies never add up to something that none of them allows.
+No policy, no deploy. What is used is permitted if one policy that speaks for the namespace permits all of it: several
+policies never add up to something that none of them allows. A policy that can't be read permits nothing, and holds what
+runs in the namespaces that it names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any
 
-from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.policy import AgUiPolicySpec
+from agui_operator.core.uses import Kind, Uses
 
 _LISTED = 5
-
-
-class Ground(Protocol):
-    """Where a release runs: an environment, or the place that is remembered of one."""
-
-    @property
-    def project_id(self) -> str: ...
-
-    @property
-    def region(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +38,45 @@ class Freeze:
     until: datetime | None
 
 
-def permitted(
-    spec: AgUiDeploymentSpec,
-    ground: Ground,
-    namespace: str,
-    policies: Sequence[AgUiPolicySpec],
-) -> tuple[Violation, ...]:
-    """Why this spec may not run in this namespace; empty if it may. Of several policies that all refuse, the one that
+def refusals(uses: Uses, namespace: str, policies: Sequence[AgUiPolicySpec]) -> tuple[Violation, ...]:
+    """Why this namespace may not use all of it; empty if it may. Of several policies that all refuse, the one that
     comes closest is told."""
     own = [policy for policy in policies if matches(namespace, policy.namespaces)]
     if not own:
         return (Violation("metadata.namespace", namespace, "no AgUiPolicy names it"),)
-    return min((tuple(_violations(spec, ground, policy)) for policy in own), key=len)
+    return min((tuple(_violations(uses, policy)) for policy in own), key=len)
 
 
-def frozen(policies: Sequence[AgUiPolicySpec], namespace: str, now: datetime) -> Freeze | None:
-    """The freeze that holds for a namespace now: a stop before a window, and of windows the one that ends last."""
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A policy that can't be read. `namespaces` are its patterns as far as they can be read, else all namespaces."""
+
+    name: str
+    namespaces: tuple[str, ...]
+    error: str
+
+
+def namespaces_of(raw: Any) -> tuple[str, ...]:
+    """The namespace patterns of a spec that can't be read otherwise."""
+    patterns = raw.get("namespaces") if isinstance(raw, Mapping) else None
+    if not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) and p for p in patterns):
+        return ("*",)
+    return tuple(patterns)
+
+
+def frozen(
+    policies: Sequence[AgUiPolicySpec], namespace: str, now: datetime, unreadable: Sequence[Unreadable] = ()
+) -> Freeze | None:
+    """The freeze that holds for a namespace now: a stop or an unreadable policy before a window, and of windows the one
+    that ends last."""
     own = [policy for policy in policies if matches(namespace, policy.namespaces)]
     for policy in own:
         if policy.stop.active:
             why = f": {policy.stop.reason}" if policy.stop.reason else ""
             return Freeze(f"stopped by an administrator{why}", None)
+    for broken in unreadable:
+        if matches(namespace, broken.namespaces):
+            return Freeze(f"AgUiPolicy {broken.name} can't be read, so nothing continues: {broken.error}", None)
     windows = [window for policy in own for window in policy.freezes if window.from_ <= now < window.until]
     if not windows:
         return None
@@ -85,64 +94,38 @@ def from_repository(image: str, prefixes: Sequence[str]) -> bool:
     for prefix in prefixes:
         if prefix == "*":
             return True
-        rest = image.removeprefix(prefix.rstrip("/"))
-        if rest != image and rest[:1] in ("", "/", ":", "@") and not (prefix.endswith("/") and rest[:1] != "/"):
+        begins = prefix.rstrip("/")
+        rest = image.removeprefix(begins)
+        ends = ("", "/", ":", "@") if "/" in begins else ("", "/")  # after a host alone, `:` begins a port
+        if rest != image and rest[:1] in ends and not (prefix.endswith("/") and rest[:1] != "/"):
             return True
     return False
 
 
-def _violations(spec: AgUiDeploymentSpec, ground: Ground, policy: AgUiPolicySpec) -> Iterator[Violation]:
-    reference = f"spec.environmentRef ({spec.environment_ref.name})"
-    if not matches(ground.project_id, policy.projects):
-        yield Violation(f"{reference} projectId", ground.project_id, _listed("projects", policy.projects))
-    if not matches(ground.region, policy.regions):
-        yield Violation(f"{reference} region", ground.region, _listed("regions", policy.regions))
-    yield from _identity(spec, ground, policy)
-    for path, image in _images(spec):
-        if not from_repository(image, policy.image_repositories):
-            yield Violation(path, image, _listed("image repositories", policy.image_repositories))
-    if spec.backend.ingress not in policy.ingress:
-        yield Violation("spec.backend.ingress", str(spec.backend.ingress), _listed("ingress", policy.ingress))
-    for index, name in enumerate(spec.alerts.channels if spec.alerts else ()):
-        if not matches(name, policy.channels):
-            yield Violation(f"spec.alerts.channels[{index}]", name, _listed("channels", policy.channels))
-    yield from _over(spec, policy)
+def _violations(uses: Uses, policy: AgUiPolicySpec) -> Iterator[Violation]:
+    for use in uses.found:
+        rule = _RULES[use.kind]
+        if not rule.permits(use.value, uses.project, policy):
+            yield Violation(use.path, use.value, rule.allowed(use.kind, policy))
 
 
-def _identity(spec: AgUiDeploymentSpec, ground: Ground, policy: AgUiPolicySpec) -> Iterator[Violation]:
+def is_account(value: str, project: str, patterns: Sequence[str]) -> bool:
     """A short name and the e-mail address of the same account are the same. A pattern without `@` speaks of accounts
     of the environment's project only."""
-    short, _, host = spec.backend.service_account.partition("@")
-    home = f"{ground.project_id}.iam.gserviceaccount.com"
-    email = f"{short}@{host or home}"
-    names = [p for p in policy.service_accounts if "@" in p or p == "*"]
+    short, _, host = value.partition("@")
+    home = f"{project}.iam.gserviceaccount.com"
+    names = [p for p in patterns if "@" in p or p == "*"]
     if host in ("", home):
-        names += [p if p.endswith("*") else f"{p}@{home}" for p in policy.service_accounts if "@" not in p]
-    if not matches(email, names):
-        allowed = _listed("service accounts", policy.service_accounts)
-        yield Violation("spec.backend.serviceAccount", spec.backend.service_account, allowed)
+        names += [p if p.endswith("*") else f"{p}@{home}" for p in patterns if "@" not in p]
+    return matches(f"{short}@{host or home}", names)
 
 
-def _images(spec: AgUiDeploymentSpec) -> Iterator[tuple[str, str]]:
-    yield "spec.backend.image", spec.backend.image
-    if spec.migrations is not None and spec.migrations.image is not None:
-        yield "spec.migrations.image", spec.migrations.image
-    for index, check in enumerate(spec.smoke):
-        if check.job is not None:
-            yield f"spec.smoke[{index}].job.image", check.job.image
-
-
-def _over(spec: AgUiDeploymentSpec, policy: AgUiPolicySpec) -> Iterator[Violation]:
-    scaling, resources, limits = spec.backend.scaling, spec.backend.resources, policy.limits
-    bounds: tuple[tuple[str, str, float, float | None, str], ...] = (
-        ("scaling.maxInstances", f"{scaling.max_instances}", scaling.max_instances, limits.max_instances, ""),
-        ("scaling.minInstances", f"{scaling.min_instances}", scaling.min_instances, limits.min_instances, ""),
-        ("resources.cpu", resources.cpu, cpus(resources.cpu), limits.max_cpu, ""),
-        ("resources.memory", resources.memory, mebibytes(resources.memory), limits.max_memory_mi, "Mi"),
+def is_domain(host: str, patterns: Sequence[str]) -> bool:
+    """`*.example.com` is every host below example.com, and not example.com itself; `*` is every host."""
+    return any(
+        pattern == "*" or host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:]))
+        for pattern in patterns
     )
-    for path, shown, value, bound, unit in bounds:
-        if bound is not None and value > bound:
-            yield Violation(f"spec.backend.{path}", shown, f"at most {bound:g}{unit} is allowed")
 
 
 def cpus(text: str) -> float:
@@ -155,7 +138,54 @@ def mebibytes(text: str) -> int:
     return int(text[:-2]) * (1024 if text.endswith("Gi") else 1)
 
 
-def _listed(what: str, patterns: Sequence[str]) -> str:
-    shown = ", ".join(str(p) for p in patterns[:_LISTED])
-    more = f" and {len(patterns) - _LISTED} more" if len(patterns) > _LISTED else ""
-    return f"allowed {what}: {shown or 'none'}{more}"
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """The policy lists what is allowed."""
+
+    patterns: Callable[[AgUiPolicySpec], Sequence[str]]
+    is_in: Callable[[str, str, Sequence[str]], bool] = lambda value, _, patterns: matches(value, patterns)
+
+    def permits(self, value: str, project: str, policy: AgUiPolicySpec) -> bool:
+        return self.is_in(value, project, self.patterns(policy))
+
+    def allowed(self, kind: Kind, policy: AgUiPolicySpec) -> str:
+        patterns = self.patterns(policy)
+        shown = ", ".join(str(p) for p in patterns[:_LISTED])
+        more = f" and {len(patterns) - _LISTED} more" if len(patterns) > _LISTED else ""
+        return f"allowed {kind}: {shown or 'none'}{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounded:
+    """The policy has a highest value; None: no bound."""
+
+    bound: Callable[[AgUiPolicySpec], float | None]
+    amount: Callable[[str], float]
+    unit: str = ""
+
+    def permits(self, value: str, _: str, policy: AgUiPolicySpec) -> bool:
+        bound = self.bound(policy)
+        return bound is None or self.amount(value) <= bound
+
+    def allowed(self, _: Kind, policy: AgUiPolicySpec) -> str:
+        return f"at most {self.bound(policy):g}{self.unit} is allowed"
+
+
+_RULES: Mapping[Kind, _Listed | _Bounded] = {
+    Kind.PROJECT: _Listed(lambda p: p.projects),
+    Kind.REGION: _Listed(lambda p: p.regions),
+    Kind.ACCOUNT: _Listed(lambda p: p.service_accounts, is_account),
+    Kind.IMAGE: _Listed(lambda p: p.image_repositories, lambda value, _, listed: from_repository(value, listed)),
+    Kind.INGRESS: _Listed(lambda p: p.ingress),
+    Kind.CHANNEL: _Listed(lambda p: p.channels),
+    Kind.BUCKET: _Listed(lambda p: p.buckets),
+    Kind.SQL_INSTANCE: _Listed(lambda p: p.sql_instances),
+    Kind.URL_MAP: _Listed(lambda p: p.url_maps),
+    Kind.BACKEND: _Listed(lambda p: p.backends),
+    Kind.DOMAIN: _Listed(lambda p: p.domains, lambda value, _, listed: is_domain(value, listed)),
+    Kind.SECRET: _Listed(lambda p: p.secrets),
+    Kind.MAX_INSTANCES: _Bounded(lambda p: p.limits.max_instances, float),
+    Kind.MIN_INSTANCES: _Bounded(lambda p: p.limits.min_instances, float),
+    Kind.CPU: _Bounded(lambda p: p.limits.max_cpu, cpus),
+    Kind.MEMORY: _Bounded(lambda p: p.limits.max_memory_mi, mebibytes, "Mi"),
+}

@@ -29,4 +29,5 @@ def recognised(memory: Memory, legacy: str | None, fingerprint: str | None) -> M
         undo_to=named(memory.undo_to),
         rejected=rejected,
         history=tuple(replace(e, release=named(e.release) or e.release) for e in memory.history),
+        promoted=tuple(replace(p, release=named(p.release) or p.release) for p in memory.promoted),
     )

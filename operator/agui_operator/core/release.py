@@ -40,6 +40,7 @@ class Release:
     frontend: str | None = None  # release folder of the assets; None: no frontend
     secrets: Mapping[str, str] = field(default_factory=dict)
     schema: str | None = None  # schema head that the running code reported
+    requires: str | None = None  # schema that its code needs, as it reported
     alerts: Mapping[str, Any] = field(default_factory=dict)
     template: str = ""  # of its revision, as JSON (core/templates.py); empty: not known
 
@@ -47,7 +48,7 @@ class Release:
     def record(self) -> str:
         """What is kept on the revision: enough to know the release again when the status is lost. The same as long as
         the revision is the same."""
-        known = {key: value for key, value in self.to_status().items() if key != "schema"}
+        known = {key: value for key, value in self.to_status().items() if key not in ("schema", "requires")}
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
 
     @staticmethod
@@ -71,6 +72,7 @@ class Release:
             "target": self.migration_target,
             "frontend": self.frontend,
             "schema": self.schema,
+            "requires": self.requires,
             "secrets": dict(self.secrets) or None,
             "alerts": dict(self.alerts) or None,
             "template": self.template or None,
@@ -92,6 +94,7 @@ class Release:
             migration_target=_text(raw.get("target")),
             frontend=_text(raw.get("frontend")),
             schema=_text(raw.get("schema")),
+            requires=_text(raw.get("requires")),
             secrets={k: str(v) for k, v in _map(raw.get("secrets")).items()},
             alerts=dict(_map(raw.get("alerts"))),
             template=_text(raw.get("template")) or "",

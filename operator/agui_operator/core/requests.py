@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
 
@@ -57,12 +57,15 @@ class Refusal:
 class Situation:
     """What a decision needs beside the memory. `waits`: the current step waits for time, data or manual promotion, so
     that `promote` has something to skip; `steps`: a canary step is left, so that `pause` has something to hold; `hold`:
-    why no rollout may continue, which no annotation can lift; `fingerprint`: of the spec."""
+    why no rollout may continue, which no annotation can lift; `fingerprint`: of the spec; `stop`: why an administrator
+    lets nothing begin; `forbidden`: releases that no policy permits, and why."""
 
     waits: bool = True
     steps: bool = True
     hold: str | None = None
     fingerprint: str | None = None
+    stop: str | None = None
+    forbidden: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse(annotations: Mapping[str, str], kept: Set[str] = frozenset()) -> tuple[Request, ...]:
@@ -98,8 +101,10 @@ def decide(memory: Memory, request: Request, situation: Situation) -> Event | Re
         )
     if situation.hold is not None and kind in _CONTINUES:
         return Refusal(situation.hold)
-    if kind is RequestKind.UNDO and allowed(memory.phase, event) and undo_target(memory, request.value) is None:
-        return Refusal(_no_target(memory, request.value))
+    if kind is RequestKind.UNDO and allowed(memory.phase, event):
+        why = _may_not_undo(memory, request.value, situation)
+        if why is not None:
+            return Refusal(why)
     pointless = (
         (kind is RequestKind.PROMOTE and not situation.waits)
         or (kind is RequestKind.PAUSE and not situation.steps)
@@ -144,6 +149,15 @@ def remember(
 def undo_target(memory: Memory, value: str) -> Release | None:
     """The release to go back to: a promoted one by id, or the one that was stable before."""
     return past.undo_target(memory.promoted, memory.stable.id if memory.stable else None, value)
+
+
+def _may_not_undo(memory: Memory, value: str, situation: Situation) -> str | None:
+    target = undo_target(memory, value)
+    if target is None:
+        return _no_target(memory, value)
+    if target.id in situation.forbidden:
+        return f"release {target.version} ({target.id}) is not permitted: {situation.forbidden[target.id]}"
+    return situation.stop
 
 
 def _no_target(memory: Memory, value: str) -> str:

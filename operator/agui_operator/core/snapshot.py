@@ -34,12 +34,14 @@ class ServiceView:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionView:
-    """A job's newest execution. `succeeded` None while it runs; `count` executions exist in all."""
+    """A job's newest execution. `succeeded` None while it runs; `count` executions exist in all. `explained`: the
+    message says how its task ended, or nobody can tell."""
 
     name: str
     succeeded: bool | None
     message: str = ""
     count: int = 1
+    explained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +171,27 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class SchemaReport:
+    """What a release says of the database's schema: where it is, what its own code needs, and the oldest code that the
+    database still supports (raised by contract migrations). None: it does not say."""
+
+    head: str
+    requires: str | None = None
+    floor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One look. A field that the phase does not need stays None."""
 
     fingerprint: str | None = None  # of the newest spec; None: the spec is invalid
     procedure: str = ""  # of the newest spec: how its release is tried
     blockers: tuple[Blocker, ...] = ()
+    forbidden: Mapping[str, str] = field(default_factory=dict)  # releases that no policy permits now: why, by id
     request: Request | None = None
     failed: Mapping[Look, LookFault] = field(default_factory=dict)  # looks without an answer, until one succeeds
     resolved: Release | None = None
+    tried: tuple[str, ...] = ()  # releases of which the cloud has a revision or a migration job; looked at with it
     service: ServiceView | None = None
     missing: frozenset[str] = frozenset()  # revisions that traffic was asked for and that do not exist
     found: Found | None = None  # looked for while no stable release is known
@@ -197,4 +211,4 @@ class Snapshot:
     target: TargetView | None = None  # of the release that an undo goes back to; None: not looked at
     channels: Mapping[str, str] = field(default_factory=dict)  # of the environment: resource by name
     has_edge: bool = False
-    schema: str | None = None  # schema head that the staged revision reported
+    schema: SchemaReport | None = None  # as the staged revision reported it

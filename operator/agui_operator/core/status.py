@@ -22,7 +22,7 @@ from agui_operator.core.rollout import IN_FLIGHT, Phase
 from agui_operator.core.snapshot import Blocker
 from agui_operator.core.status_inputs import Asked, FaultSeen, Inputs, asked_of, stamp
 from agui_operator.core.traffic import share
-from agui_operator.core.waiting import RETRY, deadline, doing, waiting_for
+from agui_operator.core.waiting import LEFT_ALONE, deadline, doing, waiting_for, way_out
 
 __all__ = ["Asked", "FaultSeen", "Inputs", "asked_of", "summarize"]
 C = ConditionType
@@ -57,9 +57,10 @@ def _release(inputs: Inputs, about: dict[str, Any] | None) -> dict[str, Any] | N
     """The release that the spec asks for, as far as it is known. While a rollout runs it is the one of that rollout,
     from which a restarted operator continues."""
     memory, asked = inputs.memory, inputs.asked
-    if memory.candidate is not None or memory.phase is Phase.ROLLING_BACK:
-        return about
     fingerprint = asked.fingerprint if asked is not None else None
+    if memory.candidate is not None or memory.phase is Phase.ROLLING_BACK:
+        is_renamed = memory.phase in IN_FLIGHT and inputs.version and about and about.get("fingerprint") == fingerprint
+        return {**about, "version": inputs.version} if is_renamed and about else about
     known = about if about is not None and about.get("fingerprint") == fingerprint else {}
     named = {"version": inputs.version} if inputs.version else {}
     return {**known, **named} or None
@@ -132,6 +133,9 @@ def _summary(inputs: Inputs, weight: int | None) -> Facts:
 
 def _serving(inputs: Inputs) -> Facts:
     fault, stable = inputs.fault, inputs.memory.stable
+    if inputs.astray is not None:
+        told = _serves(inputs)
+        return _stalled(Reason.DRIFTED, told) if inputs.suspended else _waiting(Reason.DRIFTED, told)
     text = f"Release {stable.version} ({stable.id}) is healthy" if stable is not None else ""
     ready: Fact = (True, Reason.HEALTHY, text) if fault is None else (None, fault.reason, fault.message)
     return {C.READY: ready, C.RECONCILING: _NOT_RECONCILING, C.STALLED: _NOT_STALLED}
@@ -167,6 +171,9 @@ def _stalled(reason: Reason | Phase, message: str) -> Facts:
 def _serves(inputs: Inputs) -> str:
     """What users meet meanwhile."""
     stable = inputs.memory.stable
+    if stable is not None and inputs.astray is not None:
+        what = f"{stable.version} ({stable.id}) is the stable release, but {inputs.astray}"
+        return f"{what}; {LEFT_ALONE if inputs.suspended else 'it is being restored'}"
     return f"{stable.version} ({stable.id}) serves all traffic" if stable is not None else ""
 
 
@@ -178,7 +185,7 @@ def _outcome(inputs: Inputs) -> str:
         if rejected
         else (memory.cause.message if memory.cause else str(memory.phase))
     )
-    return f"{what}. {_serves(inputs) or 'It never received user traffic'}; {RETRY}"
+    return f"{what}. {_serves(inputs) or 'It never received user traffic'}; {way_out(rejected)}"
 
 
 def _conditions(inputs: Inputs, facts: Mapping[ConditionType, Fact]) -> list[dict[str, Any]]:

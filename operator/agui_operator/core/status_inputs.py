@@ -54,7 +54,8 @@ def asked_of(spec: AgUiDeploymentSpec, fingerprint: str) -> Asked:
 class Inputs:
     """All of it; `previous` is the status as last written. `asked` None: the spec can't be read; `version` may be known
     all the same. `ignored`: fields that this version does not know. `compared`: the cloud was compared with the stable
-    release since the last change."""
+    release since the last change; `astray`: what users get instead of it, as it was last seen. `forbidden`: releases
+    that no policy permits now: why, by id."""
 
     memory: Memory
     generation: int
@@ -70,6 +71,8 @@ class Inputs:
     fault: FaultSeen | None = None
     url: str | None = None
     drift: str | None = None
+    forbidden: Mapping[str, str] = field(default_factory=dict)
+    astray: str | None = None
     compared: bool = False
     deleting: bool = False
 
@@ -82,6 +85,10 @@ class Inputs:
     def obstacles(self) -> tuple[Blocker, ...]:
         """What the spec, the environment or a policy lacks, also where it only holds a running rollout for now."""
         return tuple(b for b in self.blockers if b.reason not in (Reason.FROZEN, Reason.SUSPENDED))
+
+    @property
+    def suspended(self) -> bool:
+        return any(b.reason is Reason.SUSPENDED for b in self.blockers)
 
     @property
     def is_stable(self) -> bool:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.api.smoke import SmokeCheck
-from agui_operator.core import past
+from agui_operator.core import floor, past
 from agui_operator.core.memory import Memory
 from agui_operator.core.parsing import items, member
 from agui_operator.core.release import Release
@@ -41,10 +41,17 @@ def way_back(inputs: Inputs) -> tuple[bool | None, Reason, str]:
     if stable is None:
         return False, Reason.NO_STABLE_RELEASE, "No release has been promoted yet"
     if memory.phase in IN_FLIGHT:
-        return True, Reason.STABLE_KNOWN, f"Release {stable.version} ({stable.id}) can be restored"
+        what, old = f"Release {stable.version} ({stable.id})", floor.too_old(memory, stable)
+        if old is not None:
+            return False, Reason.SCHEMA_CONTRACTED, f"{what} can be given the traffic, but {old}"
+        return True, Reason.STABLE_KNOWN, f"{what} can be restored"
     if target is None:
         return False, Reason.NO_EARLIER_RELEASE, f"No release was stable before {stable.version} ({stable.id})"
     what = f"Release {target.version} ({target.id})"
+    if target.id in inputs.forbidden:
+        return False, Reason.NOT_PERMITTED, f"{what} can't be restored: {inputs.forbidden[target.id]}"
+    if (old := floor.too_old(memory, target)) is not None:
+        return False, Reason.SCHEMA_CONTRACTED, f"{what} can't be restored: {old}"
     if seen is not None and seen.target is not None and seen.target.release == target.id:
         problem = seen.target.problem
         if problem is not None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from agui_operator.api.conditions import Reason
 from agui_operator.core.errors import Fault
 from agui_operator.core.held import writes_held
-from agui_operator.core.memory import HeldBy
+from agui_operator.core.memory import HeldBy, Rejected
 from agui_operator.core.phases.case import steps_of
 from agui_operator.core.rollout import IN_FLIGHT, Event, Phase, allowed
 from agui_operator.core.status_inputs import Inputs, stamp
@@ -22,6 +23,9 @@ QUIET = (
     "send traffic to the candidate (analysis.syntheticConversations) or annotate agui.dev/abort=true;"
     " agui.dev/promote=true only if you accept the risk"
 )
+LEFT_ALONE = "the operator leaves it as it is while spec.suspend is true: set it to false, or move the users back"
+_REVERT = "revert it where it comes from (Git), apply another spec, or annotate agui.dev/retry=true"
+_BY_REQUEST = frozenset({Reason.UNDONE, Reason.ABORTED})
 _HELD = {
     HeldBy.STEP: ("manual promotion (pause step)", "annotate agui.dev/promote=true"),
     HeldBy.REQUEST: ("a request to resume", "annotate agui.dev/resume=true"),
@@ -87,6 +91,8 @@ def waiting_for(inputs: Inputs) -> dict[str, Any] | None:
     if inputs.obstacles and memory.phase is Phase.HEALTHY:
         first = inputs.obstacles[0]
         return _wait(first.message, since, first.until, first.unblock_with)
+    if inputs.is_stable and inputs.astray is not None and inputs.suspended:
+        return _wait(f"users to be moved back: {inputs.astray}", since, None, LEFT_ALONE)
     if memory.phase is Phase.PAUSED:
         return _paused(inputs)
     failed = next((c for c in memory.verdicts.values() if c.passed is False), None)
@@ -94,7 +100,7 @@ def waiting_for(inputs: Inputs) -> dict[str, Any] | None:
         fix = "annotate agui.dev/abort=true or apply a corrected spec"
         return _wait(f'a manual decision: check "{failed.name}" failed: {failed.message}', since, None, fix)
     if memory.phase in (Phase.ROLLED_BACK, Phase.FAILED):
-        return _wait("a corrected spec, or a retry", since, None, RETRY)
+        return _wait("a corrected spec, or a retry", since, None, way_out(memory.rejected))
     if memory.phase is Phase.PROGRESSING:
         return _step_wait(inputs)
     if memory.phase in (Phase.ROLLING_BACK, Phase.UNDOING):
@@ -104,6 +110,14 @@ def waiting_for(inputs: Inputs) -> dict[str, Any] | None:
         what = f"migration {jobs[0].name} of an earlier release to be cancelled"
         return _wait(what, since, stamp(deadline(inputs)), NO_ACTION)
     return _phase_wait(inputs) if memory.phase in IN_FLIGHT else None
+
+
+def way_out(rejected: Rejected | None) -> str:
+    """What ends RolledBack or Failed. What a user undid or aborted is still what the spec asks for, however often a
+    tool syncs it."""
+    if rejected is None or rejected.reason not in _BY_REQUEST:
+        return RETRY
+    return f"the spec still asks for {rejected.version or 'this release'}: {_REVERT}"
 
 
 def _phase_wait(inputs: Inputs) -> dict[str, Any]:

@@ -12,18 +12,19 @@ from agui_operator.api.parse import SpecInvalid, parse_stored
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.conflicts import Claim, Tenant, claims_of, conflicts, tenant_of
 from agui_operator.core.names import owner_of
-from agui_operator.core.permitted import matches
+from agui_operator.core.permitted import Unreadable, matches, namespaces_of
 from agui_operator.core.snapshot import Blocker
 
 logger = logging.getLogger(__name__)
 
 
 class WatchedDirectory:
-    """Implements engine.reconcile.Directory. An invalid policy permits nothing; it never widens what is allowed."""
+    """Implements engine.reconcile.Directory. An invalid policy permits nothing and holds the namespaces that it
+    names; it never widens what is allowed."""
 
     def __init__(self, cluster: str = "") -> None:
         self._environments: dict[tuple[str, str], AgUiEnvironmentSpec | str] = {}
-        self._policies: dict[str, AgUiPolicySpec] = {}
+        self._policies: dict[str, AgUiPolicySpec | Unreadable] = {}
         self.references = References(self, cluster)
 
     def environment(self, namespace: str, name: str) -> tuple[AgUiEnvironmentSpec | None, str | None]:
@@ -33,7 +34,12 @@ class WatchedDirectory:
         return found, None
 
     def policies(self) -> Sequence[AgUiPolicySpec]:
-        return tuple(self._policies[name] for name in sorted(self._policies))
+        found = (self._policies[name] for name in sorted(self._policies))
+        return tuple(policy for policy in found if isinstance(policy, AgUiPolicySpec))
+
+    def unreadable(self) -> Sequence[Unreadable]:
+        found = (self._policies[name] for name in sorted(self._policies))
+        return tuple(policy for policy in found if isinstance(policy, Unreadable))
 
     def conflicts(self, uid: str) -> Sequence[Blocker]:
         return self.references.conflicts(uid)
@@ -61,14 +67,11 @@ class WatchedDirectory:
         """The namespace patterns that it has or had, if what it says has changed; none otherwise."""
         before = self._policies.get(name)
         try:
-            after: AgUiPolicySpec | None = parse_stored(AgUiPolicySpec, spec)[0]
+            after: AgUiPolicySpec | Unreadable = parse_stored(AgUiPolicySpec, spec)[0]
         except SpecInvalid as exc:
-            logger.warning("AgUiPolicy %s is invalid and permits nothing: %s", name, exc)
-            after = None
-        if after is not None:
-            self._policies[name] = after
-        else:
-            self._policies.pop(name, None)
+            logger.warning("AgUiPolicy %s is invalid: it permits nothing, and holds its namespaces: %s", name, exc)
+            after = Unreadable(name, namespaces_of(spec), str(exc))
+        self._policies[name] = after
         return _patterns(before, after) if after != before else ()
 
     def drop_policy(self, name: str) -> tuple[str, ...]:
@@ -167,5 +170,5 @@ class References:
         return sorted(waiting)
 
 
-def _patterns(*policies: AgUiPolicySpec | None) -> tuple[str, ...]:
+def _patterns(*policies: AgUiPolicySpec | Unreadable | None) -> tuple[str, ...]:
     return tuple(pattern for policy in policies if policy is not None for pattern in policy.namespaces)

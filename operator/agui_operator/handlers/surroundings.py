@@ -3,6 +3,7 @@ it; kopf calls an index at every event, those about annotations and the status i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import kopf
@@ -26,7 +27,7 @@ async def environments(namespace: str | None, name: str, spec: kopf.Spec, memo: 
 @kopf.index(*AGPOL)
 async def policies(name: str, spec: kopf.Spec, memo: kopf.Memo, **_: Any) -> dict[str, int]:
     runtime: Runtime = memo.runtime
-    runtime.wakeups.wake_each(runtime.references.in_namespaces(runtime.directory.put_policy(name, dict(spec))))
+    _policy_changed(runtime, runtime.directory.put_policy(name, dict(spec)))
     return {name: 1}
 
 
@@ -63,6 +64,11 @@ async def policy_seen(name: str, body: kopf.Body, memo: kopf.Memo, type: str, **
     runtime: Runtime = memo.runtime
     if type == "DELETED":
         runtime.policies.forget(str(body["metadata"]["uid"]))
-        runtime.wakeups.wake_each(runtime.references.in_namespaces(runtime.directory.drop_policy(name)))
+        _policy_changed(runtime, runtime.directory.drop_policy(name))
     else:
         runtime.policies.seen(body)
+
+
+def _policy_changed(runtime: Runtime, patterns: Sequence[str]) -> None:
+    runtime.wakeups.wake_each(runtime.references.in_namespaces(patterns))
+    runtime.environments.refresh(patterns)

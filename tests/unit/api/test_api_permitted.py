@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from agui_operator.api.parse import parse_deployment, parse_environment, parse_policy
-from agui_operator.core.permitted import Violation, from_repository, frozen, permitted
+from agui_operator.core.blockers import place_of
+from agui_operator.core.permitted import Violation, from_repository, frozen, refusals
+from agui_operator.core.uses import of_spec
 
 REPOSITORY = "us-docker.pkg.dev/acme/agui"
 ENVIRONMENT = parse_environment({"projectId": "acme-prod", "region": "us-central1"})
@@ -28,6 +30,10 @@ def policy(**more: Any) -> Any:
         "imageRepositories": [REPOSITORY],
     }
     return parse_policy(base | more)
+
+
+def permitted(wanted: Any, environment: Any, namespace: str, policies: list[Any]) -> tuple[Violation, ...]:
+    return refusals(of_spec(wanted, place_of(environment)), namespace, policies)
 
 
 EMAIL = "concierge@acme-prod.iam.gserviceaccount.com"

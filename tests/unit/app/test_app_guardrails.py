@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agui_app.agents.guardrails import (
-    WINDOW,
     GuardrailError,
     check_input,
     check_tool,
@@ -16,6 +15,7 @@ from agui_app.agents.guardrails import (
     luhn,
     redact,
 )
+from agui_app.agents.injection import WINDOW
 from agui_app.settings import PACKAGE
 
 RULES = load_guardrails(PACKAGE / "data" / "guardrails.yaml")

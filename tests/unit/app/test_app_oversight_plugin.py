@@ -27,7 +27,7 @@ class Trail:
 def oversight():
     trail = Trail()
     rules = load_guardrails(PACKAGE / "data" / "guardrails.yaml")
-    return OversightPlugin(rules, trail, None, Measures()), trail
+    return OversightPlugin(rules, trail, Measures()), trail
 
 
 async def call(plugin, tool: str):

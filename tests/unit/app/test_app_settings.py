@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agui_app.database.engine import migration_url, schema_problem
-from agui_app.settings import SettingsError, database_settings, migrations_folder, read_settings
+from agui_app.environment import SettingsError
+from agui_app.settings import database_settings, migrations_folder, read_settings
 
 BASE = {"DATABASE_URL": "postgresql://app:s3cret@db.example:6432/shop?sslmode=require"}
 INSTANCE = {"DB_INSTANCE": "p:us-central1:main", "DB_NAME": "shop", "DB_USER": "app"}
@@ -86,7 +87,7 @@ def test_a_wrong_value_is_named(env, said):
 
 def test_defaults_are_found():
     settings = read_settings(BASE)
-    assert (settings.model, settings.identity, settings.port) == ("offline/script", "development", 8080)
+    assert (settings.model, settings.access.identity, settings.port) == ("offline/script", "development", 8080)
     assert (migrations_folder({}) / "env.py").is_file()
 
 

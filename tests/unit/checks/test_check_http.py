@@ -9,6 +9,7 @@ from aiohttp import web
 
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.run import CheckTarget, reported_schema, run_check
+from agui_operator.core.snapshot import SchemaReport
 
 Serve = Callable[[web.Application], Awaitable[str]]
 Make = Callable[..., Any]
@@ -178,8 +179,10 @@ async def test_cancelling_ends_a_check_at_once(origin: str, guard: Guard, smoke:
 @pytest.mark.parametrize(
     ("body", "want"),
     [
-        ({"schema": {"database": "0002", "required": "0001"}}, "0002"),
-        ({"schema": {"database": None, "required": "0001"}}, "0001"),
+        ({"schema": {"database": "0002", "required": "0001"}}, SchemaReport("0002", "0001")),
+        ({"schema": {"database": "3", "required": "2", "floor": "1"}}, SchemaReport("3", "2", "1")),
+        ({"schema": {"database": "3", "floor": {}}}, SchemaReport("3")),
+        ({"schema": {"database": None, "required": "0001"}}, SchemaReport("0001", "0001")),
         ({"schema": {"database": "<b>no head</b>"}}, None),
         ({"schema": {"database": 7}}, None),
         ({"schema": []}, None),
@@ -188,7 +191,7 @@ async def test_cancelling_ends_a_check_at_once(origin: str, guard: Guard, smoke:
     ],
 )
 async def test_the_schema_head_is_read_from_the_version(
-    serve: Serve, guard: Guard, body: Any, want: str | None
+    serve: Serve, guard: Guard, body: Any, want: SchemaReport | None
 ) -> None:
     async def version(request: web.Request) -> web.Response:
         return web.json_response(body)

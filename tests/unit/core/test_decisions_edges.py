@@ -32,7 +32,15 @@ from agui_operator.core.phases.case import Case
 from agui_operator.core.phases.routing import candidate_routing
 from agui_operator.core.requests import undo_target
 from agui_operator.core.rollout import IN_FLIGHT, Event, Look, Phase
-from agui_operator.core.snapshot import AnalysisResult, CheckResult, Request, RequestKind, Snapshot, Verdict
+from agui_operator.core.snapshot import (
+    AnalysisResult,
+    CheckResult,
+    Request,
+    RequestKind,
+    SchemaReport,
+    Snapshot,
+    Verdict,
+)
 from agui_operator.core.status import Inputs, summarize
 from agui_operator.core.traffic import Target
 from world_model import FIRST, LATE, NAMES, NOW, SECOND, SUSPEND, Cloud, Luck, World, blueprint, look, start_second
@@ -160,9 +168,10 @@ def test_drift_is_taken_back(cloud: Cloud, expected: list[type]) -> None:
 
 
 def test_the_schema_that_the_candidate_reported_is_remembered() -> None:
-    turn = decide(FLYING, replace(SEEN, schema="0002"), PLAN)
+    turn = decide(FLYING, replace(SEEN, schema=SchemaReport("0002", "0001", "0001")), PLAN)
     assert turn.memory.candidate is not None
-    assert turn.memory.candidate.schema == "0002"
+    assert (turn.memory.candidate.schema, turn.memory.candidate.requires) == ("0002", "0001")
+    assert turn.memory.schema_floor == "0001"
 
 
 def test_a_forecast_promotes_where_a_person_would_and_says_when_it_can_not_end() -> None:

@@ -25,7 +25,7 @@ from agui_operator.core.errors import (
     classify,
     reason_of,
 )
-from agui_operator.core.merge import merge_patch
+from agui_operator.core.merge import merge_patch, replacing_patch
 from agui_operator.core.names import Names, bounded
 from agui_operator.core.rollout import Event, Phase, advance
 from agui_operator.core.snapshot import Verdict
@@ -178,6 +178,15 @@ def bare(value: Any) -> Any:
 def test_the_patch_turns_the_old_document_into_the_new(old: dict[str, Any], new: dict[str, Any]) -> None:
     assert bare(merged(bare(old), merge_patch(bare(old), new))) == bare(new)
     assert merge_patch(bare(new), bare(new)) == {}
+
+
+@given(documents, documents)
+def test_a_replacing_patch_gives_the_new_document_also_where_the_old_one_was_wiped(
+    old: dict[str, Any], new: dict[str, Any]
+) -> None:
+    patch = replacing_patch(bare(old), new)
+    assert bare(merged(bare(old), patch)) == bare(new)
+    assert bare(merged({}, patch)) == bare(new)
 
 
 def window(requests: int, errors: int, stable: Sample | None = None, **limits: float) -> Window:

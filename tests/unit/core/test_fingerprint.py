@@ -23,6 +23,7 @@ from agui_operator.core.fingerprint import (
     procedure_of,
 )
 from agui_operator.core.memory import Cause, HistoryEntry, Memory, Rejected, from_status, to_status
+from agui_operator.core.past import Promotion
 from agui_operator.core.phases.case import Case
 from agui_operator.core.recognise import recognised
 from agui_operator.core.rollout import Event, Phase
@@ -178,13 +179,17 @@ def test_what_an_earlier_version_remembered_is_recognised() -> None:
     release = replace(SECOND, fingerprint=old)
     rejected = Rejected(old, "bbbb", "2", Reason.SMOKE_FAILED, "m", NOW)
     history = (HistoryEntry(release, "Promoted", "", NOW, 1), HistoryEntry(FIRST, "Promoted", "", NOW, 1))
-    memory = Memory(candidate=release, stable=release, undo_to=FIRST, rejected=rejected, history=history)
+    promoted = (Promotion(release, NOW, FIRST.id), Promotion(FIRST, NOW))
+    memory = Memory(
+        candidate=release, stable=release, undo_to=FIRST, rejected=rejected, history=history, promoted=promoted
+    )
     found = recognised(memory, old, new)
     assert found.candidate is not None
     assert {found.candidate.fingerprint, found.stable and found.stable.fingerprint} == {new}
     assert found.rejected is not None
     assert found.rejected.fingerprint == new
     assert [e.release.fingerprint for e in found.history] == [new, FIRST.fingerprint]
+    assert [p.release.fingerprint for p in found.promoted] == [new, FIRST.fingerprint], "an undo goes back to them"
     assert found.undo_to == FIRST
     assert recognised(memory, None, None) == memory
     assert recognised(Memory(), old, new) == Memory()

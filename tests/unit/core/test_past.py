@@ -7,11 +7,14 @@ from dataclasses import replace
 import pytest
 
 from agui_operator.core import past
-from agui_operator.core.memory import HistoryEntry, Memory, from_status, to_status
+from agui_operator.core.decide import decide
+from agui_operator.core.memory import HistoryEntry, Memory, begin_attempt, from_status, to_status
 from agui_operator.core.past import Promotion, Ring
+from agui_operator.core.phases.case import Case
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import Phase
-from world_model import FIRST, NOW
+from agui_operator.core.snapshot import Snapshot
+from world_model import FIRST, NAMES, NOW
 
 
 def named(release: str) -> Release:
@@ -67,6 +70,20 @@ def test_without_a_record_of_what_was_before_the_next_older_one_counts() -> None
     assert story.target() == "A"
     assert past.undo_target(story.ring, "unknown", "previous") == C, "the newest that is known"
     assert past.undo_target((), None, "") is None
+
+
+def test_no_number_of_an_attempt_is_used_again_when_the_status_is_lost() -> None:
+    """Of an earlier attempt the cloud has a job or a revision, whose verdict is not that of a new one."""
+    lost = begin_attempt(Memory(), A, ("B", "A", "A-3", "A-x", "AA-7"))
+    assert lost.candidate is not None
+    assert (lost.candidate.id, lost.attempts) == ("A-4", {"A": 4})
+    restored = begin_attempt(Memory(attempts={"A": 2}), A, ("A", "A-2", "A-3"))
+    assert restored.candidate is not None
+    assert restored.candidate.id == "A-4"
+    seen = Snapshot(fingerprint=A.fingerprint, resolved=A, tried=("A",), service_known=True)
+    turn = decide(Case(Memory(phase=Phase.RESOLVING, since=NOW), seen, None, NAMES, NOW), 10)
+    assert turn.memory.candidate is not None
+    assert turn.memory.candidate.id == "A-2"
 
 
 def test_failures_never_push_a_promoted_release_out() -> None:

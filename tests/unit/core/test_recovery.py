@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from agui_operator.api.conditions import Reason
-from agui_operator.core.actions import ContainerTemplate, HttpProbe, Pointer, RevisionTemplate, SecretEnv
+from agui_operator.core.actions import ContainerTemplate, HttpProbe, Pointer, PointerSet, RevisionTemplate, SecretEnv
 from agui_operator.core.memory import Cause, HistoryEntry, Memory, Rejected
 from agui_operator.core.past import Promotion
+from agui_operator.core.phases import actions_of, event_of
 from agui_operator.core.phases.case import Case
 from agui_operator.core.phases.restoring import with_fallback
 from agui_operator.core.recovery import recovered, unknown_revision
@@ -19,7 +20,7 @@ from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import Found, ServiceView, Snapshot
 from agui_operator.core.templates import from_json, to_json
 from agui_operator.core.traffic import Target
-from world_model import FIRST, NAMES, NOW, SECOND
+from world_model import FIRST, NAMES, NOW, SECOND, blueprint
 
 A, B = NAMES.revision("aaaa"), NAMES.revision("bbbb")
 TEMPLATE = RevisionTemplate(
@@ -55,8 +56,8 @@ def test_a_template_of_another_version_is_none() -> None:
 
 
 def test_a_record_is_read_back_and_a_damaged_one_is_none() -> None:
-    release = replace(SECOND, schema="0002", template=to_json(TEMPLATE))
-    assert Release.from_record(release.record) == replace(release, schema=None)
+    release = replace(SECOND, schema="0002", requires="0001", template=to_json(TEMPLATE))
+    assert Release.from_record(release.record) == replace(release, schema=None, requires=None)
     assert Release.from_record("{") is None
     assert Release.from_record("[]") is None
     assert Release.from_record('{"id": "x"}') is None
@@ -153,3 +154,17 @@ def test_an_older_release_that_was_not_promoted_or_was_rejected_is_no_target() -
     assert fallback(replace(BACK, rejected=rejected), GONE).undo_to is None
     unlisted = replace(BACK, promoted=BACK.promoted[1:])
     assert fallback(unlisted, GONE).undo_to == THIRD
+
+
+def test_a_promotion_names_the_release_in_the_url_map_although_its_page_is_the_same() -> None:
+    """Else a lost status would find the release before it, and give it the traffic again."""
+    same = replace(SECOND, frontend=FIRST.frontend)
+    memory = Memory(phase=Phase.PROMOTING, since=NOW, candidate=same, stable=FIRST)
+    serving = tuple(Target(NAMES.revision(r), share, NAMES.tag(r)) for r, share in ((FIRST.id, 0), (same.id, 100)))
+    view = replace(service(), traffic=serving, serving=serving)
+    old = seen(view, Pointer(FIRST.frontend, FIRST.id))
+    case = Case(memory, old, blueprint(memory, same.fingerprint), NAMES, NOW)
+    assert event_of(case) is None
+    assert actions_of(case) == (PointerSet(Pointer(same.frontend, same.id)),)
+    after = replace(old, pointer=Pointer(same.frontend, same.id))
+    assert unknown_revision(Memory(), after, NAMES) == NAMES.revision(same.id)

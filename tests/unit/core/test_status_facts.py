@@ -187,6 +187,45 @@ def test_an_undone_release_had_passed_its_parts() -> None:
     assert told(status, "Promoted") == ("False", "Undone")
 
 
+@pytest.mark.parametrize("reason", [Reason.UNDONE, Reason.ABORTED])
+def test_what_was_undone_or_aborted_is_still_asked_for_and_the_status_says_what_to_do(reason: Reason) -> None:
+    """Under auto-sync nothing changes by itself: Git asks for the release that a user took back."""
+    rejected = Rejected("fp-b", "bbbb", "v2", reason, "requested by annotation", NOW)
+    memory = Memory(phase=Phase.ROLLED_BACK, since=NOW, stable=FIRST, rejected=rejected)
+    fix = (
+        "the spec still asks for v2: revert it where it comes from (Git), apply another spec,"
+        " or annotate agui.dev/retry=true"
+    )
+    status = status_of(memory)
+    conditions = {c["type"]: c["message"] for c in status["conditions"]}
+    for text in (status["message"], conditions["Ready"], conditions["Stalled"]):
+        assert text.endswith(f"1 (aaaa) serves all traffic; {fix}")
+    assert status["waitingFor"]["unblockWith"] == fix
+    early = status_of(replace(memory, rejected=replace(rejected, release="", version="")))
+    assert "the spec still asks for this release: revert it" in early["message"]
+    failed = status_of(replace(memory, rejected=replace(rejected, reason=Reason.SMOKE_FAILED)))
+    assert "apply a corrected spec" in failed["message"]
+    assert "Git" not in failed["message"]
+
+
+def test_no_message_claims_that_a_release_serves_while_users_were_moved() -> None:
+    rejected = Rejected("fp-b", "bbbb", "v2", Reason.SMOKE_FAILED, "it broke", NOW)
+    back = Memory(phase=Phase.ROLLED_BACK, since=NOW, stable=FIRST, rejected=rejected)
+    text = status_of(back, astray="30 % of the traffic is not on revision x")["message"]
+    assert "1 (aaaa) is the stable release, but 30 % of the traffic is not on revision x; it is being restored" in text
+    held = status_of(back, astray="y", blockers=(SUSPEND,))["message"]
+    assert "but y; the operator leaves it as it is while spec.suspend is true" in held
+    assert "serves all traffic" not in text + held
+
+
+def test_a_new_name_of_the_release_in_flight_is_shown_at_once() -> None:
+    """`spec.version` makes no release; whoever edits it sees it in `kubectl get` now, not at the end of the rollout."""
+    assert status_of(FLYING, version="2.1")["release"]["version"] == "2.1"
+    assert status_of(FLYING, version="2.1")["release"]["id"] == "bbbb"
+    assert status_of(FLYING, "fp-other", version="3")["release"]["version"] == "2", "another release"
+    assert status_of(FLYING)["release"]["version"] == "2"
+
+
 def test_drift_is_told_only_where_it_was_looked_for() -> None:
     def drift(memory: Memory, **more: Any) -> tuple[str, str]:
         return told(status_of(memory, "fp-a", **more), "DriftFree")
@@ -214,7 +253,7 @@ def test_a_permission_that_is_withdrawn_for_a_moment_holds_and_is_told() -> None
         pytest.param(replace(HEALTHY, stable=SECOND), "2.1", {**SECOND.to_status(), "version": "2.1"}, id="renamed"),
         pytest.param(replace(HEALTHY, stable=SECOND), None, SECOND.to_status(), id="healthy"),
         pytest.param(HEALTHY, "3", {"version": "3"}, id="another one serves"),
-        pytest.param(FLYING, "2.1", SECOND.to_status(), id="in flight"),
+        pytest.param(FLYING, "2.1", {**SECOND.to_status(), "version": "2.1"}, id="in flight"),
         pytest.param(replace(FLYING, phase=Phase.ROLLING_BACK), "3", SECOND.to_status(), id="rolling back"),
         pytest.param(replace(FLYING, phase=Phase.RESOLVING, candidate=None), "3", {"version": "3"}, id="resolving"),
     ],

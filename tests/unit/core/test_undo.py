@@ -177,6 +177,24 @@ def test_an_undo_of_an_undo_goes_one_further_and_keeps_what_the_spec_asks_for_re
     assert turn(ended, replace(SEEN, service=service)).memory.phase is Phase.ROLLED_BACK
 
 
+def test_an_undo_to_an_earlier_attempt_of_the_spec_ends_healthy() -> None:
+    """`rejected` and `stable` are of one fingerprint: what the spec asks for serves, whatever was undone."""
+    again = replace(FIRST, id="aaaa-2")
+    revision = NAMES.revision(again.id)
+    ring = (Promotion(again, NOW, SECOND.id), Promotion(SECOND, NOW, FIRST.id), Promotion(FIRST, NOW))
+    service = replace(SERVICE, traffic=only(OLD), serving=only(OLD), latest_created=revision)
+    seen = replace(SEEN, fingerprint=FIRST.fingerprint, service=service)
+    memory = replace(HEALTHY, stable=again, promoted=ring)
+    memory = turn(memory, replace(seen, request=Request(RequestKind.UNDO, FIRST.id))).memory
+    phases = [memory.phase]
+    while (following := turn(memory, seen)).event is not None:
+        memory = following.memory
+        phases.append(memory.phase)
+    assert phases == [Phase.UNDOING, Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.PENDING, Phase.HEALTHY]
+    assert (memory.stable, memory.rejected, memory.promoted) == (FIRST, None, ring[1:])
+    assert [e.outcome for e in memory.history] == ["RolledBack"], "no rollout was needed"
+
+
 def test_only_checks_that_reach_the_backend_are_recorded() -> None:
     page = SmokeCheck(name="page", assets=AssetsCheck())
     slow = replace_check(attempts=7, timeout=timedelta(seconds=33))

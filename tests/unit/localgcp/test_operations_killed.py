@@ -27,7 +27,7 @@ from localgcp.kit.call import Call
 from localgcp.kit.catalogue import Catalogue
 from localgcp.kit.cloud import Cloud
 from localgcp.kit.errors import ApiError
-from localgcp.kit.interfaces import RUNTIME, TaskResult
+from localgcp.kit.interfaces import RUNTIME, TaskResult, Workload
 from localgcp.kit.operations import Operation
 from localgcp.kit.settings import Settings
 from localgcp.kit.store import Store
@@ -151,7 +151,7 @@ class FakeRuntime:
     async def start(self, spec: Any) -> None:
         pass
 
-    async def stop(self, revision: str, grace: float = 10) -> None:
+    async def stop(self, revision: Workload, grace: float = 10) -> None:
         pass
 
     async def run_task(self, spec: Any, env: Any, timeout: float) -> TaskResult:
@@ -159,7 +159,7 @@ class FakeRuntime:
             await self.cancelled.wait()
         return TaskResult(0, (), 0.0)
 
-    async def cancel_tasks(self, execution: str) -> None:
+    async def cancel_tasks(self, execution: Workload) -> None:
         self.cancelled.set()
 
     def route(self, route: Any) -> None:
@@ -437,7 +437,7 @@ def mortal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def new_world(folder: Path) -> World:
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     WORLDS[folder] = World(folder)
     return WORLDS[folder]
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agui_dev.testbed.data_plane import IMAGE, DataPlane, data_plane, revision, split
+from agui_dev.testbed.data_plane import IMAGE, DataPlane, data_plane, revision, split, workload
 from agui_dev.testbed.images import WEB_PROGRAM
-from localgcp.kit.interfaces import Probe, StartFailed
+from localgcp.kit.guard import Guard
+from localgcp.kit.interfaces import Probe, StartFailed, Workload
 from localgcp.services.run.runtime.tether import Tether
 
 
@@ -51,7 +52,7 @@ async def test_the_container_gets_the_contracts_environment_and_nothing_of_ours(
     assert (seen["DB_PASSWORD"], seen["PORT"]) == ("s3cret-value", str(plane.runtime.describe()[0]["port"]))
     assert "OPERATOR_TOKEN" not in seen
     assert "s3cret-value" not in str(plane.runtime.describe())
-    assert all("s3cret-value" not in path.read_text() for path in plane.runtime.logs("shop-1"))
+    assert all("s3cret-value" not in path.read_text() for path in plane.runtime.logs(workload()))
 
 
 async def test_starting_twice_starts_once(plane: DataPlane) -> None:
@@ -191,10 +192,10 @@ async def test_stop_gives_grace_then_kills(plane: DataPlane) -> None:
     await plane.runtime.start(revision(env={"IGNORE_TERM": "1"}))
     [pid] = pids(plane)
     began = time.monotonic()
-    await plane.runtime.stop("shop-1", grace=0.5)
+    await plane.runtime.stop(workload(), grace=0.5)
     assert time.monotonic() - began > 0.4
     assert not psutil.pid_exists(pid)
-    await plane.runtime.stop("shop-1")  # gone already: no error
+    await plane.runtime.stop(workload())  # gone already: no error
 
 
 async def test_after_a_reset_nothing_runs_and_everything_can_start_again(plane: DataPlane) -> None:
@@ -218,7 +219,7 @@ async def test_a_task_runs_to_its_end(plane: DataPlane) -> None:
     assert result.exit_code == 3
     assert len(result.tail) == 20
     assert result.tail[-1] == "failed on purpose" or result.tail[-1] == "29"
-    assert "attempt 0" in plane.runtime.logs("migrate-x")[0].read_text()
+    assert "attempt 0" in plane.runtime.logs(workload("migrate-x"))[0].read_text()
 
 
 async def test_a_task_past_its_timeout_is_no_success(plane: DataPlane) -> None:
@@ -231,8 +232,13 @@ async def test_a_task_past_its_timeout_is_no_success(plane: DataPlane) -> None:
 async def test_a_cancelled_execution_stops_its_tasks(plane: DataPlane) -> None:
     spec = revision("migrate-x", command=("python", "-c", TASK + "time.sleep(30)"))
     running = asyncio.ensure_future(plane.runtime.run_task(spec, TASK_ENV, 60))
-    await until(lambda: bool(plane.runtime.logs("migrate-x")) and plane.runtime.logs("migrate-x")[0].stat().st_size > 0)
-    await plane.runtime.cancel_tasks("migrate-x")
+    await until(
+        lambda: (
+            bool(plane.runtime.logs(workload("migrate-x")))
+            and plane.runtime.logs(workload("migrate-x"))[0].stat().st_size > 0
+        )
+    )
+    await plane.runtime.cancel_tasks(workload("migrate-x"))
     assert (await running).exit_code == 143
 
 
@@ -299,10 +305,39 @@ async def test_grandchildren_end_with_their_container(plane: DataPlane, tmp_path
     )
 
 
+async def test_revisions_of_one_name_in_two_projects_are_two(plane: DataPlane) -> None:
+    projects = ("tenant-a", "tenant-b")
+    for project in projects:
+        await plane.runtime.start(revision(project=project, env={"OWNER": project}))
+        plane.runtime.route(replace(split(("shop-1", 100), host=f"{project}.run.localhost"), project=project))
+    for project in projects:
+        assert (await plane.get("/env", host=f"{project}.run.localhost"))[1]["OWNER"] == project
+    await plane.runtime.stop(Workload("tenant-a", "us-central1", "shop-1"))
+    assert [row["project"] for row in plane.runtime.describe()] == ["tenant-b"]
+    assert (await plane.get("/", host="tenant-b.run.localhost"))[0] == 200
+
+
+async def test_executions_of_one_name_in_two_regions_are_two(plane: DataPlane) -> None:
+    sleeper = ("python", "-c", "import time; print('up', flush=True); time.sleep(60)")
+    here, there = (
+        revision("migrate-x", location=region, command=sleeper) for region in ("us-central1", "europe-west9")
+    )
+    tasks = [asyncio.ensure_future(plane.runtime.run_task(spec, TASK_ENV, 60)) for spec in (here, there)]
+    for spec in (here, there):
+        await until(lambda spec=spec: any(log.stat().st_size for log in plane.runtime.logs(spec.workload)))  # type: ignore[misc]
+    await plane.runtime.cancel_tasks(here.workload)
+    assert (await tasks[0]).exit_code == 128 + signal.SIGTERM
+    assert not tasks[1].done()
+    await plane.runtime.cancel_tasks(there.workload)
+    await tasks[1]
+
+
 async def test_the_edge_reports_a_taken_port(plane: DataPlane) -> None:
     from localgcp.edge.edge import Edge
+    from localgcp.edge.interfaces import Sources
 
-    second = Edge(plane.runtime, lambda: plane.buckets, lambda: plane.url_maps, lambda: None, port=plane.edge.port)
+    sources = Sources(lambda: plane.buckets, lambda: plane.url_maps)
+    second = Edge(plane.runtime, sources, guard=Guard(), port=plane.edge.port)
     with pytest.raises(OSError, match="address already in use"):
         await second.open()
     await second.close()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from agui_dev.testbed.data_plane import HOST, split
+from agui_dev.testbed.data_plane import HOST, split, workload
 from localgcp.edge.headers import add_trace, end_to_end
 from localgcp.edge.traffic import Routes, TrafficTable
 
@@ -54,7 +54,7 @@ def test_hosts_are_found_with_and_without_tag() -> None:
     assert routes.by_host("green---other.run.localhost") is None
     routes.put(split(("b", 100), host="new.us-central1.run.localhost"))
     assert routes.by_host(HOST) is None, "a service has one host"
-    assert routes.serving() == {"b"}
+    assert routes.serving() == {workload("b")}
     routes.drop("demo", "us-central1", "shop")
     routes.drop("demo", "us-central1", "shop")
     assert routes.serving() == frozenset()

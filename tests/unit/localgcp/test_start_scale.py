@@ -91,8 +91,8 @@ async def calls_of_a_start(folder: Path, count: int) -> int:
 
 async def test_twice_as_many_services_take_twice_as_long(tmp_path: Path) -> None:
     few, many = 150, 300
-    (tmp_path / "few").mkdir()
-    (tmp_path / "many").mkdir()
+    (tmp_path / "few").mkdir(mode=0o700)
+    (tmp_path / "many").mkdir(mode=0o700)
     some = await calls_of_a_start(tmp_path / "few", few)
     more = await calls_of_a_start(tmp_path / "many", many)
     assert more / some < 2.1

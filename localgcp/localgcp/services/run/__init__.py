@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from localgcp.edge.interfaces import DATA_PLANE
-from localgcp.kit.interfaces import RUNTIME
+from localgcp.kit.interfaces import INVOKERS, RUNTIME
 from localgcp.kit.service import Part, ProtoApi, Service, Slot
 from localgcp.services.run.executions import Executions, Tasks
+from localgcp.services.run.invokers import ServiceInvokers
 from localgcp.services.run.jobs import Jobs
 from localgcp.services.run.revisions import Revisions
 from localgcp.services.run.runtime.processes import ProcessRuntime, create_runtime
@@ -27,6 +28,7 @@ SERVICE = Service(
     ),
     parts=(
         Part(RUNS, Runs),
+        Part(INVOKERS, ServiceInvokers),
         Part(PROCESSES, create_runtime),
         Part(RUNTIME, lambda cloud: cloud.part(PROCESSES)),
         Part(DATA_PLANE, lambda cloud: cloud.part(PROCESSES)),

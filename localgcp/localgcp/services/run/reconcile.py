@@ -17,7 +17,7 @@ import grpc
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import ApiError, aborted, failed_precondition, not_found
-from localgcp.kit.interfaces import RUNTIME, ServiceRoute, StartFailed, Target
+from localgcp.kit.interfaces import RUNTIME, ServiceRoute, StartFailed, Target, Workload
 from localgcp.kit.operations import Operation
 from localgcp.kit.store import ProtoTable, etag_of
 from localgcp.services.run.names import project_and_location, short
@@ -107,7 +107,9 @@ class Reconciler:
             project, location = project_and_location(name)
             self._cloud.part(RUNTIME).unroute(project, location, short(name))
             revisions = self.revisions.of(name)
-            await asyncio.gather(*(self._cloud.part(RUNTIME).stop(short(revision.name)) for revision in revisions))
+            await asyncio.gather(
+                *(self._cloud.part(RUNTIME).stop(Workload.of(revision.name)) for revision in revisions)
+            )
             for revision in revisions:
                 self._started.discard(revision.name)
                 self.revisions.remove(revision.name)

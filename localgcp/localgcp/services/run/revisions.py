@@ -11,7 +11,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from localgcp.kit.errors import aborted, already_exists, failed_precondition, not_found
-from localgcp.kit.interfaces import RUNTIME, Image, RevisionProcess
+from localgcp.kit.interfaces import RUNTIME, Image, RevisionProcess, Workload
 from localgcp.kit.operations import Operation
 from localgcp.kit.paging import proto_page
 from localgcp.kit.store import ProtoTable, etag_of
@@ -252,7 +252,7 @@ class Revisions:
         return (await self._cloud.operations.settled(operation)).pb
 
     async def _drop(self, operation: Operation, call: Call | None) -> Any:
-        await self._cloud.part(RUNTIME).stop(short(operation.target))
+        await self._cloud.part(RUNTIME).stop(Workload.of(operation.target))
         self._store.remove(operation.target)
         if call is not None:
             call.effect("delete", operation.target)

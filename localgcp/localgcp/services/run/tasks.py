@@ -17,7 +17,7 @@ import grpc
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import ApiError, invalid, unimplemented
-from localgcp.kit.interfaces import RUNTIME, RevisionProcess, StartFailed, TaskResult
+from localgcp.kit.interfaces import RUNTIME, RevisionProcess, StartFailed, TaskResult, Workload
 from localgcp.kit.service import Slot
 from localgcp.kit.store import ProtoTable, etag_of
 from localgcp.services.run.container import check_containers, environment
@@ -146,7 +146,7 @@ class Runs:
 
     async def cancel(self, name: str) -> None:
         self._cancelled.add(name)
-        await self._cloud.part(RUNTIME).cancel_tasks(short(name))
+        await self._cloud.part(RUNTIME).cancel_tasks(Workload.of(name))
 
     def running(self, job_name: str) -> bool:
         return any(execution.reconciling for execution in self.executions.values(f"{job_name}/executions/"))

@@ -15,7 +15,7 @@ from aiohttp import BodyPartReader, MultipartReader, web
 
 from localgcp.kit.call import Call
 from localgcp.kit.errors import from_http
-from localgcp.kit.rest import json_body, json_response
+from localgcp.kit.rest import json_body, json_object, json_response
 from localgcp.kit.schema import checked, without_nulls
 from localgcp.services.storage.objects import shown
 from localgcp.services.storage.store import STORE, Incoming, Json, Preconditions
@@ -167,7 +167,7 @@ async def _receive_parts(request: web.Request, incoming: Incoming) -> Json:
         reader = MultipartReader.from_response(request)  # type: ignore[arg-type]
         metadata, media = await reader.next(), None
         if isinstance(metadata, BodyPartReader):
-            fields = without_nulls(checked("storage", "Object", await metadata.json() or {}))
+            fields = without_nulls(checked("storage", "Object", json_object(bytes(await metadata.read()))))
             media = await reader.next()
         if not isinstance(media, BodyPartReader):
             raise from_http(400, "a multipart upload has two parts: metadata and media", "badRequest")

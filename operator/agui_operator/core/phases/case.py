@@ -13,7 +13,7 @@ from agui_operator.core.blueprint import CANDIDATE, PROMOTED, Blueprint
 from agui_operator.core.memory import Cause, Memory
 from agui_operator.core.names import Names
 from agui_operator.core.release import Release
-from agui_operator.core.rollout import CANARY, HELD_BEFORE_WRITES, Event, Look, Phase
+from agui_operator.core.rollout import CANARY, HELD_BEFORE_WRITES, IN_FLIGHT, Event, Look, Phase
 from agui_operator.core.snapshot import AnalysisResult, Blocker, Snapshot, Verdict
 from agui_operator.core.steps import begin, reached, source_of
 from agui_operator.core.templates import from_json
@@ -51,6 +51,16 @@ class Case:
     def writes_held(self) -> bool:
         """True while a hold keeps a phase before the canary from its next write. What was begun is still looked at."""
         return self.memory.phase in HELD_BEFORE_WRITES and self.hold is not None
+
+    @property
+    def is_permitted(self) -> bool:
+        """True if a policy permits now what this phase works for: the candidate on its way, else the stable release. A
+        roll-back needs no permission: what it restores was permitted, and users are on less than that."""
+        if self.memory.phase is Phase.ROLLING_BACK:
+            return True
+        if self.memory.phase in IN_FLIGHT:
+            return not any(b.reason is Reason.NOT_PERMITTED for b in self.seen.blockers)
+        return self.memory.stable is None or self.memory.stable.id not in self.seen.forbidden
 
     @property
     def suspended(self) -> bool:

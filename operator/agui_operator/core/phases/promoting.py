@@ -31,7 +31,7 @@ def _promote(case: Case) -> Actions:
 
 def _is_pointed(case: Case) -> bool:
     pointer, seen = case.plan.pointer, case.seen
-    return pointer is None or (seen.pointer_known and serves_only(seen, pointer.frontend))
+    return pointer is None or (seen.pointer_known and serves_only(seen, pointer))
 
 
 PROMOTING = Logic(_promoted, _promote)

@@ -31,10 +31,13 @@ def _unsuspended(case: Case) -> Happened | None:
 
 def _spec_changed(case: Case) -> Happened | None:
     memory, fingerprint = case.memory, case.seen.fingerprint
-    if fingerprint is None or (memory.rejected and memory.rejected.covers(fingerprint, case.seen.procedure)):
+    if fingerprint is None:
         return None
-    serves = memory.phase is Phase.HEALTHY and memory.stable is not None and memory.stable.fingerprint == fingerprint
-    return None if serves else (Event.SPEC_CHANGED, None)
+    if memory.stable is not None and memory.stable.fingerprint == fingerprint:
+        # also where another attempt of the same spec was rejected or undone
+        return None if memory.phase is Phase.HEALTHY else (Event.SPEC_CHANGED, None)
+    rejected = memory.rejected is not None and memory.rejected.covers(fingerprint, case.seen.procedure)
+    return None if rejected else (Event.SPEC_CHANGED, None)
 
 
 def _correct_drift(case: Case) -> Actions:
@@ -62,7 +65,7 @@ def _correct_release(case: Case) -> Actions:
         actions.append(RevisionStaged(plan.revision, split(None, target, 0, have)))
     elif seen.service is not None and share(seen.service.traffic, target.revision) != 100:
         actions.append(TrafficSplit(split(None, target, 0, seen.service.traffic)))
-    if plan.pointer is not None and seen.pointer_known and not serves_only(seen, stable.frontend):
+    if plan.pointer is not None and seen.pointer_known and not serves_only(seen, plan.pointer):
         actions.append(PointerSet(plan.pointer))
     return tuple(actions)
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agui_operator.core import alerts
-from agui_operator.core.actions import Action, Pointer, PointerSet, TrafficSplit
+from agui_operator.core.actions import Action, PointerSet, TrafficSplit
+from agui_operator.core.floor import too_old
 from agui_operator.core.looks import looks
 from agui_operator.core.memory import Memory
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic
-from agui_operator.core.phases.routing import hide, is_routed, serves_only
+from agui_operator.core.phases.routing import hide, is_routed, pointer_to, serves_only
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import Event, Look, Phase
 from agui_operator.core.traffic import Target, same_split, share, split
@@ -26,7 +27,7 @@ def _restored(case: Case) -> Happened | None:
     if seen.service is None:
         return _superseded(case)
     served = _only(case, target) is None and share(seen.service.serving, case.names.revision(target.id)) == 100
-    pointed = not seen.has_edge or (seen.pointer_known and serves_only(seen, target.frontend))
+    pointed = not seen.has_edge or (seen.pointer_known and serves_only(seen, pointer_to(target)))
     if served and pointed and (_watched(case) or case.alerts_can_wait):
         return Event.RESTORED, None
     return _superseded(case)
@@ -74,7 +75,8 @@ def _older(memory: Memory, release: Release) -> Release | None:
     ids = [one.id for one in promoted]
     later = promoted[ids.index(release.id) + 1 :] if release.id in ids else promoted
     candidate = memory.candidate.id if memory.candidate is not None else None
-    return next((one for one in later if one.id not in (release.id, rejected, candidate)), None)
+    left = (one for one in later if one.id not in (release.id, rejected, candidate))
+    return next((one for one in left if too_old(memory, one) is None), None)
 
 
 def _watched(case: Case) -> bool:
@@ -95,8 +97,8 @@ def restore(case: Case) -> Actions:
         actions += [remade] if remade is not None else []
     elif seen.service is not None and (traffic := _only(case, target)) is not None:
         actions.append(TrafficSplit(traffic))
-    if seen.has_edge and seen.pointer_known and not serves_only(seen, target.frontend):
-        actions.append(PointerSet(Pointer(target.frontend, target.id)))
+    if seen.has_edge and seen.pointer_known and not serves_only(seen, pointer_to(target)):
+        actions.append(PointerSet(pointer_to(target)))
     return tuple(actions)
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from agui_operator.core.actions import CHANGED_BY_HAND, Pointer, PointerSet
 from agui_operator.core.phases.case import Actions, Case
+from agui_operator.core.release import Release
 from agui_operator.core.snapshot import Snapshot
 
 
-def serves_only(seen: Snapshot, frontend: str | None) -> bool:
-    """True if the URL map serves this release folder (without a frontend: this deployment's API), and no candidate
-    beside it."""
-    return seen.pointer is not None and seen.pointer.frontend == frontend and seen.candidate_pointer is None
+def serves_only(seen: Snapshot, pointer: Pointer) -> bool:
+    """True if the URL map serves the folder of this release (without a frontend: this deployment's API), and no
+    candidate beside it. It names the release too: that is how the stable one is found again when the status is lost."""
+    return seen.pointer == pointer and seen.candidate_pointer is None
+
+
+def pointer_to(release: Release) -> Pointer:
+    return Pointer(release.frontend, release.id)
 
 
 def is_routed(seen: Snapshot) -> bool:
@@ -29,7 +34,7 @@ def candidate_routing(case: Case) -> PointerSet | None:
     candidate, stable, seen = case.plan.pointer, case.memory.stable, case.seen
     if candidate is None or candidate.frontend is None:
         return None
-    public = Pointer(stable.frontend, stable.id) if stable is not None else seen.pointer
+    public = pointer_to(stable) if stable is not None else seen.pointer
     if public is not None and public.frontend == CHANGED_BY_HAND:
         public = None
     if public is not None and public.frontend == candidate.frontend:

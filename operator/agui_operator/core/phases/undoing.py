@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from agui_operator.api.conditions import Reason
 from agui_operator.core.actions import TrafficSplit
+from agui_operator.core.floor import too_old
 from agui_operator.core.memory import Cause
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic
 from agui_operator.core.release import Release
@@ -33,10 +34,14 @@ def _stopped(case: Case, target: Release) -> Happened | None:
     problem = case.seen.target.problem if case.seen.target is not None else None
     if problem is not None and not _is_remade(case, target):
         return case.fail(*problem)
+    if target.id in case.seen.forbidden:
+        return case.fail(Reason.NOT_PERMITTED, case.seen.forbidden[target.id])
     if service is not None and service.ready is False and service.latest_created == case.names.revision(target.id):
         return case.fail(Reason.REVISION_FAILED, f"its revision did not become ready: {service.message}")
     if case.service_gone and memory.stable is not None and case.remade(memory.stable) is None:
         return case.fail(Reason.RESOURCE_GONE, f"Cloud Run service {case.names.service} was deleted by somebody else")
+    if (old := too_old(memory, target)) is not None:
+        return case.fail(Reason.SCHEMA_CONTRACTED, old)
     failed = next((r for r in memory.verdicts.values() if r.passed is False), None)
     if failed is not None:
         return case.fail(Reason.SMOKE_FAILED, f'check "{failed.name}" failed at 0 %: {failed.message}')

@@ -106,15 +106,17 @@ class Kube:
     async def get_deployment(self, namespace: str, name: str) -> dict[str, Any] | None:
         return await self._get(self._path(namespace, name))
 
-    async def patch_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
-        """Replaces the fields of `.status`. The uid guards against an object deleted and made again. A vanished
-        object is no error."""
-        body = {"metadata": {"uid": uid}, "status": status}
+    async def patch_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> str:
+        """Replaces the fields of `.status`; the object's resourceVersion then. The uid guards against an object deleted
+        and made again. A vanished object is no error: the version is empty."""
+        body, path = {"metadata": {"uid": uid}, "status": status}, self._path(namespace, name, "status")
         try:
-            await self.request("PATCH", self._path(namespace, name, "status"), body, "application/merge-patch+json")
+            answer = await self.request("PATCH", path, body, "application/merge-patch+json")
         except KubeError as exc:
             if exc.code not in (404, 409):
                 raise
+            return ""
+        return str((answer.get("metadata") or {}).get("resourceVersion", ""))
 
     async def remove_annotation(self, namespace: str, name: str, annotation: str, value: str) -> str | None:
         """Removes the annotation if it has this value still; one that was set anew meanwhile stays. Returns a

@@ -16,7 +16,9 @@ from typing import Any
 
 from agui_operator.core import memory as memories
 from agui_operator.core.memory import Memory
+from agui_operator.core.merge import without_nulls
 from agui_operator.core.rollout import Look
+from agui_operator.core.served import Part
 from agui_operator.core.snapshot import LookFault, Request
 from agui_operator.core.status import FaultSeen
 from agui_operator.engine.deployment.looking import Looking
@@ -42,20 +44,29 @@ class ObjectCache:
     fault: FaultSeen | None = None
     failures: int = 0
     drift: str | None = None
+    differs: dict[Part, str | None] = field(default_factory=dict)  # what users get at rest, as it was last seen
     compared: int | None = None  # generation at which the cloud was last compared with the stable release
     drift_due: float = 0.0  # monotonic time of the next comparison with the cloud
     answered: tuple[Request, ...] = ()  # what was answered and whose annotation is still to be removed
     answered_at: int = 0  # resourceVersion without those annotations; an older body tells of past requests
+    changed_status: Mapping[str, Any] | None = None  # as somebody else left it
     told: set[str] = field(default_factory=set)  # annotations that an Event said are unknown
     restoring_since: float | None = None  # monotonic time of the failure that is being rolled back
     _deferred: dict[Look, float] = field(default_factory=dict)  # monotonic time of the next try
+    _version: int = 0  # resourceVersion up to which the object's status was compared with what was written
     _status: bytes | None = None  # as last written; packed, because kopf keeps a copy of its own
 
     def load(self, body: Mapping[str, Any]) -> Memory:
-        """The memory; taken from the object's status the first time."""
+        """The memory; taken from the object's status the first time. A status that somebody else changed since is not
+        believed, but replaced by the next write."""
+        status, version = body.get("status") or {}, _version_of(body)
         if self.memory is None:
-            self.memory = memories.from_status(body.get("status"))
-            self.written(body.get("status") or {})
+            self.memory = memories.from_status(status)
+            self.written(status)
+        elif version > self._version:
+            found = without_nulls(_plain(status))
+            self.changed_status = found if found != without_nulls(self.status) else None
+        self._version = max(self._version, version)
         return self.memory
 
     def remember(self, memory: Memory) -> None:
@@ -74,7 +85,10 @@ class ObjectCache:
         """True if the status as last written says that a user's action is required."""
         return any(c["type"] == "Stalled" and c["status"] == "True" for c in self.status.get("conditions") or ())
 
-    def written(self, status: Mapping[str, Any]) -> None:
+    def written(self, status: Mapping[str, Any], version: str = "") -> None:
+        """The object has this status, since this resourceVersion if that is known."""
+        self._version = max(self._version, int(version) if version.isdecimal() else 0)
+        self.changed_status = None
         self._status = zlib.compress(json.dumps(_plain(status)).encode(), 1)
 
     def locate(self, location: Location | None) -> None:
@@ -99,6 +113,15 @@ class ObjectCache:
 
     def succeeded(self, drift: str | None) -> None:
         self.fault, self.failures, self.drift = None, 0, drift
+
+    def served(self, seen: Mapping[Part, str | None]) -> None:
+        """What was seen of what users get; what was not keeps its last value."""
+        self.differs |= seen
+
+    @property
+    def astray(self) -> str | None:
+        """What users get instead of the stable release; None: nothing else, or nobody knows."""
+        return next((text for text in self.differs.values() if text is not None), None)
 
     def compare_after(self, seconds: float) -> None:
         """The object is compared with the cloud again after that time."""
@@ -147,6 +170,11 @@ class ObjectCache:
     def close(self) -> None:
         self.operations.cancel()
         self.looking.close()
+
+
+def _version_of(body: Mapping[str, Any]) -> int:
+    version = str((body.get("metadata") or {}).get("resourceVersion", ""))
+    return int(version) if version.isdecimal() else 0
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from agui_operator.core.blueprint import CANDIDATE
 from agui_operator.core.phases.case import stage_of
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import Phase
-from agui_operator.core.snapshot import CheckResult, ServiceView
+from agui_operator.core.snapshot import CheckResult, SchemaReport, ServiceView
 from agui_operator.core.undo import checks_of
 from agui_operator.core.verdicts import check_digest, verdict_on
 from agui_operator.engine.cluster.wakeups import Wakeups
@@ -36,7 +36,7 @@ class CheckReport:
     """Results of the checks that ended, by name, and the schema that the candidate reported."""
 
     results: Mapping[str, CheckResult] = field(default_factory=dict)
-    schema: str | None = None
+    schema: SchemaReport | None = None
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class _Checks:
 
     tasks: Tasks = field(default_factory=Tasks)
     results: dict[Key, CheckResult] = field(default_factory=dict)
-    schema: str | None = None
+    schema: SchemaReport | None = None
     failed_at: float | None = None
     synthetic: SyntheticConversations | None = None
     spoken: object = None  # what the synthetic conversations were made from

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
-from agui_operator.api.smoke import SmokeCheck
 from agui_operator.core.actions import Action
 from agui_operator.core.analysis import Window, comparable, verdict
 from agui_operator.core.errors import CloudError, Fault, LeaseLost, classify, reason_of
@@ -22,19 +21,16 @@ from agui_operator.core.rollout import RESTING, Look, Phase
 from agui_operator.core.snapshot import (
     AlertView,
     AnalysisResult,
-    CheckResult,
     Found,
-    JobView,
     LookFault,
     ServiceView,
     Snapshot,
     TargetView,
 )
 from agui_operator.core.undo import target_of
-from agui_operator.core.verdicts import check_digest, verdict_on
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.cluster.wakeups import Wakeups
-from agui_operator.engine.deployment import restorable
+from agui_operator.engine.deployment import attempts, jobs, restorable
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.looking import PENDING
 from agui_operator.engine.deployment.resolution import resolution
@@ -48,7 +44,6 @@ from agui_operator.engine.deployment.views import (
     POINTER,
     SERVICE,
     TARGET,
-    of_job,
 )
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.monitoring import alert_policy, timeseries
@@ -155,7 +150,7 @@ class Observer:
         """`seen` with what one look tells, or PENDING."""
         match look:
             case Look.RESOLUTION:
-                return await self._resolve(scope, seen)
+                return await self._resolve(scope, cache, seen)
             case Look.ASSETS if again:
                 return replace(seen, assets_complete=await self._page(scope))
             case Look.BACKUP | Look.MIGRATION | Look.ASSETS:
@@ -166,7 +161,7 @@ class Observer:
                 return replace(seen, service=service, service_known=True, missing=missing)
             case Look.CHECKS:
                 stage = stage_of(scope.memory.phase)
-                return await self._check_jobs(scope, cache, seen, stage) if stage is not None else seen
+                return await jobs.checks(self._cloud, scope, cache, seen, stage) if stage is not None else seen
             case Look.ROUTING:
                 found = await self._beside(look, again, scope, cache, lambda: self._pointer(scope, cache, again=again))
                 return found if found is PENDING else _with_routing(seen, cache, known=found)
@@ -207,20 +202,21 @@ class Observer:
     ) -> Any:
         return await cache.looking.answer(look, key, read, lambda: self._wakeups.wake(scope.uid))
 
-    async def _resolve(self, scope: Scope, seen: Snapshot) -> Snapshot:
+    async def _resolve(self, scope: Scope, cache: ObjectCache, seen: Snapshot) -> Snapshot:
         if scope.spec is None:
             return seen
         resolved = await resolution(self._cloud, scope.names, scope.spec, scope.place)
-        return replace(seen, resolved=make_release(scope.spec, resolved))
+        tried = await attempts.look(self._cloud, scope, cache)
+        return replace(seen, resolved=make_release(scope.spec, resolved), tried=tried)
 
     async def _preparation(self, scope: Scope, cache: ObjectCache, seen: Snapshot, look: Look) -> Snapshot:
         views, blueprint = cache.views, scope.blueprint
         if blueprint is None:
             return seen
         if look is Look.BACKUP and blueprint.migration is not None and LEFT_RUNNING not in views.fresh:
-            jobs = left_running(scope.names, await run_job.owned(self._cloud, scope.names), blueprint.release.id)
-            seen = replace(seen, left_running=jobs)
-            if jobs:
+            left = left_running(scope.names, await run_job.owned(self._cloud, scope.names), blueprint.release.id)
+            seen = replace(seen, left_running=left)
+            if left:
                 return seen
             views.mark_fresh(LEFT_RUNNING)
         if look is Look.BACKUP and blueprint.backup_instance is not None:
@@ -230,7 +226,8 @@ class Observer:
                 views.put_backup(await sql_backup.observe(self._cloud, scope.names, instance, description))
             return replace(seen, backup=views.backup)
         if look is Look.MIGRATION and blueprint.migration is not None:
-            return replace(seen, migration=await self._job(scope, cache, blueprint.migration.job))
+            job = await jobs.look(self._cloud, scope, cache, blueprint.migration.job)
+            return replace(seen, migration=job)
         if look is Look.ASSETS and blueprint.bundle is not None and blueprint.release.frontend is not None:
             if not cache.is_known(ASSETS):
                 where = blueprint.assets_bucket, blueprint.release.frontend
@@ -245,22 +242,6 @@ class Observer:
         if stable is None or stable.frontend is None or scope.place.edge is None:
             return None
         return await self._shared.page(scope.names, scope.place, stable.frontend)
-
-    async def _job(self, scope: Scope, cache: ObjectCache, job: str) -> JobView | None:
-        views, view = cache.views, of_job(job)
-        if cache.is_awaited(view):
-            return views.jobs.get(job)
-        release = scope.blueprint.release.id if scope.blueprint is not None else None
-        if job not in views.jobs and release is not None and views.fresh_release == release:
-            return None
-        have = views.jobs.get(job)
-        ended = have is not None and have.execution is not None and have.execution.succeeded is not None
-        if view in views.fresh and (ended or have is None or have.execution is None):
-            return have
-        found = await run_job.observe(self._cloud, scope.names, job)
-        views.put_job(job, found)
-        views.mark_fresh(view)
-        return found
 
     async def _service(self, scope: Scope, cache: ObjectCache, *, again: bool) -> ServiceView | None:
         views = cache.views
@@ -310,23 +291,6 @@ class Observer:
             views.mark_fresh(POINTER)
         return True
 
-    async def _check_jobs(self, scope: Scope, cache: ObjectCache, seen: Snapshot, stage: str) -> Snapshot:
-        """Checks that run as Cloud Run jobs: the jobs, and the results of those that ended."""
-        blueprint = scope.blueprint
-        if blueprint is None or cache.views.service is None:
-            return seen
-        results: dict[str, CheckResult] = {}
-        jobs: dict[str, JobView | None] = {}
-        for check in blueprint.checks(stage):
-            known = verdict_on(scope.memory.verdicts, check) is not None
-            if known or (stage, check.name) not in blueprint.check_jobs:
-                continue
-            jobs[check.name] = job = await self._job(scope, cache, blueprint.check_jobs[stage, check.name].job)
-            result = _job_result(check, job)
-            if result is not None:
-                results[check.name] = result
-        return replace(seen, checks=results, check_jobs=jobs)
-
     async def _analysis(self, scope: Scope, cache: ObjectCache) -> AnalysisResult | None:
         """Reads the time series once per interval, from the moment the present weight began to serve."""
         memory, blueprint = scope.memory, scope.blueprint
@@ -372,9 +336,3 @@ def _with_routing(seen: Snapshot, cache: ObjectCache, *, known: bool) -> Snapsho
         return replace(seen, pointer_known=False)
     views = cache.views
     return replace(seen, pointer=views.pointer, candidate_pointer=views.candidate_pointer, pointer_known=True)
-
-
-def _job_result(check: SmokeCheck, job: JobView | None) -> CheckResult | None:
-    if job is None or job.execution is None or job.execution.succeeded is None:
-        return None
-    return CheckResult(check.name, job.execution.succeeded, job.execution.message, check=check_digest(check))

@@ -18,6 +18,7 @@ from agui_operator.core import memory as memories
 from agui_operator.core.conflicts import Claim, Tenant, among, claims_of, tenant_of
 from agui_operator.core.errors import UserError
 from agui_operator.core.forecast import Forecast, forecast
+from agui_operator.core.permitted import Unreadable
 from agui_operator.core.release import Resolved, make_release
 from agui_operator.core.snapshot import Blocker, Snapshot
 from agui_operator.engine.deployment.resolution import resolution
@@ -43,6 +44,9 @@ class Documents:
 
     def policies(self) -> Sequence[AgUiPolicySpec]:
         return self.allowed
+
+    def unreadable(self) -> Sequence[Unreadable]:
+        return ()
 
     def conflicts(self, uid: str) -> Sequence[Blocker]:
         """Among the documents; `uid` is what `sort` gave them."""
@@ -139,7 +143,8 @@ def _scope(document: Mapping[str, Any], known: Documents) -> Scope:
         raise UserError(f"AgUiEnvironment {name} not found, neither in these files nor in the cluster")
     if known.policies_known:
         return scope
-    return replace(scope, blockers=tuple(b for b in scope.blockers if b.reason is not Reason.NOT_PERMITTED))
+    blocked = tuple(b for b in scope.blockers if b.reason is not Reason.NOT_PERMITTED)
+    return replace(scope, blockers=blocked, forbidden={})
 
 
 def _spec(scope: Scope) -> AgUiDeploymentSpec:

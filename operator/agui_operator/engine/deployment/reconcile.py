@@ -30,6 +30,7 @@ from agui_operator.core.ownership import foreign
 from agui_operator.core.phases.case import Case
 from agui_operator.core.phases.weights import is_between_weights
 from agui_operator.core.rollout import CANARY, PHASES, RESTING, Phase
+from agui_operator.core.served import astray
 from agui_operator.core.snapshot import Request, RequestKind, Snapshot
 from agui_operator.core.status import FaultSeen, Inputs, summarize
 from agui_operator.engine.cluster import metrics
@@ -147,6 +148,7 @@ class Engine:
                 text = f"The traffic was changed by somebody else and is set back: {describe(decision.actions[0])}"
                 self._recorder.post(scope.namespace, scope.name, scope.uid, "Warning", Reason.DRIFTED, text)
             cache.succeeded(drift)
+            cache.served(astray(decision.memory, seen, scope.names))
             await self._write(cache, scope, seen)
             await self._reporter.acknowledge(scope, cache)
             if not decision.actions:
@@ -169,6 +171,7 @@ class Engine:
             fingerprint=scope.parsed.fingerprint,
             procedure=scope.parsed.procedure,
             blockers=scope.blockers,
+            forbidden=scope.forbidden,
             request=_request(cache, scope),
             has_edge=scope.place.edge is not None,
             channels=scope.place.channels,
@@ -271,6 +274,8 @@ class Engine:
             fault=cache.fault,
             url=_url(cache, scope),
             drift=cache.drift,
+            forbidden=scope.forbidden,
+            astray=cache.astray,
             compared=cache.compared == scope.generation,
         )
         status = summarize(inputs)

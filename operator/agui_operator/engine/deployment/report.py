@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agui_operator.core import requests
-from agui_operator.core.merge import merge_patch
+from agui_operator.core.merge import merge_patch, replacing_patch
 from agui_operator.engine.cluster import metrics
 from agui_operator.engine.cluster.feed import SILENT, Feed
 from agui_operator.engine.cluster.kube import Kube
@@ -20,13 +20,15 @@ class Reporter:
         self._kube, self._feed = kube, feed
 
     async def write(self, scope: Scope, cache: ObjectCache, status: dict[str, Any]) -> None:
-        """Writes the status if it says anything new."""
-        patch = merge_patch(cache.status, status)
-        if not patch:
+        """Writes the status if it says anything new; then all of it, because somebody may have replaced what was
+        written before, and the next process starts from it."""
+        before = cache.status if cache.changed_status is None else cache.changed_status
+        if not merge_patch(before, status):
             return
-        await self._kube.patch_status(scope.namespace, scope.name, cache.uid, patch)
+        patch = replacing_patch(before, status)
+        version = await self._kube.patch_status(scope.namespace, scope.name, cache.uid, patch)
         metrics.STATUS_WRITES.inc()
-        cache.written(status)
+        cache.written(status, version)
         self._feed.status_written(scope.namespace, scope.name, cache.uid, status)
 
     async def acknowledge(self, scope: Scope, cache: ObjectCache) -> None:

@@ -16,13 +16,14 @@ from agui_operator.api.deployment import AgUiDeploymentSpec, DeletionPolicy
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.parse import SpecInvalid, parse_deletion_policy, parse_stored
 from agui_operator.api.policy import AgUiPolicySpec
-from agui_operator.core.blockers import blockers, place_of, with_grace
+from agui_operator.core.blockers import blockers, forbidden, place_of, with_grace
 from agui_operator.core.blueprint import Blueprint, build_blueprint
 from agui_operator.core.environment import Place
 from agui_operator.core.fingerprint import fingerprint_of, legacy_fingerprint_of, procedure_of
 from agui_operator.core.kept import kept_annotations
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
+from agui_operator.core.permitted import Unreadable
 from agui_operator.core.place import PlaceRecord, moved, renewed
 from agui_operator.core.recognise import recognised
 from agui_operator.core.requests import PREFIX
@@ -41,6 +42,10 @@ class Directory(Protocol):
         ...
 
     def policies(self) -> Sequence[AgUiPolicySpec]: ...
+
+    def unreadable(self) -> Sequence[Unreadable]:
+        """Policies that can't be read; they permit nothing and hold what they speak of."""
+        ...
 
     def conflicts(self, uid: str) -> Sequence[Blocker]:
         """What other deployments have that this one wants."""
@@ -98,6 +103,7 @@ class Scope:
     environment: AgUiEnvironmentSpec | None
     environment_error: str | None
     blockers: tuple[Blocker, ...]
+    forbidden: Mapping[str, str]  # releases that no policy permits now: why, by id
     location: Location | None
     memory: Memory
     blueprint: Blueprint | None  # of the release that the phase is about; None: the spec is about another one
@@ -170,6 +176,7 @@ class Scopes:
             environment=environment,
             environment_error=why,
             blockers=blocked,
+            forbidden=self._forbidden(namespace, memory, location),
             location=location,
             memory=memory,
             blueprint=None if deleting else _blueprint(memory, parsed, location),
@@ -206,9 +213,16 @@ class Scopes:
             return ()
         now = place_of(environment) if environment is not None else None
         move = moved(record, parsed.environment_name, now)
-        policies, at = self._directory.policies(), self._clock()
-        found = blockers(parsed.spec, environment, why, namespace, policies, at, ground=record)
+        policies, at, place = self._directory.policies(), self._clock(), record.place if record is not None else None
+        unreadable = self._directory.unreadable()
+        found = blockers(parsed.spec, environment, why, namespace, policies, at, place, unreadable)
         return (*((move,) if move is not None else ()), *self._directory.conflicts(uid), *found)
+
+    def _forbidden(self, namespace: str, memory: Memory, location: Location | None) -> dict[str, str]:
+        kept = (memory.stable, memory.undo_to, *(promotion.release for promotion in memory.promoted))
+        releases = {release.id: release for release in kept if release is not None}
+        place = location.place if location is not None else None
+        return forbidden(releases.values(), place, namespace, self._directory.policies())
 
     def forget(self, uid: str) -> None:
         self._withdrawn.pop(uid, None)

@@ -16,8 +16,11 @@ from hashlib import sha256
 from typing import Any, Protocol
 
 from agui_operator.api.environment import AgUiEnvironmentSpec
+from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.errors import Fault, backoff, classify
 from agui_operator.core.merge import merge_patch
+from agui_operator.core.permitted import matches, refusals
+from agui_operator.core.uses import of_environment
 from agui_operator.engine.cluster.kube import GROUP_VERSION, Kube, KubeError
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.environment import presence
@@ -35,6 +38,8 @@ class Environments(Protocol):
     """Where the parsed environment is found."""
 
     def environment(self, namespace: str, name: str) -> tuple[AgUiEnvironmentSpec | None, str | None]: ...
+
+    def policies(self) -> Sequence[AgUiPolicySpec]: ...
 
     def users_of(self, namespace: str, name: str) -> Sequence[str]:
         """Names of the deployments that need it."""
@@ -79,6 +84,11 @@ class EnvironmentEngine:
         self._wakeups.wake(uid, body["metadata"].get("generation"))
         self._loops.start(uid, self._keep(uid))
 
+    def refresh(self, patterns: Sequence[str]) -> None:
+        """A policy that speaks for these namespaces has changed."""
+        found = (uid for uid, known in self._objects.items() if matches(known.body["metadata"]["namespace"], patterns))
+        self._wakeups.wake_each(list(found))
+
     def forget(self, uid: str) -> None:
         """The object is gone."""
         self._objects.pop(uid, None)
@@ -115,7 +125,10 @@ class EnvironmentEngine:
             return _DELETING
         fault: Exception | None = None
         look = EnvironmentLook(spec_error=error)
-        if spec is not None:
+        refused = refusals(of_environment(spec), str(meta["namespace"]), self._directory.policies()) if spec else ()
+        if refused:
+            look = EnvironmentLook(refused="; ".join(str(violation) for violation in refused))
+        elif spec is not None:
             try:
                 look = EnvironmentLook(tuple(await presence.observe(self._cloud, spec)))
             except Exception as exc:

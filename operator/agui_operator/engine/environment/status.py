@@ -16,12 +16,14 @@ Resource = Mapping[str, str]  # kind, name, state
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentLook:
-    """What one look found. `spec_error`: nothing was looked at, because the spec is invalid. `fault`: looking failed,
-    nothing is known. Else `resources` has a row for each part that the spec names."""
+    """What one look found. `spec_error`: nothing was looked at, because the spec is invalid; `refused`: because no
+    AgUiPolicy permits the namespace to name it. `fault`: looking failed, nothing is known. Else `resources` has a row
+    for each part that the spec names."""
 
     resources: tuple[Resource, ...] = ()
     spec_error: str | None = None
     fault: str | None = None
+    refused: str | None = None
 
     @property
     def missing(self) -> tuple[Resource, ...]:
@@ -29,7 +31,7 @@ class EnvironmentLook:
 
     @property
     def is_complete(self) -> bool:
-        return self.spec_error is None and self.fault is None and not self.missing
+        return self.spec_error is None and self.refused is None and self.fault is None and not self.missing
 
 
 def status_of(look: EnvironmentLook, previous: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
@@ -76,6 +78,8 @@ def _condition(
 def _ready(look: EnvironmentLook) -> Ready:
     if look.spec_error is not None:
         return "False", Reason.INVALID_SPEC, look.spec_error
+    if look.refused is not None:
+        return "False", Reason.NOT_PERMITTED, f"Not looked at: {look.refused}; ask an administrator"
     if look.fault is not None:
         return "Unknown", Reason.NOT_OBSERVED, f"could not be looked at, retried automatically: {look.fault}"
     if look.missing:

@@ -101,6 +101,7 @@ def _grpc_clients(endpoints: Endpoints, credentials: Any, user_agent: str) -> di
         "Revisions": ("run", run_v2.RevisionsAsyncClient),
         "Jobs": ("run", run_v2.JobsAsyncClient),
         "Executions": ("run", run_v2.ExecutionsAsyncClient),
+        "Tasks": ("run", run_v2.TasksAsyncClient),
         "AlertPolicyService": ("monitoring", monitoring_v3.AlertPolicyServiceAsyncClient),
         "NotificationChannelService": ("monitoring", monitoring_v3.NotificationChannelServiceAsyncClient),
         "MetricService": ("monitoring", monitoring_v3.MetricServiceAsyncClient),

@@ -64,6 +64,14 @@ def execution_view(execution: Any, count: int = 1) -> ExecutionView:
     return ExecutionView(short(execution.name), succeeded, message, max(count, 1))
 
 
+def task_ended(task: Any) -> str:
+    """How the last attempt of a run_v2.Task ended; "" if it does not say so."""
+    attempt = task.last_attempt_result
+    if attempt.term_signal:
+        return f"signal {attempt.term_signal} ended it (exit code {128 + attempt.term_signal})"
+    return f"exit code {attempt.exit_code}" if attempt.exit_code else ""
+
+
 def _log(execution: Any) -> str:
     """Where the log of an execution is: a link to the console, and a command."""
     name = str(execution.name)

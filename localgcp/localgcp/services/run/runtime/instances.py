@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localgcp.kit.interfaces import RevisionProcess
+from localgcp.kit.interfaces import RevisionProcess, Workload
 from localgcp.services.run.runtime.probes import wait_until_started
 from localgcp.services.run.runtime.tether import Child, Tether
 
@@ -53,7 +53,7 @@ class Instance:
         self.since = time.time()
         self.idle_since = time.monotonic()
         self.port = free_port()
-        self.log = log_file(host.logs, spec.revision, self.id)
+        self.log = log_file(host.logs, spec.workload, self.id)
         self.child = launch(spec, host, self.log, container_env(spec, self.port))
 
     async def become_ready(self) -> None:
@@ -122,9 +122,14 @@ def launch(spec: RevisionProcess, host: Host, log: Path, env: Mapping[str, str])
         raise InstanceFailed(f"The container could not be started: {error}") from error
 
 
-def log_file(logs: Path, owner: str, name: str) -> Path:
-    """Log of one instance or task; `owner` is a revision or an execution."""
-    return logs / owner / f"{name}.log"
+def log_folder(logs: Path, owner: Workload) -> Path:
+    """Logs of a revision or an execution."""
+    return logs / owner.project / owner.location / owner.name
+
+
+def log_file(logs: Path, owner: Workload, name: str) -> Path:
+    """Log of one instance or task."""
+    return log_folder(logs, owner) / f"{name}.log"
 
 
 def tail(log: Path, lines: int) -> tuple[str, ...]:

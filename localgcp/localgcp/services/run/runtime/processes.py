@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localgcp.edge.traffic import Routes, TrafficTable
-from localgcp.kit.interfaces import RevisionProcess, ServiceRoute, StartFailed, TaskResult
-from localgcp.services.run.runtime.instances import Host
+from localgcp.kit.interfaces import RevisionProcess, ServiceRoute, StartFailed, TaskResult, Workload
+from localgcp.services.run.runtime.instances import Host, log_folder
 from localgcp.services.run.runtime.pool import RevisionPool
 from localgcp.services.run.runtime.tasks import Tasks
 from localgcp.services.run.runtime.tether import Tether
@@ -43,40 +43,41 @@ class ProcessRuntime:
         self.routes = Routes()
         self._host = Host(tether, state_dir / "logs", state_dir)
         self._tasks = Tasks(self._host)
-        self._pools: dict[str, RevisionPool] = {}
-        self._starting: dict[str, asyncio.Task[None]] = {}
+        self._pools: dict[Workload, RevisionPool] = {}
+        self._starting: dict[Workload, asyncio.Task[None]] = {}
         self._idle, self._retired_idle = idle_seconds, min(idle_seconds, retired_idle_seconds)
         self._max_instances = max_instances
         self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self, spec: RevisionProcess) -> None:
         """See `interfaces.Runtime.start`. Two concurrent calls start one set of instances and get the same outcome."""
-        if spec.revision in self._starting:
-            await asyncio.shield(self._starting[spec.revision])
-        if spec.revision in self._pools:
+        key = spec.workload
+        if key in self._starting:
+            await asyncio.shield(self._starting[key])
+        if key in self._pools:
             return
         pool = self._register(spec)
         starting = asyncio.ensure_future(pool.start())
-        self._starting[spec.revision] = starting
+        self._starting[key] = starting
         try:
             await asyncio.shield(starting)
         except StartFailed:
-            self._pools.pop(spec.revision, None)
+            self._pools.pop(key, None)
             raise
         finally:
-            pool.set_serving(self.routes.serves(spec.revision))
+            pool.set_serving(self.routes.serves(key))
             if starting.done():
-                self._starting.pop(spec.revision, None)
+                self._starting.pop(key, None)
             else:  # our caller gave up, not the start
-                starting.add_done_callback(lambda done: self._start_ended(spec.revision, done))
+                starting.add_done_callback(lambda done: self._start_ended(key, done))
 
     def register(self, spec: RevisionProcess) -> None:
         """Makes a revision known without starting it: its first request, or min_instances, will. For revisions that
         were ready before a restart of localgcp."""
-        if spec.revision not in self._pools:
-            self._register(spec).set_serving(self.routes.serves(spec.revision))
+        if spec.workload not in self._pools:
+            self._register(spec).set_serving(self.routes.serves(spec.workload))
 
-    async def stop(self, revision: str, grace: float = 10) -> None:
+    async def stop(self, revision: Workload, grace: float = 10) -> None:
         pool = self._pools.pop(revision, None)
         if pool is not None:
             await pool.stop(grace)
@@ -94,13 +95,15 @@ class ProcessRuntime:
     async def run_task(self, spec: RevisionProcess, env: Mapping[str, str], timeout: float) -> TaskResult:
         return await self._tasks.run(spec, env, timeout)
 
-    async def cancel_tasks(self, execution: str) -> None:
+    async def cancel_tasks(self, execution: Workload) -> None:
         await self._tasks.cancel(execution)
 
     def describe(self) -> Sequence[Mapping[str, object]]:
         return [
             {
-                "revision": name,
+                "project": key.project,
+                "location": key.location,
+                "revision": key.name,
                 "instance": instance.id,
                 "state": str(instance.state),
                 "pid": instance.child.pid,
@@ -110,15 +113,15 @@ class ProcessRuntime:
                 "in_flight": instance.in_flight,
                 "log": str(instance.log),
             }
-            for name, pool in self._pools.items()
+            for key, pool in self._pools.items()
             for instance in pool.instances
         ]
 
-    def logs(self, owner: str) -> Sequence[Path]:
+    def logs(self, owner: Workload) -> Sequence[Path]:
         """Log files of a revision or an execution, oldest first."""
-        return sorted((self._host.logs / owner).glob("*.log"), key=lambda path: path.stat().st_mtime)
+        return sorted(log_folder(self._host.logs, owner).glob("*.log"), key=lambda path: path.stat().st_mtime)
 
-    def pool_of(self, revision: str) -> RevisionPool | None:
+    def pool_of(self, revision: Workload) -> RevisionPool | None:
         """For the proxy: where to get an instance of a revision."""
         return self._pools.get(revision)
 
@@ -140,10 +143,10 @@ class ProcessRuntime:
         if self._sweeper is None:
             self._sweeper = asyncio.ensure_future(self._sweep())
         pool = RevisionPool(spec, self._host, self._max_instances)
-        self._pools[spec.revision] = pool
+        self._pools[spec.workload] = pool
         return pool
 
-    def _start_ended(self, revision: str, done: asyncio.Task[None]) -> None:
+    def _start_ended(self, revision: Workload, done: asyncio.Task[None]) -> None:
         self._starting.pop(revision, None)
         if not done.cancelled() and done.exception() is not None:
             self._pools.pop(revision, None)

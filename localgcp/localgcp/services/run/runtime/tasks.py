@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from localgcp.kit.interfaces import RevisionProcess, TaskResult
+from localgcp.kit.interfaces import RevisionProcess, TaskResult, Workload
 from localgcp.services.run.runtime.instances import Host, InstanceFailed, launch, log_file, tail
 from localgcp.services.run.runtime.tether import Child
 
@@ -20,11 +20,11 @@ class Tasks:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._running: dict[str, set[Child]] = {}
+        self._running: dict[Workload, set[Child]] = {}
 
     async def run(self, spec: RevisionProcess, env: Mapping[str, str], timeout: float) -> TaskResult:
         """Runs one task to its end; a task past `timeout` gets SIGTERM and is never a success."""
-        execution = env.get("CLOUD_RUN_EXECUTION", spec.revision)
+        execution = spec.workload
         index, attempt = env.get("CLOUD_RUN_TASK_INDEX", "0"), env.get("CLOUD_RUN_TASK_ATTEMPT", "0")
         log = log_file(self._host.logs, execution, f"task-{index}-{attempt}")
         began = time.monotonic()
@@ -46,7 +46,7 @@ class Tasks:
                 self._running.pop(execution, None)
         return TaskResult(code, tail(log, _TAIL_LINES), time.monotonic() - began)
 
-    async def cancel(self, execution: str) -> None:
+    async def cancel(self, execution: Workload) -> None:
         """Stops every running task of an execution and waits for the end of them."""
         await asyncio.gather(*(child.stop(_GRACE) for child in list(self._running.get(execution, ()))))
 

@@ -111,6 +111,7 @@ class Tether:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=0o022,  # ours is stricter, for the state folder
         )
         record = self._directory / f"{popen.pid}.json"
         with suppress(psutil.Error):

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localgcp.kit.errors import ApiError
+from localgcp.kit.listening import listen_at, serve_tls
 from localgcp.services.sql.tls.certificates import Authority, Issued
 from localgcp.services.sql.tls.channel import CHUNK, TlsChannel
 from localgcp.services.sql.tls.login import IamAccess, Login
@@ -58,7 +59,7 @@ class _Listener:
 
     async def open(self) -> None:
         if self._server is None:
-            self._server = await asyncio.start_server(self._accept, sock=self._bound, backlog=_BACKLOG)
+            self._server = await serve_tls(self._bound, self._context, self._accept, _BACKLOG)
 
     async def close(self) -> None:
         """Nobody is connected afterwards."""
@@ -198,28 +199,17 @@ def _bind(directory: Path) -> socket.socket:
     directory.mkdir(parents=True, exist_ok=True)
     noted = directory / "address"
     with contextlib.suppress(OSError):
-        if (bound := _bound(noted.read_text().strip())) is not None:
+        if (bound := listen_at(noted.read_text().strip(), PORT, _BACKLOG)) is not None:
             return bound
     for attempt in range(_TRIES):
         digest = hashlib.sha256(f"{directory}/{attempt}".encode()).digest()
         address = f"127.{1 + digest[0] % 254}.{digest[1]}.{1 + digest[2] % 254}"
-        if (bound := _bound(address)) is not None:
+        if (bound := listen_at(address, PORT, _BACKLOG)) is not None:
             noted.write_text(address)
             return bound
-    if (bound := _bound("127.0.0.1")) is not None:  # macOS has this one only, unless others are configured
+    if (
+        bound := listen_at("127.0.0.1", PORT, _BACKLOG)
+    ) is not None:  # macOS has this one only, unless others are configured
         noted.write_text("127.0.0.1")
         return bound
     raise OSError(f"no free loopback address for port {PORT}: on macOS add one, `sudo ifconfig lo0 alias 127.0.0.2`")
-
-
-def _bound(address: str) -> socket.socket | None:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((address, PORT))
-        listener.listen(_BACKLOG)  # with SO_REUSEADDR two can bind, and only one can listen
-    except OSError:
-        listener.close()
-        return None
-    listener.setblocking(False)
-    return listener

@@ -239,8 +239,18 @@ def _check_owner(url_map: UrlMap, edge: Edge, names: Names, *, visible: bool) ->
             owner = f"belongs to {said.owner}" if said else "does not say whom it belongs to"
             raise NotOwned(f"path matcher {names.path_matcher} of URL map {edge.url_map} {owner}; remove it first")
     for rule in url_map.host_rules if visible else ():
-        if edge.host in (rule.get("hosts") or ()) and rule.get("pathMatcher") != names.path_matcher:
+        covering = next((host for host in rule.get("hosts") or () if _covers(host, edge.host)), None)
+        if covering is not None and rule.get("pathMatcher") != names.path_matcher:
+            by = "" if covering == edge.host else f" (host rule {covering})"
             raise NotOwned(
-                f"host {edge.host} of URL map {edge.url_map} is served by path matcher {rule.get('pathMatcher')}; "
+                f"host {edge.host} of URL map {edge.url_map} is served by path matcher {rule.get('pathMatcher')}{by}; "
                 "give this environment another domain or remove that host rule"
             )
+
+
+def _covers(pattern: str, host: str) -> bool:
+    """True if a host rule speaks for the host. `*.example.com` speaks for every host below example.com
+    (https://cloud.google.com/load-balancing/docs/url-map-concepts#wildcards); `*` alone is the default of a URL map,
+    which every rule takes something away from."""
+    wild = pattern[1:] if pattern.startswith("*") else ""
+    return pattern == host or (len(wild) > 1 and host.endswith(wild) and host != wild.lstrip(".-"))

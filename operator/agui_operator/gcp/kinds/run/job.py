@@ -5,24 +5,26 @@ Source: https://cloud.google.com/run/docs/reference/rpc/google.cloud.run.v2#jobs
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from agui_operator.core.actions import ExecutionCancelled, ExecutionStarted, JobDefined, JobDeleted, JobTemplate
 from agui_operator.core.errors import CloudError, NotOwned
 from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
 from agui_operator.core.ownership import HOW
-from agui_operator.core.snapshot import JobView
+from agui_operator.core.snapshot import ExecutionView, JobView
 from agui_operator.gcp.kinds.run import containers
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
 from agui_operator.gcp.transport.paging import pages
-from agui_operator.gcp.transport.run_views import execution_view, says_enough, short
+from agui_operator.gcp.transport.run_views import execution_view, says_enough, short, task_ended
 from agui_operator.gcp.transport.run_views import job_view as view_of
 
 __all__ = ["apply", "desired", "execution_view", "observe", "owned", "view_of"]
 
 _PAGE = 500
+_TASKS = 10
 
 
 async def observe(cloud: Cloud, names: Names, job: str) -> JobView | None:
@@ -42,6 +44,22 @@ async def observe(cloud: Cloud, names: Names, job: str) -> JobView | None:
         return view_of(found)
     execution = short(found.latest_created_execution.name)
     return view_of(found, await _execution(cloud, f"{path}/executions/{execution}"))
+
+
+async def explained(cloud: Cloud, names: Names, job: str, execution: ExecutionView) -> ExecutionView:
+    """A failed execution with the exit code of its task: one call, and none more where that fails."""
+    from google.cloud import run_v2
+
+    told = replace(execution, explained=True)
+    if not execution.name:
+        return told  # it never ran
+    path = f"{names.job_path(job)}/executions/{execution.name}"
+    try:
+        reply = await cloud.rpc("Tasks.ListTasks", run_v2.ListTasksRequest(parent=path, page_size=_TASKS), path)
+    except CloudError:
+        return told
+    ended = next((text for task in reply.tasks if (text := task_ended(task))), "")
+    return replace(told, message=f"{ended}: {execution.message}" if ended else execution.message)
 
 
 async def owned(cloud: Cloud, names: Names) -> list[JobView]:

@@ -1,0 +1,58 @@
+"""What users get at rest, as far as it was seen, compared with the stable release."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agui_operator.core.actions import Pointer
+from agui_operator.core.memory import Memory
+from agui_operator.core.rollout import Phase
+from agui_operator.core.served import Part, astray
+from agui_operator.core.snapshot import ServiceView, Snapshot
+from agui_operator.core.traffic import Target
+from world_model import FIRST, NAMES, NOW
+
+HEALTHY = Memory(phase=Phase.HEALTHY, since=NOW, stable=FIRST)
+OLD = NAMES.revision(FIRST.id)
+ALL = (Target(OLD, 100),)
+HALF = (Target(OLD, 50), Target("other", 50))
+
+
+def service(traffic: tuple[Target, ...] = ALL, serving: tuple[Target, ...] = ALL) -> ServiceView:
+    return ServiceView("s", "e", "o", "u", traffic, serving, {}, OLD, OLD, OLD, False, True)
+
+
+SEEN = Snapshot(service=service(), service_known=True, pointer=Pointer("fa", "aaaa"), pointer_known=True, has_edge=True)
+
+
+def test_nothing_differs_while_users_get_the_release() -> None:
+    assert astray(HEALTHY, SEEN, NAMES) == {Part.TRAFFIC: None, Part.PAGE: None}
+    assert astray(HEALTHY, replace(SEEN, has_edge=False, pointer=None), NAMES)[Part.PAGE] is None
+
+
+@pytest.mark.parametrize("seen", [service(HALF, HALF), service(ALL, HALF), service(HALF, ALL)])
+def test_traffic_counts_as_it_was_asked_for_and_as_it_is_served(seen: ServiceView) -> None:
+    text = f"50 % of the traffic is not on revision {OLD}"
+    assert astray(HEALTHY, replace(SEEN, service=seen), NAMES)[Part.TRAFFIC] == text
+    last = replace(SEEN, service=None, service_known=False, last_service=seen)
+    assert astray(HEALTHY, last, NAMES)[Part.TRAFFIC] == text
+
+
+def test_a_service_or_a_page_that_is_gone_is_named() -> None:
+    gone = astray(HEALTHY, replace(SEEN, service=None, pointer=None), NAMES)
+    assert gone[Part.TRAFFIC] == f"Cloud Run service {NAMES.service} does not exist"
+    assert gone[Part.PAGE] == "the URL map does not show the page of the stable release"
+    assert astray(HEALTHY, replace(SEEN, pointer=Pointer("fb", "bbbb")), NAMES)[Part.PAGE] == gone[Part.PAGE]
+
+
+def test_what_was_not_seen_is_left_out() -> None:
+    blind = replace(SEEN, service=None, service_known=False, pointer_known=False)
+    assert astray(HEALTHY, blind, NAMES) == {}
+
+
+@pytest.mark.parametrize("memory", [Memory(), replace(HEALTHY, phase=Phase.PROGRESSING), replace(HEALTHY, stable=None)])
+def test_in_a_rollout_or_without_a_stable_release_nothing_is_told(memory: Memory) -> None:
+    moved = replace(SEEN, service=service(HALF, HALF))
+    assert astray(memory, moved, NAMES) == {Part.TRAFFIC: None, Part.PAGE: None}
