@@ -132,12 +132,13 @@ class _Peak:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._ends.wait(0.02):
-            resident = 0
-            for process in (self._process, *self._process.children()):
-                try:
-                    resident += process.memory_info().rss
+        command = self._process.cmdline()
+        while not self._ends.wait(0.01):
+            own = self._process.memory_info().rss
+            children = 0
+            for child in self._process.children():
+                try:  # one that still has the operator's command line shares its memory: it has not begun
+                    children += child.memory_info().rss if child.cmdline() not in (command, []) else 0
                 except psutil.Error:
                     continue
-            self.most = max(self.most, resident / MB)
-            self.own = max(self.own, self._process.memory_info().rss / MB)
+            self.own, self.most = max(self.own, own / MB), max(self.most, (own + children) / MB)
