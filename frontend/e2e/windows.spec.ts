@@ -35,7 +35,7 @@ test("an approval that another window asked for is fetched, and nothing that was
   page,
   context,
 }) => {
-  desk.expected.push(/unknown interrupt/); // an answer that comes too late is refused
+  desk.expected.push(/This question is not open/); // an answer that comes too late is refused
   await desk.open();
   await desk.say("order 42");
   await expect(desk.conversation).toContainText("Order 42:");

@@ -266,6 +266,13 @@ def test_a_withdrawn_permission_is_said_and_nothing_is_claimed_about_drift() -> 
     assert (found["RollbackReady"]["status"], found["RollbackReady"]["reason"]) == ("False", "NotPermitted")
 
 
+def test_a_permission_that_is_back_is_no_reason_to_remember_the_refusal() -> None:
+    withdrawn = summarize(Inputs(memory=HEALTHY, generation=1, now=NOW, previous={}, forbidden=EVERYTHING))
+    again = summarize(Inputs(memory=HEALTHY, generation=1, now=NOW, previous=withdrawn))
+    found = {c["type"]: c for c in again["conditions"]}
+    assert (found["RollbackReady"]["status"], found["RollbackReady"]["reason"]) == ("Unknown", "NotObserved")
+
+
 def test_alert_channels_of_a_spec_that_is_not_permitted_are_not_taken() -> None:
     """The channels are no part of a release: the same release with others is refused, and pages nobody new."""
     stable = replace(SECOND, alerts={"error_rate": 0.1, "channels": ["oncall"]})

@@ -218,6 +218,32 @@ def test_managed_parts_and_backward_windows_are_refused(plane: ControlPlane, nam
         apply(plane, "AgUiPolicy", POLICY | {"freezes": [window]}, namespace)
 
 
+UNREADABLE = (
+    *("9999-12-31T23:59:59Z", "2027-01-01 00:00:00Z", "2027-01-01T00:00:00", "2027-02-30T00:00:00Z", "2027-01-01"),
+    *("2027-01-01T00:00:60Z", "2027-01-01T24:00:00Z", "2027-01-01T00:00:00+0100", "2027-01-01t00:00:00z"),
+)
+READABLE = ("9998-12-31T23:59:59Z", "2027-01-01T00:00:00.123456+01:00", "2028-02-29T23:59:59-12:00")
+
+
+@pytest.mark.parametrize("until", UNREADABLE)
+def test_a_time_that_the_operator_can_not_read_is_refused_by_the_api_server(
+    plane: ControlPlane, namespace: str, until: str
+) -> None:
+    """A policy that only one of the two takes would vanish with its stop button."""
+    policy = POLICY | {"freezes": [{"name": "x", "from": "2026-01-01T00:00:00Z", "until": until}]}
+    with pytest.raises(SpecInvalid):
+        parse_policy(policy)
+    with pytest.raises(KubectlFailed):
+        apply(plane, "AgUiPolicy", policy, namespace, "--dry-run=server")
+
+
+@pytest.mark.parametrize("until", READABLE)
+def test_a_time_that_the_api_server_takes_is_read(plane: ControlPlane, namespace: str, until: str) -> None:
+    policy = POLICY | {"freezes": [{"name": "x", "from": "2026-01-01T00:00:00Z", "until": until}]}
+    parse_policy(policy)
+    apply(plane, "AgUiPolicy", policy, namespace, "--dry-run=server")
+
+
 def test_nobody_takes_a_fresh_object_for_a_finished_one(plane: ControlPlane, namespace: str) -> None:
     fresh = apply(plane, "AgUiDeployment", DEPLOYMENT, namespace, name="fresh")
     assert fresh["status"] == {"observedGeneration": -1}

@@ -6,7 +6,7 @@ Event reference: https://docs.ag-ui.com/concepts/events
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from agui_app.agents.guardrails import Guardrails, redact
@@ -33,6 +33,13 @@ def closing_events(events: Iterable[Mapping[str, Any]], thread_id: str, run_id: 
                 calls.pop(event["toolCallId"], None)
     closers: list[Event] = [{"type": "TEXT_MESSAGE_END", "messageId": message} for message in messages]
     return closers + [{"type": "TOOL_CALL_END", "toolCallId": call} for call in calls]
+
+
+def opening_events(events: Sequence[Event], last: Event, thread_id: str, run_id: str) -> list[Event]:
+    """The start of a run that is stopped before its first event: clients refuse an end without one, but an error."""
+    if events or last["type"] != "RUN_FINISHED":
+        return []
+    return [{"type": "RUN_STARTED", "threadId": thread_id, "runId": run_id}]
 
 
 def public_state(state: Any) -> Any:

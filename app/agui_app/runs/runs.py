@@ -25,7 +25,7 @@ from opentelemetry.context import Context
 from sqlalchemy.exc import SQLAlchemyError
 
 from agui_app.agents.run_context import RunContext, enter_run
-from agui_app.agents.stream_shape import TERMINAL, Event, StreamRedactor, closing_events
+from agui_app.agents.stream_shape import TERMINAL, Event, StreamRedactor, closing_events, opening_events
 from agui_app.agents.tree import APP_NAME, Agents
 from agui_app.caller import Caller
 from agui_app.runs.admission import Admitted, InvalidRun, admit
@@ -271,6 +271,7 @@ class Runs:
         except (SQLAlchemyError, OSError, TimeoutError):
             logger.exception("events could not be logged while the run went on")
         ends = [
+            *opening_events(run.events, last, run.thread_id, run.run_id),
             *cut_short(run.stopping, run.events, last),
             *closing_events(run.events, run.thread_id, run.run_id),
             last,

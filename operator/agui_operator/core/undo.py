@@ -68,7 +68,9 @@ def _as_before(inputs: Inputs, what: str) -> tuple[bool | None, Reason, str]:
     for condition in items(inputs.previous.get("conditions")):
         message, reason = str(condition.get("message")), member(condition.get("reason"), Reason)
         value = {"True": True, "False": False}.get(str(condition.get("status")))
-        if condition.get("type") == ConditionType.ROLLBACK_READY and message.startswith(what) and reason is not None:
+        if condition.get("type") != ConditionType.ROLLBACK_READY or reason in (None, Reason.NOT_PERMITTED):
+            continue
+        if message.startswith(what):
             return value, reason, message
     return None, Reason.NOT_OBSERVED, f"{what} was not looked at yet"
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agui_app.agents.guardrails import load_guardrails, redact
-from agui_app.agents.stream_shape import StreamRedactor, closing_events, public_state
+from agui_app.agents.stream_shape import StreamRedactor, closing_events, opening_events, public_state
 from agui_app.http.common import frames, lines_of
 from agui_app.runs.runs import Run
 from agui_app.settings import PACKAGE
@@ -95,3 +95,11 @@ async def test_quiet_streams_are_kept_alive():
     run.wake()
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
+
+
+def test_a_run_that_is_stopped_before_its_first_event_begins_and_ends() -> None:
+    finished, failed = {"type": "RUN_FINISHED"}, {"type": "RUN_ERROR"}
+    started = {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
+    assert opening_events([], finished, "t", "r") == [started]
+    assert opening_events([], failed, "t", "r") == [], "an error may come first"
+    assert opening_events([started], finished, "t", "r") == []

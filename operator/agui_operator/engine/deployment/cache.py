@@ -46,6 +46,7 @@ class ObjectCache:
     drift: str | None = None
     differs: dict[Part, str | None] = field(default_factory=dict)  # what users get at rest, as it was last seen
     compared: int | None = None  # generation at which the cloud was last compared with the stable release
+    forbidden: Mapping[str, str] | None = None  # as of the last look; None: there was none
     drift_due: float = 0.0  # monotonic time of the next comparison with the cloud
     answered: tuple[Request, ...] = ()  # what was answered and whose annotation is still to be removed
     answered_at: int = 0  # resourceVersion without those annotations; an older body tells of past requests

@@ -176,7 +176,9 @@ class Engine:
             has_edge=scope.place.edge is not None,
             channels=scope.place.channels,
         )
-        changed = cache.compared not in (None, scope.generation)  # an edit at rest is compared with the cloud at once
+        # an edit at rest, and a permission given or withdrawn, are compared with the cloud at once
+        changed = cache.compared not in (None, scope.generation) or cache.forbidden not in (None, scope.forbidden)
+        cache.forbidden = scope.forbidden
         drift = scope.memory.phase in RESTING and (changed or time.monotonic() >= cache.drift_due)
         sight = await self._observer.look(scope, cache, basic, drift=drift)
         if (why := foreign(scope.names, sight.seen.service)) is not None:
