@@ -23,6 +23,7 @@ _REPORTED_ERROR = "type.googleapis.com/google.devtools.clouderrorreporting.v1bet
 
 _HIDDEN = "[hidden]"
 LEAST_SECRET = 6  # a shorter value stands in too many harmless words
+_RESOURCE = re.compile(r"projects/[^/]+/secrets/[\w-]+(/versions/\w+)?$")  # where a secret is, not what it is
 _SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)$", re.I)
 _URL_PASSWORD = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@]*:([^\s/@]+)@", re.I)
 # Where libraries put values into the text of their exceptions: what a user wrote, or a secret.
@@ -52,7 +53,7 @@ def discreet(text: str) -> str:
 
 def secrets_of(env: Mapping[str, str]) -> tuple[str, ...]:
     """Values of the environment that no line may hold: by the names of their variables, and passwords of URLs."""
-    found = {value for name, value in env.items() if _SECRET_NAME.search(name)}
+    found = {value for name, value in env.items() if _SECRET_NAME.search(name) and not _RESOURCE.match(value)}
     found |= {unquote(match[1]) for value in env.values() for match in _URL_PASSWORD.finditer(value)}
     return tuple(sorted((value for value in found if len(value) >= LEAST_SECRET), key=len, reverse=True))
 
