@@ -158,6 +158,13 @@ def test_what_no_policy_lists_is_forbidden(part: str) -> None:
     assert refusals(of_release(released(SPEC), place), "shop", [parse_policy(without)])
 
 
+def test_an_environment_is_asked_for_the_parts_that_it_names() -> None:
+    bare = parse_environment({"projectId": "acme-prod", "region": "us-central1", "secrets": [{"name": "db"}]})
+    assert refusals(of_environment(bare), "shop", [parse_policy(POLICY)]) == ()
+    found = refusals(of_environment(bare), "shop", [parse_policy(POLICY | {"secrets": []})])
+    assert [str(v) for v in found] == ["spec.secrets: db is not permitted; allowed secrets: none"]
+
+
 def test_a_release_without_a_record_is_known_by_its_image() -> None:
     place = place_of(parse_environment(ENVIRONMENT))
     bare = replace(released(SPEC), template="", image="docker.io/evil/app@sha256:" + "a" * 64)
