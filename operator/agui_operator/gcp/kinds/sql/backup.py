@@ -21,13 +21,15 @@ _START_SECONDS = 60.0
 
 
 async def observe(cloud: Cloud, names: Names, instance: str, description: str) -> BackupView | None:
-    """The newest backup with this description. One call, which lists the newest hundred backups of the instance."""
-    path = _path(names, instance)
-    page = await cloud.rest(
-        RestRequest("sqladmin.backupRuns.list", f"{path}?maxResults=100", **_where(names, instance))
-    )
-    found = [run for run in page.get("items") or () if names.is_backup(str(run.get("description", "")), description)]
-    return view_of(max(found, key=_age)) if found else None
+    """The newest backup with this description. One call for each 500 backups of the instance, newest first, until one
+    has it: on-demand backups stay until somebody deletes them."""
+    path = f"{_path(names, instance)}?maxResults=500"
+    async for page in rest_pages(cloud, "sqladmin.backupRuns.list", path, project=names.project):
+        runs = page.get("items") or ()
+        found = [run for run in runs if names.is_backup(str(run.get("description", "")), description)]
+        if found:
+            return view_of(max(found, key=_age))
+    return None
 
 
 async def owned(cloud: Cloud, names: Names, instance: str) -> list[BackupView]:
