@@ -40,4 +40,9 @@ def astray(memory: Memory, seen: Snapshot, names: Names) -> Mapping[Part, str | 
     elif seen.pointer_known:
         is_shown = seen.pointer is not None and seen.pointer.frontend == stable.frontend
         found[Part.PAGE] = None if is_shown else "the URL map does not show the page of the stable release"
+        if is_shown and seen.assets_complete is False:
+            found[Part.PAGE] = (
+                f"files of the page of release {stable.version} ({stable.id}) are missing in the assets bucket;"
+                " the spec of that release publishes them again"
+            )
     return found

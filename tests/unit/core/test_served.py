@@ -47,6 +47,14 @@ def test_a_service_or_a_page_that_is_gone_is_named() -> None:
     assert astray(HEALTHY, replace(SEEN, pointer=Pointer("fb", "bbbb")), NAMES)[Part.PAGE] == gone[Part.PAGE]
 
 
+@pytest.mark.parametrize("phase", [Phase.HEALTHY, Phase.ROLLED_BACK])
+def test_a_page_with_missing_files_is_told_with_the_way_out(phase: Phase) -> None:
+    found = astray(replace(HEALTHY, phase=phase), replace(SEEN, assets_complete=False), NAMES)
+    assert found[Part.PAGE] is not None
+    assert "files of the page of release 1 (aaaa) are missing in the assets bucket" in found[Part.PAGE]
+    assert astray(HEALTHY, replace(SEEN, assets_complete=True), NAMES)[Part.PAGE] is None
+
+
 def test_what_was_not_seen_is_left_out() -> None:
     blind = replace(SEEN, service=None, service_known=False, pointer_known=False)
     assert astray(HEALTHY, blind, NAMES) == {}
