@@ -95,12 +95,14 @@ class Views:
         self.fresh_release = None
 
     def begin_release(self, release: str, *, published: bool) -> None:
-        """The release got its id just now, so nothing under that id can be in the cloud and nothing has to be looked up
-        before it is created. Forgotten after any fault and any restart; creating is idempotent by name all the same.
-        `published`: its bundle is that of an earlier release, so its files may be there."""
+        """The release got its id just now. What is created by name, and so twice without harm, is not looked up before.
+        Forgotten after any fault and any restart. A backup is looked up: it has no name of its own, and an attempt
+        whose status was lost may have taken it. `published`: its bundle is that of an earlier release, so its files may
+        be there."""
         self.fresh_release = release
         self.backup, self.assets = None, False
-        self.fresh |= {BACKUP} if published else {BACKUP, ASSETS}
+        self.fresh -= {BACKUP}
+        self.fresh |= set() if published else {ASSETS}
 
     def end_rollout(self) -> None:
         """At rest nobody asks for jobs any more."""
