@@ -265,6 +265,16 @@ def test_an_undo_waits_for_the_stop_button_and_not_for_a_freeze_window() -> None
         assert memory.acknowledged is not None
 
 
+def test_an_undo_away_from_a_forbidden_release_goes_its_way() -> None:
+    undoing = replace(HEALTHY, phase=Phase.UNDOING, undo_to=FIRST)
+    assert Case(undoing, replace(SEEN, forbidden={SECOND.id: "no"}), None, NAMES, NOW).is_permitted
+    target = Case(undoing, replace(SEEN, forbidden={FIRST.id: "serviceAccount: x"}), None, NAMES, NOW)
+    assert not target.is_permitted
+    ended = decide(target, 10).memory
+    assert ended.phase is Phase.PENDING, "users stay where they are"
+    assert ended.acknowledged is None or "serviceAccount: x" in ended.acknowledged.message
+
+
 def test_a_withdrawn_permission_is_said_and_nothing_is_claimed_about_drift() -> None:
     inputs = Inputs(memory=HEALTHY, generation=1, now=NOW, previous={}, compared=True, forbidden=EVERYTHING)
     found = {c["type"]: c for c in summarize(inputs)["conditions"]}

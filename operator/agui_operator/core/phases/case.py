@@ -54,10 +54,12 @@ class Case:
 
     @property
     def is_permitted(self) -> bool:
-        """True if a policy permits now what this phase works for: the candidate on its way, else the stable release. A
-        roll-back needs no permission: what it restores was permitted, and users are on less than that."""
+        """True if a policy permits now what this phase works for: the candidate on its way, the target of an undo, else
+        the stable release. A roll-back needs no permission: what it restores was permitted, and users are on less."""
         if self.memory.phase is Phase.ROLLING_BACK:
             return True
+        if self.memory.phase is Phase.UNDOING:
+            return self.memory.undo_to is None or self.memory.undo_to.id not in self.seen.forbidden
         if self.memory.phase in IN_FLIGHT:
             return not any(b.reason is Reason.NOT_PERMITTED for b in self.seen.blockers)
         return self.memory.stable is None or self.memory.stable.id not in self.seen.forbidden
