@@ -129,8 +129,13 @@ def _learn(case: Case) -> Memory:
         told = replace(memory.candidate, schema=said.head, requires=said.requires)
         memory = replace(memory, candidate=told, schema_floor=said.floor or memory.schema_floor)
     stable = memory.stable
-    settled = memory.phase is Phase.HEALTHY and not any(b.reason is Reason.NOT_PERMITTED for b in seen.blockers)
-    if settled and plan is not None and stable is not None and plan.release.id == stable.id:
+    if (
+        memory.phase is Phase.HEALTHY
+        and case.is_spec_permitted
+        and plan is not None
+        and stable is not None
+        and plan.release.id == stable.id
+    ):
         release = plan.release
         kept = replace(stable, alerts=release.alerts, version=release.version, template=release.template)
         memory = replace(memory, stable=kept)

@@ -13,8 +13,9 @@ from functools import lru_cache
 
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
+from agui_operator.api.environment import Edge as NamedEdge
 from agui_operator.core.actions import RevisionTemplate
-from agui_operator.core.environment import Place
+from agui_operator.core.environment import Edge, Place
 from agui_operator.core.release import Release
 from agui_operator.core.templates import from_json
 
@@ -98,9 +99,7 @@ def of_environment(spec: AgUiEnvironmentSpec) -> Uses:
         found.append(Use("spec.storage.assets.bucket", Kind.BUCKET, spec.storage.assets.bucket))
         found.append(Use("spec.storage.artifacts.bucket", Kind.BUCKET, spec.storage.artifacts.bucket))
     if spec.edge is not None:
-        found.append(Use("spec.edge.urlMap", Kind.URL_MAP, spec.edge.url_map))
-        found.append(Use("spec.edge.backendBucket", Kind.BACKEND, spec.edge.backend_bucket))
-        found.append(Use("spec.edge.backendService", Kind.BACKEND, spec.edge.backend_service))
+        found += _of_load_balancer("spec.", spec.edge)
     found += [Use("spec.secrets", Kind.SECRET, secret.name) for secret in spec.secrets]
     for channel in observability.channels if observability is not None else ():
         found.append(Use(f"spec.observability.channels ({channel.name})", Kind.PROJECT, _project_of(channel.resource)))
@@ -118,13 +117,17 @@ def _of_place(reference: str, place: Place, *, files: bool, channels: tuple[str,
     edge = place.edge
     if edge is not None:
         yield Use(f"{reference}edge.domain", Kind.DOMAIN, edge.host)
-        yield Use(f"{reference}edge.urlMap", Kind.URL_MAP, edge.url_map)
-        yield Use(f"{reference}edge.backendBucket", Kind.BACKEND, edge.backend_bucket)
-        yield Use(f"{reference}edge.backendService", Kind.BACKEND, edge.backend_service)
+        yield from _of_load_balancer(reference, edge)
     for name in channels:
         if name in place.channels:
             path = f"{reference}observability.channels ({name}) project"
             yield Use(path, Kind.PROJECT, _project_of(place.channels[name]))
+
+
+def _of_load_balancer(reference: str, edge: Edge | NamedEdge) -> Iterator[Use]:
+    yield Use(f"{reference}edge.urlMap", Kind.URL_MAP, edge.url_map)
+    yield Use(f"{reference}edge.backendBucket", Kind.BACKEND, edge.backend_bucket)
+    yield Use(f"{reference}edge.backendService", Kind.BACKEND, edge.backend_service)
 
 
 def _of_backend(spec: AgUiDeploymentSpec) -> Iterator[Use]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agui_operator.api.environment import AgUiEnvironmentSpec
@@ -34,12 +34,13 @@ class WatchedDirectory:
         return found, None
 
     def policies(self) -> Sequence[AgUiPolicySpec]:
-        found = (self._policies[name] for name in sorted(self._policies))
-        return tuple(policy for policy in found if isinstance(policy, AgUiPolicySpec))
+        return tuple(policy for policy in self._by_name() if isinstance(policy, AgUiPolicySpec))
 
     def unreadable(self) -> Sequence[Unreadable]:
-        found = (self._policies[name] for name in sorted(self._policies))
-        return tuple(policy for policy in found if isinstance(policy, Unreadable))
+        return tuple(policy for policy in self._by_name() if isinstance(policy, Unreadable))
+
+    def _by_name(self) -> Iterator[AgUiPolicySpec | Unreadable]:
+        return (self._policies[name] for name in sorted(self._policies))
 
     def conflicts(self, uid: str) -> Sequence[Blocker]:
         return self.references.conflicts(uid)

@@ -53,6 +53,11 @@ class Case:
         return self.memory.phase in HELD_BEFORE_WRITES and self.hold is not None
 
     @property
+    def is_spec_permitted(self) -> bool:
+        """True if a policy permits now what the spec asks for."""
+        return not any(b.reason is Reason.NOT_PERMITTED for b in self.seen.blockers)
+
+    @property
     def is_permitted(self) -> bool:
         """True if a policy permits now what this phase works for: the candidate on its way, the target of an undo, else
         the stable release. A roll-back needs no permission: what it restores was permitted, and users are on less."""
@@ -61,7 +66,7 @@ class Case:
         if self.memory.phase is Phase.UNDOING:
             return self.memory.undo_to is None or self.memory.undo_to.id not in self.seen.forbidden
         if self.memory.phase in IN_FLIGHT:
-            return not any(b.reason is Reason.NOT_PERMITTED for b in self.seen.blockers)
+            return self.is_spec_permitted
         return self.memory.stable is None or self.memory.stable.id not in self.seen.forbidden
 
     @property
