@@ -75,7 +75,10 @@ def test_a_withdrawn_permission_stops_repair_until_it_is_back(system: System, pl
     permit(system, place, serviceAccounts=["somebody-else"])
     found = until(system, place, "DriftFree", "NotPermitted")
     assert "is not permitted any more and is not corrected" in condition(found, "DriftFree")["message"]
+    asked_at = system.position
     system.cloud(f"{SERVICES}/{service_of(place)}", method="DELETE")
+    # The deletion is an operation: its effect is recorded after the answer to the call.
+    wait_for(lambda: effects(system, place, asked_at) != [], "the deletion of the service")
     before = system.position
     wait_for(lambda: len(looks(system, before)) >= 2, "two looks at the services")
     assert effects(system, place, before) == []
