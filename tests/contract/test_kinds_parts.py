@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import tarfile
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ import aiohttp
 import pytest
 
 from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.kube_api import PATIENCE
 from agui_dev.testbed.local_cloud import LocalCloud
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
@@ -471,7 +473,8 @@ async def test_requests_are_measured_by_revision(cloud: Cloud, fresh_cloud: Loca
                 f"{fresh_cloud.edge}/whoami", headers={"Host": seen.uri.partition("//")[2]}
             ) as reply:
                 assert reply.status == 200
-    for _ in range(50):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         await asyncio.sleep(0.1)
         since = fresh_cloud.last
         samples = await timeseries.read(cloud, NAMES, [revision, "other"], start, datetime.now(UTC))

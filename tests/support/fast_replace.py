@@ -12,11 +12,11 @@ _set = object.__setattr__
 
 def replaced(value: Value, **changes: Any) -> Value:
     """A copy of a frozen dataclass with some other fields. Its class has no `__post_init__`."""
-    kind = type(value)
+    kind: type = type(value)
     names, known = _names(kind)
     if not changes.keys() <= known:
         raise TypeError(f"{kind.__name__} has no field {', '.join(changes.keys() - known)}")
-    copy = object.__new__(kind)
+    copy: Value = object.__new__(kind)
     for name in names:
         _set(copy, name, changes[name] if name in changes else getattr(value, name))
     return copy
