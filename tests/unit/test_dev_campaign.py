@@ -129,3 +129,10 @@ def test_what_is_wrong_in_the_cloud_is_seen(monkeypatch: pytest.MonkeyPatch, hav
 
 def test_a_page_that_is_gone_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert verdict(monkeypatch, found(), HAVE, page=404) == ["the page answers 404"]
+
+
+def test_a_page_that_is_gone_is_no_rest_also_where_the_status_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is missing of the stable release's page at rest is published again."""
+    document = found()
+    _told("DriftFree", "False")(document)
+    assert verdict(monkeypatch, document, HAVE, page=404) == ["the page answers 404", "DriftFree=False: None"]

@@ -77,7 +77,7 @@ def _users(target: Target, found: Json) -> Iterator[str]:
     except (OSError, urllib.error.URLError) as error:
         yield f"the edge does not answer: {error}"
         return
-    if page != 200 and condition(found, "DriftFree").get("status") != "False":
+    if page != 200:
         yield f"the page answers {page}"
     if code not in ((200, 500) if stable_of(found).get("version") == "degrading" else (200,)):
         yield f"the API answers {code}"

@@ -119,7 +119,7 @@ def _learn(case: Case) -> Memory:
     """The newest verdicts; the schema head that the candidate reported; alert limits and version of a spec edit that
     makes no new release; what serves where the status was lost; the steps that a canary starts with; the time that a
     hold takes."""
-    case = replace(case, memory=recovered(case.memory, case.seen, case.names))
+    case = replace(case, memory=recovered(case.memory, case.seen, case.names, case.now))
     memory, seen, plan = _clocked(case), case.seen, case.blueprint
     if memory.phase in CANARY and memory.walk is None and plan is not None:
         memory = replace(memory, walk=steps.begin(plan.steps))

@@ -5,7 +5,7 @@ releases that an undo can go back to (`promoted`), and the numbers of attempts t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +39,14 @@ def promoted(ring: Ring, newest: Promotion) -> Ring:
 def with_stable(ring: Ring, stable: Release | None, now: datetime) -> Ring:
     """The ring with the stable release, which a lost status did not name."""
     return ring if stable is None or find(ring, stable.id) is not None else (Promotion(stable, now), *ring)
+
+
+def found_again(ring: Ring, stable: Release, now: datetime) -> Ring:
+    """The ring after the stable release was found in the cloud: what served before is not known, so that its promotion
+    counts from now. What nobody names any more ages from that moment (core/retention.py)."""
+    if find(ring, stable.id) is None:
+        return with_stable(ring, stable, now)[:PROMOTED_KEPT]
+    return tuple(replace(one, at=now) if one.release.id == stable.id else one for one in ring)
 
 
 def without(ring: Ring, release: str) -> Ring:
