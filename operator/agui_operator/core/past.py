@@ -54,6 +54,15 @@ def without(ring: Ring, release: str) -> Ring:
     return tuple(one for one in ring if one.release.id != release)
 
 
+def with_bundle(ring: Ring, stable: Release) -> Ring:
+    """The ring with what the stable release's page was made from, which an earlier version did not record."""
+    own = find(ring, stable.id)
+    if own is None or own.release.bundle == stable.bundle:
+        return ring
+    known = replace(own, release=replace(own.release, bundle=stable.bundle))
+    return tuple(known if one is own else one for one in ring)
+
+
 def find(ring: Ring, release: str | None) -> Promotion | None:
     return next((one for one in ring if one.release.id == release), None)
 
