@@ -78,9 +78,10 @@ FIRST = Release(
     "1",
     "img@sha256:a",
     frontend="fa",
+    bundle="a.tar.gz@sha256:fa",
     template=to_json(revision_of("aaaa", "img@sha256:a")),
 )
-SECOND = Release("bbbb", "art-b", "fp-b", "2", "img@sha256:b", "img@sha256:b", "head", "fb")
+SECOND = Release("bbbb", "art-b", "fp-b", "2", "img@sha256:b", "img@sha256:b", "head", "fb", "b.tar.gz@sha256:fb")
 THIRD = "fp-c"  # a newer spec that is never resolved here
 FOURTH = "fp-d"  # one that no world has seen, and so none has rejected
 STEPS = (CanaryStep(set_weight=10), CanaryStep(analysis=AnalysisStep()), CanaryStep(pause=Pause()))

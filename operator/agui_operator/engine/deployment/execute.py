@@ -28,7 +28,7 @@ from agui_operator.core.actions import (
     TrafficSplit,
     describe,
 )
-from agui_operator.core.errors import reason_of
+from agui_operator.core.errors import CloudError, UserError, reason_of
 from agui_operator.core.rollout import Look
 from agui_operator.core.snapshot import AlertView, BackupView, ExecutionView, JobView, LookFault, ServiceView
 from agui_operator.engine.cluster.wakeups import Wakeups
@@ -135,11 +135,21 @@ class Executor:
             case BackupTaken():
                 return await sql_backup.apply(cloud, names, action)
             case AssetsPublished():
-                return await release_assets.apply(cloud, action, names.owner, _log_progress, tenant=names.namespace)
+                return await self._publish(scope, cache, action)
             case PointerSet():
                 return await url_map.apply(cloud, names, place, action)
             case AlertCreated() | AlertUpdated() | AlertDeleted():
                 return await alert_policy.apply(cloud, names, action)
+
+    async def _publish(self, scope: Scope, cache: ObjectCache, action: AssetsPublished) -> Outcome:
+        """Why files of the stable page could not be restored is told until they are."""
+        names = scope.names
+        cache.unpublished = None
+        try:
+            return await release_assets.apply(self._cloud, action, names.owner, _log_progress, tenant=names.namespace)
+        except (UserError, CloudError) as error:
+            cache.unpublished = str(error) if action.restores else None
+            raise
 
     async def _await_operation(self, cache: ObjectCache, view: str, action: Action, operation: str) -> None:
         """Waits for a long operation; what it answers becomes the fresh view, an error makes the next turn look."""

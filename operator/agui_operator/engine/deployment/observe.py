@@ -22,6 +22,7 @@ from agui_operator.core.snapshot import (
     AlertView,
     AnalysisResult,
     Found,
+    Lacking,
     LookFault,
     ServiceView,
     Snapshot,
@@ -152,7 +153,7 @@ class Observer:
             case Look.RESOLUTION:
                 return await self._resolve(scope, cache, seen)
             case Look.ASSETS if again:
-                return replace(seen, assets_complete=await self._page(scope))
+                return await self._page(scope, cache, seen)
             case Look.BACKUP | Look.MIGRATION | Look.ASSETS:
                 return await self._preparation(scope, cache, seen, look)
             case Look.SERVICE:
@@ -236,12 +237,16 @@ class Observer:
             return replace(seen, assets_complete=views.assets)
         return seen
 
-    async def _page(self, scope: Scope) -> bool | None:
-        """True if the page of the stable release is complete; None: it has none, or nobody reaches it."""
+    async def _page(self, scope: Scope, cache: ObjectCache, seen: Snapshot) -> Snapshot:
+        """Whether the page of the stable release is complete; nothing if it has none, or nobody reaches it."""
         stable = scope.memory.stable
         if stable is None or stable.frontend is None or scope.place.edge is None:
-            return None
-        return await self._shared.page(scope.names, scope.place, stable.frontend)
+            return replace(seen, assets_complete=None)
+        missing = await self._shared.page(scope.names, scope.place, stable.frontend)
+        if not missing:
+            return replace(seen, assets_complete=True)
+        first = f"gs://{scope.place.assets_bucket}/{missing[0]}"
+        return replace(seen, assets_complete=False, lacking=Lacking(first, len(missing), cache.unpublished or ""))
 
     async def _service(self, scope: Scope, cache: ObjectCache, *, again: bool) -> ServiceView | None:
         views = cache.views

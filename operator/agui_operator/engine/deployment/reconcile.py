@@ -175,6 +175,8 @@ class Engine:
             request=_request(cache, scope),
             has_edge=scope.place.edge is not None,
             channels=scope.place.channels,
+            assets_bucket=scope.place.assets_bucket,
+            artifacts_bucket=scope.place.artifacts_bucket,
         )
         # an edit at rest, and a permission given or withdrawn, are compared with the cloud at once
         changed = cache.compared not in (None, scope.generation) or cache.forbidden not in (None, scope.forbidden)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from agui_operator.core.actions import AssetsPublished, Bundle
-from agui_operator.core.errors import CloudError
+from agui_operator.core.errors import CloudError, UserError
 from agui_operator.gcp.kinds.storage import objects
 from agui_operator.gcp.kinds.storage.bundle import BundleContents, BundleRefused, check_runtime_url
 from agui_operator.gcp.kinds.storage.objects import Listed, Upload
@@ -95,6 +95,16 @@ async def apply(
 ) -> Outcome:
     """Downloads, validates, and only then claims the folder and uploads what is missing. `tenant`: the namespace whose
     turn this takes. Raises BundleRefused, UserError, CloudError."""
+    try:
+        return await _apply(cloud, action, owner, progress, tenant)
+    except UserError as error:
+        if not action.restores:
+            raise
+        text = f"missing files of the page of release {action.restores} can't be published again: {error}"
+        raise UserError(text, reason=error.reason) from error
+
+
+async def _apply(cloud: Cloud, action: AssetsPublished, owner: str, progress: Progress | None, tenant: str) -> Outcome:
     async with cloud.shared(Publications).opened(cloud, action.bundle, tenant) as contents:
         check_runtime_url(contents, action.runtime_url)
         await objects.create(cloud, action.bucket, claim(action.frontend, owner))
