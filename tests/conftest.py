@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
+import pytest
+
 pytest_plugins = [
     "controlplane_fixture",
     "postgres_fixture",
@@ -10,3 +15,13 @@ pytest_plugins = [
     "system_fixture",
     "stage_fixture",
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Coverage does not begin in the processes that a module marked `no_cover` starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("no_cover") is not None:
+            for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS_")]:
+                patch.delenv(name)
+        yield

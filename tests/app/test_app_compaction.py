@@ -12,6 +12,8 @@ from agui_app.database.passwords import Connector
 from agui_app.settings import database_settings
 from agui_dev.testbed.app_instance import interrupt_of, json_lines, migrate, resumed, said, text_of
 
+pytestmark = pytest.mark.no_cover  # other tests reach the lines; a measured run takes twice as long
+
 TURNS = 40
 
 

@@ -7,9 +7,12 @@ import json
 from urllib.parse import quote
 
 import httpx
+import pytest
 import websockets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+pytestmark = pytest.mark.no_cover  # other tests reach the lines; a measured run takes twice as long
 
 SETTINGS = settings(
     max_examples=40,

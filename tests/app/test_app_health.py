@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 
 import psycopg
+import pytest
 
 from agui_dev.ports import free_port
 from agui_dev.testbed.app_instance import migrate, said
+
+pytestmark = pytest.mark.no_cover  # other tests reach the lines; a measured run takes twice as long
 
 
 def test_healthz_answers_long_before_readyz(start_process, seeded_url):

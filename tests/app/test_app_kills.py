@@ -29,6 +29,8 @@ from agui_dev.testbed.app_instance import (
     types_of,
 )
 
+pytestmark = pytest.mark.no_cover  # other tests reach the lines; a measured run takes twice as long
+
 LOST = {"type": "RUN_ERROR", "message": "The instance that ran this was lost.", "code": "INSTANCE_LOST"}
 
 

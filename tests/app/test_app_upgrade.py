@@ -19,6 +19,8 @@ from agui_app.database.schema import REQUIRED_SCHEMA
 from agui_dev.paths import ROOT
 from agui_dev.testbed.app_instance import interrupt_of, json_lines, migrate, resumed, text_of
 
+pytestmark = pytest.mark.no_cover  # other tests reach the lines; a measured run takes twice as long
+
 VERSIONS = sorted(path.name[:4] for path in (ROOT / "migrations/versions").glob("[0-9]*.py"))
 OLDER, NEWEST = VERSIONS[:-1], VERSIONS[-1]
 ROWS = 3

@@ -13,6 +13,8 @@ from agui_dev.paths import ROOT
 from agui_dev.testbed.app_instance import interrupt_of, json_lines, migrate, resumed, text_of, tools_of
 from localgcp.kit.catalogue import Catalogue
 
+pytestmark = pytest.mark.no_cover  # other tests reach the lines; a measured run takes twice as long
+
 CATALOGUE = yaml.safe_load((ROOT / "demo/images/catalog.yaml").read_text())["images"]
 REPOSITORY = "us-central1-docker.pkg.dev/demo/agui/concierge"
 IMAGES = CATALOGUE[REPOSITORY]

@@ -17,6 +17,8 @@ from tests.support.token_issuer import token_issuer
 from agui_dev.paths import ROOT
 from agui_dev.testbed.app_instance import AppStarter, interrupt_of, resumed, said, text_of, tools_of
 
+pytestmark = pytest.mark.no_cover  # other tests reach the lines; a measured run takes twice as long
+
 RULES = ROOT / "app/agui_app/data/guardrails.yaml"
 EVIL = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
 

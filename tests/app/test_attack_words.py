@@ -15,6 +15,8 @@ from agui_app.telemetry.logs import secrets_of
 from agui_dev.ports import free_port
 from agui_dev.testbed.app_instance import app_environment, json_lines, said
 
+pytestmark = pytest.mark.no_cover  # other tests reach the lines; a measured run takes twice as long
+
 CANARY = "canary-9c41-secret"
 EXTENSION = """
     import os

@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
+from agui_dev.testbed.fork_server import ForkServer
 from agui_dev.testbed.images import SMALL_IMAGES
 from agui_dev.testbed.local_cloud import CloudRefused, LocalCloud, running_local_cloud
 from hostile_pages import EVIL, IMAGE, NOBODY, RUN, UPGRADE, Attack, by_rebinding, from_pages, port_of, send
@@ -29,8 +30,8 @@ pytestmark = pytest.mark.contract
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[LocalCloud]:
-    with running_local_cloud("--lro-seconds", "0", "--catalogue", str(SMALL_IMAGES)) as running:
+def cloud(cloud_forks: ForkServer) -> Iterator[LocalCloud]:
+    with running_local_cloud("--lro-seconds", "0", "--catalogue", str(SMALL_IMAGES), forks=cloud_forks) as running:
         running.call("/v1/projects/demo/instances", "POST", instance("main"))
         running.call("/v1/projects/demo/instances/main/connectSettings")  # from now on its port 3307 is served
         running.call(f"{RUN}/services?serviceId=web", "POST", {"template": {"containers": [{"image": IMAGE}]}})

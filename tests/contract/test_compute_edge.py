@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agui_dev.testbed.fork_server import ForkServer
 from agui_dev.testbed.local_cloud import LocalCloud, running_local_cloud
 
 pytestmark = pytest.mark.contract
@@ -15,8 +16,8 @@ GLOBAL = "/compute/v1/projects/demo/global"
 
 
 @pytest.fixture
-def cloud() -> Iterator[LocalCloud]:
-    with running_local_cloud("--lro-seconds", "0") as running:
+def cloud(cloud_forks: ForkServer) -> Iterator[LocalCloud]:
+    with running_local_cloud("--lro-seconds", "0", forks=cloud_forks) as running:
         yield running
 
 

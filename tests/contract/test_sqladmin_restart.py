@@ -11,6 +11,7 @@ import psutil
 import psycopg
 import pytest
 
+from agui_dev.testbed.fork_server import ForkServer
 from agui_dev.testbed.local_cloud import LocalCloud, running_local_cloud
 
 pytestmark = pytest.mark.contract
@@ -19,9 +20,9 @@ COMPUTE = "/compute/v1/projects/demo/global"
 
 
 @pytest.fixture
-def cloud() -> Iterator[LocalCloud]:
+def cloud(cloud_forks: ForkServer) -> Iterator[LocalCloud]:
     # its state directory has a path short enough for sockets
-    with running_local_cloud("--lro-seconds", "0") as running:
+    with running_local_cloud("--lro-seconds", "0", forks=cloud_forks) as running:
         yield running
 
 

@@ -8,16 +8,14 @@ from pathlib import Path
 import pytest
 
 from agui_dev.testbed.app_instance import APP_IMPORTS, AppInstance, AppStarter, seeded_database
-from agui_dev.testbed.fork_server import ForkServer
+from agui_dev.testbed.fork_server import ForkServer, shared_forks
 from agui_dev.testbed.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session")
-def app_forks() -> Iterator[ForkServer]:
+def app_forks() -> ForkServer:
     """Starts instances in a fraction of the time: for tests of what the application does, not of how it starts."""
-    forks = ForkServer(APP_IMPORTS)
-    yield forks
-    forks.close()
+    return shared_forks(APP_IMPORTS)
 
 
 @pytest.fixture

@@ -9,16 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from agui_dev.testbed.fork_server import ForkServer
+from agui_dev.testbed.fork_server import ForkServer, shared_forks
 from agui_dev.testbed.local_cloud import LOCALGCP_IMPORTS, LocalCloud, running_local_cloud
 
 
 @pytest.fixture(scope="session")
-def cloud_forks() -> Iterator[ForkServer]:
+def cloud_forks() -> ForkServer:
     """Starts local clouds in a fraction of the time."""
-    forks = ForkServer(LOCALGCP_IMPORTS)
-    yield forks
-    forks.close()
+    return shared_forks(LOCALGCP_IMPORTS)
 
 
 @pytest.fixture(scope="module")

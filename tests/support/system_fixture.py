@@ -7,17 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from agui_dev.controlplane import ControlPlane
-from agui_dev.testbed.fork_server import ForkServer
+from agui_dev.testbed.fork_server import ForkServer, shared_forks
 from agui_dev.testbed.operator_process import OPERATOR_IMPORTS, OperatorProcess
 from agui_dev.testbed.system import System, running_system
 
 
 @pytest.fixture(scope="session")
-def operator_forks() -> Iterator[ForkServer]:
+def operator_forks() -> ForkServer:
     """Starts operators in a fraction of the time."""
-    forks = ForkServer(OPERATOR_IMPORTS)
-    yield forks
-    forks.close()
+    return shared_forks(OPERATOR_IMPORTS)
 
 
 @pytest.fixture(scope="session")

@@ -92,3 +92,12 @@ def test_what_is_read_at_import_needs_a_process_of_its_own():
     assert not may_fork(own | {"PYTHONOPTIMIZE": "1"})
     assert not may_fork(own | {"GCE_METADATA_HOST": "127.0.0.1:1"})
     assert not may_fork({name: value for name, value in own.items() if name != "PATH"})
+
+
+def test_a_fork_gets_arguments_and_a_file_for_errors(forks, tmp_path):
+    code = "import sys\nprint(sys.argv[1:])\nprint('wrong', file=sys.stderr)\n"
+    (tmp_path / "small_command.py").write_text(code)
+    log, errors = tmp_path / "log", tmp_path / "errors"
+    child = forks.start("small", "small_command", log, {"PATH": os.environ["PATH"]}, ("upgrade", "head"), errors)
+    assert child.wait(60) == 0
+    assert (log.read_text(), errors.read_text()) == ("['upgrade', 'head']\n", "wrong\n")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping
@@ -18,13 +19,14 @@ import httpx
 
 from agui_dev.children import Child
 from agui_dev.ports import free_port
-from agui_dev.testbed.fork_server import ForkServer
+from agui_dev.testbed.fork_server import ForkServer, shared_forks
 from agui_dev.testbed.postgres import PostgresServer
 
 Event = dict[str, Any]
 # One for all requests: httpx would read the certificates of all authorities for each, 20 ms of computing.
 TLS = httpx.create_ssl_context()
 APP_IMPORTS = "agui_dev.testbed.app_imports"
+_MIGRATION_SECONDS = 120
 # Settings that are read when they are used, not when a module is imported: a fork may have other ones than its server.
 # MALLOC_ARENA_MAX only changes how much memory it takes.
 _READ_LATE = (
@@ -50,14 +52,21 @@ def app_environment(database_url: str, **more: str) -> dict[str, str]:
 
 
 def migrate(database_url: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Runs the migration command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "agui_app.migrate", *arguments],
-        env=app_environment(database_url, **env),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    """Runs the migration command to its end, as a fork where it can be one."""
+    environment = app_environment(database_url, **env)
+    command = [sys.executable, "-m", "agui_app.migrate", *arguments]
+    if not may_fork(environment):
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_MIGRATION_SECONDS)
+    with tempfile.TemporaryDirectory(prefix="agui-migrate-") as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        err.touch()
+        forks = shared_forks(APP_IMPORTS)
+        fork = forks.start("the migration", "agui_app.migrate", out, environment, arguments, err)
+        try:
+            code = fork.wait(_MIGRATION_SECONDS)
+        finally:
+            fork.kill()
+        return subprocess.CompletedProcess(command, code, out.read_text(), err.read_text())
 
 
 def seeded_database(server: PostgresServer) -> str:

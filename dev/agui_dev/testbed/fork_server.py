@@ -8,6 +8,7 @@ and the server with the process that started it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +77,22 @@ class ForkedChild(Child):
     """A program that a fork server started; `env` is its whole environment."""
 
     def __init__(
-        self, name: str, module: str, log: Path, env: Mapping[str, str], address: Path, arguments: Sequence[str] = ()
+        self,
+        name: str,
+        module: str,
+        log: Path,
+        env: Mapping[str, str],
+        address: Path,
+        arguments: Sequence[str] = (),
+        errors: Path | None = None,
     ) -> None:
         self.name, self.log = name, log
         log.touch()  # `output` can be asked for before the fork has opened it
         self._start_of_output = log.stat().st_size
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(address))
-        request = {"module": module, "arguments": list(arguments), "log": str(log), "env": dict(env)}
+        request = {"module": module, "arguments": list(arguments), "env": dict(env)}
+        request |= {"log": str(log), "errors": str(errors or log)}
         connection.sendall(json.dumps(request).encode() + b"\n")
         self._process = ForkedProcess((sys.executable, "-m", module, *arguments), connection)
 
@@ -97,8 +107,17 @@ class ForkServer:
         self._address = Path(self._folder.name, "socket")
         self._server: Child | None = None
 
-    def start(self, name: str, module: str, log: Path, env: Mapping[str, str], arguments: Sequence[str] = ()) -> Child:
-        """Starts `python -m module` with the arguments. Raises ChildFailed when the server cannot import its module."""
+    def start(
+        self,
+        name: str,
+        module: str,
+        log: Path,
+        env: Mapping[str, str],
+        arguments: Sequence[str] = (),
+        errors: Path | None = None,
+    ) -> Child:
+        """Starts `python -m module` with the arguments; stderr goes to `errors`, or to the log too. Raises ChildFailed
+        when the server cannot import its module."""
         if self._server is None:
             own = {key: value for key, value in os.environ.items() if not key.startswith(_MEASURED)}
             own[_FORKS_ARE_MEASURED] = "1" if any(key.startswith(_MEASURED) for key in os.environ) else ""
@@ -106,13 +125,21 @@ class ForkServer:
             log_of_server = Path(self._folder.name, "server.log")
             self._server = Child("the fork server", command, log_of_server, env=own, inherit=False)
             self._server.until(self._address.exists, 90)
-        return ForkedChild(name, module, log, env, self._address, arguments)
+        return ForkedChild(name, module, log, env, self._address, arguments, errors)
 
     def close(self) -> None:
         """Ends the server and what it started."""
         if self._server is not None:
             self._server.kill()
         self._folder.cleanup()
+
+
+@cache
+def shared_forks(imports: str) -> ForkServer:
+    """The server of this process that has imported a module; it ends with the process."""
+    forks = ForkServer(imports)
+    atexit.register(forks.close)
+    return forks
 
 
 def is_measured() -> bool:
@@ -168,10 +195,10 @@ def become(request: Mapping[str, Any], server: int) -> None:
     if os.getppid() != server:
         os._exit(1)
     os.setsid()
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    for stream, name in ((1, "log"), (2, "errors")):
+        file = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(file, stream)
+        os.close(file)
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
