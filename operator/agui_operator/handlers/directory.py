@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agui_operator.api.environment import AgUiEnvironmentSpec
@@ -25,6 +25,8 @@ class WatchedDirectory:
     def __init__(self, cluster: str = "") -> None:
         self._environments: dict[tuple[str, str], AgUiEnvironmentSpec | str] = {}
         self._policies: dict[str, AgUiPolicySpec | Unreadable] = {}
+        self._readable: tuple[AgUiPolicySpec, ...] = ()  # both by name
+        self._unreadable: tuple[Unreadable, ...] = ()
         self.references = References(self, cluster)
 
     def environment(self, namespace: str, name: str) -> tuple[AgUiEnvironmentSpec | None, str | None]:
@@ -34,13 +36,16 @@ class WatchedDirectory:
         return found, None
 
     def policies(self) -> Sequence[AgUiPolicySpec]:
-        return tuple(policy for policy in self._by_name() if isinstance(policy, AgUiPolicySpec))
+        return self._readable
 
     def unreadable(self) -> Sequence[Unreadable]:
-        return tuple(policy for policy in self._by_name() if isinstance(policy, Unreadable))
+        return self._unreadable
 
-    def _by_name(self) -> Iterator[AgUiPolicySpec | Unreadable]:
-        return (self._policies[name] for name in sorted(self._policies))
+    def _sort_policies(self) -> None:
+        """Once per change: every turn of every object asks for them."""
+        found = [self._policies[name] for name in sorted(self._policies)]
+        self._readable = tuple(policy for policy in found if isinstance(policy, AgUiPolicySpec))
+        self._unreadable = tuple(policy for policy in found if isinstance(policy, Unreadable))
 
     def conflicts(self, uid: str) -> Sequence[Blocker]:
         return self.references.conflicts(uid)
@@ -73,10 +78,13 @@ class WatchedDirectory:
             logger.warning("AgUiPolicy %s is invalid: it permits nothing, and holds its namespaces: %s", name, exc)
             after = Unreadable(name, namespaces_of(spec), str(exc))
         self._policies[name] = after
+        self._sort_policies()
         return _patterns(before, after) if after != before else ()
 
     def drop_policy(self, name: str) -> tuple[str, ...]:
-        return _patterns(self._policies.pop(name, None))
+        dropped = self._policies.pop(name, None)
+        self._sort_policies()
+        return _patterns(dropped)
 
 
 class References:

@@ -94,6 +94,11 @@ async def build(
     settings = replace(settings, cluster_id=settings.cluster_id or await cluster_id(control))
     if lease is not None:
         await lease.acquire()
+    return _assembled(settings, kube, control, lease, cloud, feed)
+
+
+def _assembled(settings: Settings, kube: Kube, control: Kube, lease: Lease | None, cloud: Cloud, feed: Feed) -> Runtime:
+    """What works with the connections."""
     wakeups = Wakeups()
     guard = Guard(allow_loopback=settings.local, token=None if settings.local else IdTokens().token)
     directory = WatchedDirectory(settings.cluster_id)

@@ -13,9 +13,9 @@ import pytest
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.core.errors import CloudError
 from agui_operator.engine.cluster.kube import Kube, KubeError
-from agui_operator.engine.environment import reconcile
 from agui_operator.engine.environment.reconcile import EnvironmentEngine
 from agui_operator.engine.environment.status import EnvironmentLook, status_of
+from agui_operator.engine.status_keeper import Known
 from agui_operator.gcp.transport.clients import Cloud
 from engine_fakes import NOW, FakeDirectory, Json, merged
 
@@ -43,7 +43,7 @@ class World:
     def restart(self) -> None:
         kube, cloud = cast(Kube, self), cast(Cloud, None)
         self.engine = EnvironmentEngine(kube, cloud, self.directory, RESYNC, lambda: NOW)
-        self.engine._objects["uid-env"] = reconcile._Environment(self.body, dict(self.body.get("status") or {}))
+        self.engine._objects["uid-env"] = Known(self.body, dict(self.body.get("status") or {}))
 
     async def request(self, method: str, path: str, body: Json, content_type: str) -> Json:
         if self.refusals:

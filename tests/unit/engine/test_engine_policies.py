@@ -9,6 +9,7 @@ import pytest
 
 from agui_operator.engine.cluster.kube import Kube, KubeError
 from agui_operator.engine.policies import PolicyEngine
+from agui_operator.engine.status_keeper import Known
 from engine_fakes import NOW, Json, merged, sample
 
 
@@ -77,12 +78,10 @@ async def test_an_invalid_policy_says_so(world: World) -> None:
 
 
 async def test_a_write_that_fails_is_retried_with_back_off(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    world.engine._policies["uid-p"] = cast(Any, __import__("agui_operator.engine.policies", fromlist=["x"]))._Policy(
-        world.body
-    )
+    world.engine._objects["uid-p"] = Known(world.body)
     world.refusals = [KubeError(403, "no right"), ConnectionError("down"), KeyError("x"), KubeError(404, "gone")]
     assert [await world.engine.turn("uid-p") for _ in range(4)] == [1, 2, 4, 300]
-    assert "could not be written" in caplog.text
+    assert "policy tests could not be checked" in caplog.text
     assert "internal error" in caplog.text
 
 
