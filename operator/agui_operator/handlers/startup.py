@@ -62,6 +62,7 @@ async def stop(memo: kopf.Memo, **_: Any) -> None:
     health: Health = memo.health
     health.ready = False
     memo.closing.set()
+    memo.stop.set()  # kopf waits up to five seconds for its task that waits for it
     if "runtime" in memo:
         await memo.runtime.close()
 
