@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import kopf
 import pytest
+
+from agui_operator.handlers import startup
 
 # kopf in the state in which a watch that was cut in the middle of a line leaves it: it has cleaned up and does not end
 _HUNG = """
@@ -46,3 +51,12 @@ def test_the_process_ends_when_the_operator_has_stopped(what: str, code: int) ->
     assert run.returncode == code, run.stderr
     assert ("ended by itself" in run.stdout) == (what == "ends")
     assert ("did not end within" in run.stderr) == (what == "hangs")
+
+
+async def test_nothing_waits_for_the_end_any_more_once_it_ends() -> None:
+    """After SIGTERM kopf waits five seconds for every task that is left, and one of its own waits for this flag."""
+    memo = kopf.Memo(health=SimpleNamespace(ready=True), stop=asyncio.Event(), closing=asyncio.Event())
+    await startup.stop(memo=memo)
+    assert memo.stop.is_set()
+    assert memo.closing.is_set()
+    assert memo.health.ready is False

@@ -48,7 +48,7 @@ COSTS: dict[str, Cost] = {
     "biome and tsc": Cost(20, 1.2, background=True),
     PREPARE: Cost(1, 0.5),
     "unit": Cost(130, 1.5, workers=True, measured=True),
-    "properties": Cost(130, 1, background=True),
+    "properties": Cost(130, 1, background=True, measured=True),
     "attack": Cost(60, 1, background=True, measured=True),
     "contract": Cost(180, 0.9, workers=True, measured=True),
     "frontend": Cost(15, 1.5, background=True),
