@@ -75,7 +75,7 @@ def test_others_make_sockets_only_to_look_for_a_free_port() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("socket.socket", "socket.create_server")
     }
-    assert makers == {LISTENING, "services/run/runtime/instances.py", "services/sql/postgres/servers.py"}
+    assert makers == {LISTENING, "services/run/runtime/instances.py", "services/sql/postgres/server.py"}
     for path in makers - {LISTENING}:
         assert ".listen(" not in (PACKAGES / path).read_text()
 

@@ -34,7 +34,7 @@ from localgcp.kit.store import Store
 from localgcp.services import compute, metadata, run, secretmanager, sql
 from localgcp.services.secretmanager.store import ENABLED, STORE, Secrets
 from localgcp.services.sql.parts import POSTGRES, TLS
-from localgcp.services.sql.postgres.servers import PostgresError
+from localgcp.services.sql.postgres.installation import PostgresError
 
 LOCATION = "projects/demo/locations/us-central1"
 IMAGE = "us-central1-docker.pkg.dev/demo/r/app:v1"

@@ -13,7 +13,9 @@ import psycopg
 import pytest
 
 from localgcp.kit.errors import ApiError
-from localgcp.services.sql.postgres.servers import Postgres, PostgresError, identifier, literal
+from localgcp.services.sql.postgres.installation import PostgresError
+from localgcp.services.sql.postgres.quoting import identifier, literal
+from localgcp.services.sql.postgres.servers import Postgres
 
 
 @pytest.fixture

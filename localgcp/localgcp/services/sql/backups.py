@@ -17,7 +17,7 @@ from localgcp.kit.rest import json_body
 from localgcp.kit.schema import checked, without_nulls
 from localgcp.services.sql.operations import PAGE, Change, Json, SqlOperations, api_base, timestamp
 from localgcp.services.sql.parts import POSTGRES
-from localgcp.services.sql.postgres.servers import PostgresError
+from localgcp.services.sql.postgres.installation import PostgresError
 from localgcp.services.sql.records import Instances
 
 if TYPE_CHECKING:

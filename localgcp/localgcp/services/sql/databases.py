@@ -19,8 +19,9 @@ from localgcp.kit.store import etag_of
 from localgcp.services.sql.operations import Change, Json, SqlOperations, api_base
 from localgcp.services.sql.parts import POSTGRES
 from localgcp.services.sql.postgres.installation import ADMIN, IAM_GROUPS, SUPERUSER_GROUP
+from localgcp.services.sql.postgres.quoting import identifier, literal
 from localgcp.services.sql.postgres.scram import verifier
-from localgcp.services.sql.postgres.servers import Postgres, identifier, literal
+from localgcp.services.sql.postgres.servers import Postgres
 from localgcp.services.sql.records import Instances, flags_of
 from localgcp.services.sql.tls.listeners import iam_enabled
 

@@ -23,8 +23,9 @@ from localgcp.services.sql.connect import Connect
 from localgcp.services.sql.databases import Databases, Users
 from localgcp.services.sql.operations import PAGE, Change, Json, SqlOperations, api_base, timestamp
 from localgcp.services.sql.parts import POSTGRES, TLS
+from localgcp.services.sql.postgres.installation import PostgresError
+from localgcp.services.sql.postgres.quoting import literal
 from localgcp.services.sql.postgres.scram import verifier
-from localgcp.services.sql.postgres.servers import PostgresError, literal
 from localgcp.services.sql.records import Instances as Records
 from localgcp.services.sql.records import flags_of, is_stopped
 

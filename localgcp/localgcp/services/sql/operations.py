@@ -23,7 +23,7 @@ from localgcp.kit.call import Call
 from localgcp.kit.errors import ApiError, from_http
 from localgcp.kit.operations import Operation, newest_first
 from localgcp.kit.paging import Limits, rest_page
-from localgcp.services.sql.postgres.servers import PostgresError
+from localgcp.services.sql.postgres.installation import PostgresError
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud

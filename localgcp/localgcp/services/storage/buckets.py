@@ -17,7 +17,8 @@ from localgcp.kit.rest import RestRoute, json_body, json_response
 from localgcp.kit.schema import checked, merged, without_nulls
 from localgcp.kit.store import etag_of
 from localgcp.services.storage.objects import PAGE, Objects
-from localgcp.services.storage.store import STORE, Json, Preconditions, now_rfc3339
+from localgcp.services.storage.preconditions import Preconditions
+from localgcp.services.storage.store import STORE, Json, now_rfc3339
 from localgcp.services.storage.uploads import Uploads
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from localgcp.kit.errors import from_http
 from localgcp.kit.paging import Limits, rest_page
 from localgcp.kit.rest import json_body, json_response
 from localgcp.kit.schema import checked, merged, without_nulls
-from localgcp.services.storage.store import STORE, Json, Preconditions
+from localgcp.services.storage.preconditions import Preconditions
+from localgcp.services.storage.store import STORE, Json
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud

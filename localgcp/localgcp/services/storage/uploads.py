@@ -18,7 +18,8 @@ from localgcp.kit.errors import from_http
 from localgcp.kit.rest import json_body, json_object, json_response
 from localgcp.kit.schema import checked, without_nulls
 from localgcp.services.storage.objects import shown
-from localgcp.services.storage.store import STORE, Incoming, Json, Preconditions
+from localgcp.services.storage.preconditions import Preconditions
+from localgcp.services.storage.store import STORE, Incoming, Json
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud

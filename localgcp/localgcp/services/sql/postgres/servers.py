@@ -7,195 +7,30 @@ and a loopback port of its own. Servers end with localgcp and start with it, on 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
-import json
 import logging
-import os
 import shutil
-import signal
-import socket
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import psutil
+from typing import TYPE_CHECKING
 
 from localgcp.kit.errors import failed_precondition
 from localgcp.services.sql.postgres import installation as pg
 from localgcp.services.sql.postgres.installation import PostgresError
+from localgcp.services.sql.postgres.server import HOST, PostgresServer
 
 if TYPE_CHECKING:
     from localgcp.kit.cloud import Cloud
 
-__all__ = ["Postgres", "PostgresError", "create_postgres", "identifier", "literal"]
 
 _log = logging.getLogger(__name__)
-_HOST = "127.0.0.1"
-_READY_SECONDS = 30.0
-_POLL_SECONDS = 0.02
-_STOP_SECONDS = 5.0
 _LONGEST_SOCKET_PATH = 103  # of sockaddr_un on the strictest system (macOS), without the final NUL
-_SETTINGS = {
-    "listen_addresses": _HOST,
-    "fsync": "off",  # a crash of localgcp loses nothing; only one of the machine could
-    "shared_buffers": "32MB",
-    "min_wal_size": "4MB",
-    "max_wal_size": "128MB",
-    "huge_pages": "off",
-    "log_min_error_statement": "panic",  # statements hold passwords
-    "unix_socket_permissions": "0777",
-    "password_encryption": "scram-sha-256",
-}
 
 
 def create_postgres(cloud: Cloud) -> Postgres:
     return Postgres(cloud.settings.state_dir / "sql")
-
-
-def identifier(name: str) -> str:
-    """`name` as a quoted SQL identifier."""
-    return '"' + name.replace("\0", "").replace('"', '""') + '"'
-
-
-def literal(value: str) -> str:
-    """`value` as a quoted SQL literal (standard_conforming_strings is on)."""
-    return "'" + value.replace("\0", "").replace("'", "''") + "'"
-
-
-class _Server:
-    """One server: `directory` holds `data`, the admin's password, `server.json` (port, flags, stopped), the log."""
-
-    def __init__(self, directory: Path, sockets: Path) -> None:
-        self.directory, self.sockets = directory, sockets
-        self.data = directory / "data"
-        self.lock = asyncio.Lock()
-        self._child: asyncio.subprocess.Process | None = None
-        self._record = directory / "server.json"
-
-    @property
-    def exists(self) -> bool:
-        return self._record.exists()
-
-    @property
-    def running(self) -> bool:
-        return self._child is not None and self._child.returncode is None
-
-    def settings(self) -> dict[str, Any]:
-        return dict(json.loads(self._record.read_text()))
-
-    def note(self, **changes: Any) -> None:
-        known = self.settings() if self.exists else {"port": 0, "flags": {}, "stopped": False}
-        self._record.write_text(json.dumps({**known, **changes}))
-
-    async def ensure(self) -> None:
-        """Starts the server unless it runs. Raises PostgresError with the end of its log."""
-        async with self.lock:
-            if self.running:
-                return
-            await _stop_leftover(self.data)
-            wanted = self.settings()["port"]
-            for port in (wanted, 0, 0):
-                chosen = _free_port(port)
-                if chosen and await self._started(chosen):
-                    self.note(port=chosen)
-                    return
-            raise PostgresError(f"PostgreSQL did not start: {self._log_tail()}")
-
-    async def _started(self, port: int) -> bool:
-        self.sockets.mkdir(parents=True, exist_ok=True)
-        pg.write_access_rules(self.data)
-        pg.own(self.sockets)
-        found = pg.installation()
-        settings = _SETTINGS | self.settings()["flags"]
-        settings |= {"port": str(port), "unix_socket_directories": str(self.sockets)}
-        if found.major >= 18:
-            settings.setdefault("io_method", "sync")  # no extra worker processes
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        with (self.directory / "postgres.log").open("ab") as log:
-            self._child = await asyncio.create_subprocess_exec(
-                *(*pg.command_prefix(tethered=True), found.program("postgres"), "-D", str(self.data), *options),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=pg.environment(),
-                cwd="/",
-                start_new_session=True,  # a Ctrl-C at the terminal is ours to pass on
-            )
-        if not await self._ready():
-            return False
-        link = self.sockets / ".s.PGSQL.5432"  # clients of a mounted socket expect the default port's name
-        link.unlink(missing_ok=True)
-        link.symlink_to(f".s.PGSQL.{port}")
-        return True
-
-    async def _ready(self) -> bool:
-        """Waits for `ready` in postmaster.pid; False if the server ended first."""
-        async with asyncio.timeout(_READY_SECONDS):
-            while self.running:
-                with contextlib.suppress(OSError, IndexError):
-                    lines = (self.data / "postmaster.pid").read_text().splitlines()
-                    if lines[7].strip() == "ready" and self._child is not None and int(lines[0]) == self._child.pid:
-                        return True
-                await asyncio.sleep(_POLL_SECONDS)
-        return False
-
-    async def stop(self) -> None:
-        async with self.lock:
-            await self._stopped()
-
-    async def replace_data(self, fresh: Path) -> None:
-        """Stops the server and puts another cluster in its place; it cannot be started in between. May be repeated
-        after a crash at any point."""
-        old = self.directory / "data.old"
-        async with self.lock:
-            await self._stopped()
-            await asyncio.to_thread(shutil.rmtree, old, True)
-            if self.data.exists():
-                self.data.rename(old)
-            os.rename(fresh, self.data)
-        await asyncio.to_thread(shutil.rmtree, old, True)
-
-    async def _stopped(self) -> None:
-        """Fast shutdown, immediate after 5 seconds, SIGKILL after 10."""
-        child = self._child
-        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-            if child is None or child.returncode is not None:
-                break
-            with contextlib.suppress(ProcessLookupError):
-                child.send_signal(number)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(child.wait(), _STOP_SECONDS)
-        self._child = None
-        if self.data.exists():
-            await _stop_leftover(self.data)
-
-    async def sql(self, script: str, database: str = "postgres") -> str:
-        """Runs statements as the admin; returns unaligned output. Raises PostgresError with the server's message."""
-        await self.ensure()
-        psql = [pg.installation().program("psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", *self._login(), "-d", database]
-        return await pg.run([*psql, "-f", "-"], stdin=script, env=self._credentials())
-
-    async def base_backup(self, target: Path) -> None:
-        """Copies the running cluster, consistent at the end of the copy, to a directory that does not exist."""
-        await self.ensure()
-        program = [*pg.command_prefix(), pg.installation().program("pg_basebackup"), *self._login()]
-        options = ["-D", str(target), "-X", "stream", "-c", "fast", "--no-sync", "--no-manifest"]
-        await pg.run([*program, *options], env=self._credentials())
-
-    def _login(self) -> list[str]:
-        return ["-h", str(self.sockets), "-p", str(self.settings()["port"]), "-U", pg.ADMIN]
-
-    def _credentials(self) -> dict[str, str]:
-        return pg.environment(PGPASSWORD=(self.directory / pg.PASSWORD_FILE).read_text())
-
-    def _log_tail(self) -> str:
-        with contextlib.suppress(OSError):
-            lines = (self.directory / "postgres.log").read_text(errors="replace").splitlines()
-            return "; ".join(lines[-3:])
-        return "no log"
 
 
 class Postgres:
@@ -204,7 +39,7 @@ class Postgres:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._servers: dict[tuple[str, str], _Server] = {}
+        self._servers: dict[tuple[str, str], PostgresServer] = {}
         self._starting: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -255,7 +90,7 @@ class Postgres:
 
     def address(self, project: str, instance: str) -> tuple[str, int]:
         """Host and TCP port. Raises KeyError; the port is 0 before the first start."""
-        return _HOST, int(self._existing(project, instance).settings()["port"])
+        return HOST, int(self._existing(project, instance).settings()["port"])
 
     def flags(self, project: str, instance: str) -> dict[str, str]:
         """The database flags in force."""
@@ -336,13 +171,13 @@ class Postgres:
     async def delete_backup(self, project: str, backup: str) -> None:
         await asyncio.to_thread(shutil.rmtree, self._backup(project, backup), True)
 
-    def _server(self, project: str, instance: str) -> _Server:
+    def _server(self, project: str, instance: str) -> PostgresServer:
         key = (project, instance)
         if key not in self._servers:
-            self._servers[key] = _Server(self._root / project / instance, self._sockets(project, instance))
+            self._servers[key] = PostgresServer(self._root / project / instance, self._sockets(project, instance))
         return self._servers[key]
 
-    def _existing(self, project: str, instance: str) -> _Server:
+    def _existing(self, project: str, instance: str) -> PostgresServer:
         server = self._server(project, instance)
         if not server.exists:
             raise KeyError(f"no Cloud SQL instance {project}:{instance}")
@@ -351,37 +186,11 @@ class Postgres:
     def _backup(self, project: str, backup: str) -> Path:
         return self._root / "backups" / project / backup
 
-    async def _start_quietly(self, server: _Server) -> None:
+    async def _start_quietly(self, server: PostgresServer) -> None:
         try:
             await server.ensure()
         except (PostgresError, TimeoutError, OSError):
             _log.exception("PostgreSQL in %s did not start", server.directory)
-
-
-async def _stop_leftover(data: Path) -> None:
-    """Ends a server that an earlier localgcp left on this data directory (such a server ends by itself soon)."""
-    try:
-        process = psutil.Process(int((data / "postmaster.pid").read_text().splitlines()[0]))
-        if str(data) not in process.cmdline():  # the pid came again
-            return
-        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-            process.send_signal(number)
-            with contextlib.suppress(psutil.TimeoutExpired):
-                await asyncio.to_thread(process.wait, _STOP_SECONDS)
-                return
-    except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
-        return
-
-
-def _free_port(wanted: int) -> int:
-    """`wanted` if it can be bound (0: any), else 0."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, wanted))
-        except OSError:
-            return 0
-        return int(probe.getsockname()[1])
 
 
 def _size(directory: Path) -> int:
