@@ -66,10 +66,12 @@ def check(world: World) -> None:
 
 
 starts = pytest.mark.parametrize("start", STARTS)
-# Of several steps in every world: a measured run takes two to three times as long, and reaches no further line.
+# Those that find the worlds or take several steps in each: a measured run takes two to three times as long, and the
+# others reach the lines.
 long = pytest.mark.no_cover
 
 
+@long
 @starts
 def test_promises_hold_in_every_world(start: str) -> None:
     worlds = closure(start).worlds
@@ -78,6 +80,7 @@ def test_promises_hold_in_every_world(start: str) -> None:
         check(world)
 
 
+@long
 def test_every_row_of_the_table_is_used_by_some_world() -> None:
     used = closure("first-release").rows | closure("second-release").rows
     rows = {(phase, event) for phase, row in TRANSITIONS.items() for event in row}
