@@ -23,10 +23,9 @@ from agui_operator.api.conditions import Reason
 from agui_operator.core import requests
 from agui_operator.core.actions import describe
 from agui_operator.core.decide import Decision, decide
-from agui_operator.core.errors import Fault, IllegalTransition, NotOwned, backoff, classify, reason_of
+from agui_operator.core.errors import Fault, IllegalTransition, backoff, classify, reason_of
 from agui_operator.core.memory import Memory
 from agui_operator.core.notices import REQUEST_ACCEPTED, REQUEST_REFUSED, UNKNOWN_ANNOTATION, notices
-from agui_operator.core.ownership import foreign
 from agui_operator.core.phases.case import Case
 from agui_operator.core.phases.weights import is_between_weights
 from agui_operator.core.rollout import CANARY, PHASES, RESTING, Phase
@@ -181,8 +180,9 @@ class Engine:
         cache.forbidden = scope.forbidden
         drift = scope.memory.phase in RESTING and (changed or time.monotonic() >= cache.drift_due)
         sight = await self._observer.look(scope, cache, basic, drift=drift)
-        if (why := foreign(scope.names, sight.seen.service)) is not None:
-            return basic, NotOwned(why)
+        if sight.foreign:
+            self._checks.end(scope.uid)  # nothing more is sent to a service of somebody else
+            return basic, sight.fault
         if drift and not sight.pending:
             self._compared(cache, scope, sight.seen)
         report = await self._checks.run(scope, cache.views.service)

@@ -12,7 +12,7 @@ from agui_operator.api.conditions import Reason
 from agui_operator.core.actions import RevisionStaged, RevisionTemplate, ServiceDeleted, TrafficSplit
 from agui_operator.core.errors import CloudError, NotOwned, UserError
 from agui_operator.core.names import OWNER_LABEL, RECORD_ANNOTATION, RELEASE_LABEL, Names
-from agui_operator.core.ownership import HOW
+from agui_operator.core.ownership import owned as owned_by
 from agui_operator.core.snapshot import ServiceView
 from agui_operator.core.traffic import Target, same_split
 from agui_operator.gcp.kinds.run import containers
@@ -25,12 +25,19 @@ from agui_operator.gcp.transport.run_views import service_view as view_of
 
 __all__ = ["apply", "desired", "observe", "owned", "view_of"]
 
+SERVICE = "Cloud Run service"
 _PAGE = 500
 _INGRESS = {"All": 1, "Internal": 2, "InternalAndCloudLoadBalancing": 3}  # run_v2.IngressTraffic
 
 
 async def observe(cloud: Cloud, names: Names) -> ServiceView | None:
-    """One call. None: the service does not exist, or is being deleted."""
+    """One call. None: the service does not exist, or is being deleted. Raises NotOwned, CloudError."""
+    found = await of_anybody(cloud, names)
+    return found if found is None else owned_by(names, SERVICE, found)
+
+
+async def of_anybody(cloud: Cloud, names: Names) -> ServiceView | None:
+    """The same whoever owns it: for the decision whether it may be taken over, and for nothing else."""
     from google.cloud import run_v2
 
     path = names.service_path
@@ -63,7 +70,7 @@ async def apply(
     if have is None:
         have = await observe(cloud, names) if not isinstance(action, RevisionStaged) else None
     if have is not None:
-        _check_owner(have, names)
+        owned_by(names, SERVICE, have)
     match action:
         case ServiceDeleted():
             return await _delete(cloud, names, have)
@@ -73,13 +80,15 @@ async def apply(
             return await _split(cloud, names, action.traffic, have)
 
 
-async def take_over(cloud: Cloud, names: Names) -> None:
-    """Gives the service the deployment's owner, whatever owner it has; its other labels, its traffic and its revisions
-    stay. Raises CloudError."""
+async def take_over(cloud: Cloud, names: Names, label: str) -> None:
+    """Gives the service that carries this owner label the deployment's own; its other labels, its traffic and its
+    revisions stay. Raises NotOwned if it has got another one meanwhile, CloudError."""
     from google.cloud import run_v2
 
     path = names.service_path
     have = await cloud.rpc("Services.GetService", run_v2.GetServiceRequest(name=path), path)
+    if have.labels.get(OWNER_LABEL, "") not in (label, *names.owners):
+        raise NotOwned(f"{SERVICE} {names.service} got another owner while it was taken over; retried automatically")
     wanted = run_v2.Service(name=path, labels={**have.labels, **names.labels}, etag=have.etag)
     request = run_v2.UpdateServiceRequest(service=wanted, update_mask={"paths": ["labels"]})
     outcome = _outcome(await cloud.rpc("Services.UpdateService", request, path, write=True))
@@ -114,7 +123,6 @@ async def _create(cloud: Cloud, names: Names, action: RevisionStaged) -> Outcome
         have = await observe(cloud, names)  # an earlier attempt had its effect, or the name is taken
         if have is None:
             raise
-        _check_owner(have, names)
         return await _stage(cloud, names, action, have)
     return _outcome(operation)
 
@@ -189,13 +197,6 @@ async def _check_same_revision(cloud: Cloud, names: Names, wanted: Any) -> None:
     if not revision.containers or not containers.same_container(wanted.template.containers[0], revision.containers[0]):
         message = f"revision {name} exists with another template; delete it or change the release"
         raise UserError(message, reason=Reason.REVISION_CONFLICT)
-
-
-def _check_owner(have: ServiceView, names: Names) -> None:
-    if not names.owns(have.owner):
-        owner = f"belongs to {have.owner}" if have.owner else f"has no label {OWNER_LABEL}"
-        text = f"Cloud Run service {have.name} {owner}; to take it over, {HOW}; or delete it, or rename this deployment"
-        raise NotOwned(text)
 
 
 def _revision(template: RevisionTemplate, names: Names) -> Any:

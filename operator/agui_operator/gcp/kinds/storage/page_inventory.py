@@ -24,7 +24,7 @@ class PageInventory:
         self._changes.forget_before(self._lists.clock() - age)
         since = max(self._lists.clock() - age, self._changes.at(bucket))
         read = await self._lists.get(bucket, since, lambda: self._list(bucket))
-        return release_assets.needed(frontend, owner) <= read.value
+        return release_assets.is_complete(frontend, (owner,), read.value)
 
     def forget(self, bucket: str) -> None:
         """This process changes the bucket."""

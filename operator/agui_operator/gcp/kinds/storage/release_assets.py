@@ -10,7 +10,7 @@ Source: https://cloud.google.com/storage/docs/json_api/v1/objects
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from agui_operator.core.actions import AssetsPublished, Bundle
@@ -56,15 +56,17 @@ def uploads(contents: BundleContents, frontend: str) -> tuple[tuple[Upload, ...]
     return tuple(files), (manifest,), tuple(pages[:-1]), tuple(pages[-1:])
 
 
-async def observe(cloud: Cloud, bucket: str, frontend: str, owner: str | None = None) -> bool:
-    """One call: True if the release's folder is complete, and claimed by the owner where one is given."""
-    return needed(frontend, owner) <= (await objects.list_objects(cloud, bucket, folder(frontend))).keys()
+async def observe(cloud: Cloud, bucket: str, frontend: str, owners: Sequence[str]) -> bool:
+    """One call: True if the release's folder is complete and claimed by one of the owners. A folder that nobody of them
+    claims is somebody else's, whatever it holds."""
+    return is_complete(frontend, owners, await objects.list_objects(cloud, bucket, folder(frontend)))
 
 
-def needed(frontend: str, owner: str | None = None) -> frozenset[str]:
-    """Names of the objects that tell a complete folder, claimed by the owner where one is given."""
-    wanted = {folder(frontend) + ENTRYPOINT, folder(frontend) + MANIFEST}
-    return frozenset(wanted | ({claim(frontend, owner).name} if owner else set()))
+def is_complete(frontend: str, owners: Sequence[str], have: Container[str]) -> bool:
+    """The same, of names of objects."""
+    claims = [claim(frontend, owner).name for owner in owners if owner]
+    parts = (folder(frontend) + ENTRYPOINT, folder(frontend) + MANIFEST)
+    return all(part in have for part in parts) and any(name in have for name in claims)
 
 
 async def take_over(cloud: Cloud, bucket: str, label: str, owner: str) -> None:
