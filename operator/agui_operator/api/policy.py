@@ -54,6 +54,9 @@ AccountPattern = Annotated[
     str, Field(pattern="^([a-z0-9-]*[*]?|[a-z0-9-]+@[a-z0-9.-]+)$", min_length=1, max_length=120)
 ]
 BucketPattern = Annotated[str, Field(pattern="^[a-z0-9][-a-z0-9_.]*[*]?$|^[*]$", min_length=1, max_length=63)]
+DatabasePattern = Annotated[
+    str, Field(pattern="^([*]|[a-z][-a-z0-9]*/([A-Za-z_][A-Za-z0-9_-]*)?[*]?)$", min_length=1, max_length=163)
+]
 DomainPattern = Annotated[
     str, Field(pattern="^([*]|([*][.])?[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$", min_length=1, max_length=253)
 ]
@@ -126,6 +129,11 @@ class AgUiPolicySpec(Model):
     )
     sql_instances: tuple[NamePattern, ...] = Field(
         (), max_length=50, description="Cloud SQL instances: names in the environment's project."
+    )
+    databases: tuple[DatabasePattern, ...] = Field(
+        (),
+        max_length=100,
+        description="Databases as instance/database, or instance/prefix*; those that an environment names.",
     )
     url_maps: tuple[NamePattern, ...] = Field((), max_length=50, description="URL maps of load balancers.")
     backends: tuple[NamePattern, ...] = Field(

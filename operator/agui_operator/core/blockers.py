@@ -14,7 +14,7 @@ from agui_operator.core.environment import Edge, Place
 from agui_operator.core.permitted import Unreadable, frozen, matches, refusals
 from agui_operator.core.release import Release
 from agui_operator.core.snapshot import Blocker
-from agui_operator.core.uses import of_release, of_spec
+from agui_operator.core.uses import Uses, databases_of, of_release, of_spec
 
 
 def blockers(
@@ -39,7 +39,8 @@ def blockers(
     place = place or (place_of(environment) if environment is not None else None)
     own = [broken for broken in unreadable if matches(namespace, broken.namespaces)]
     if place is not None:
-        found += _refused(spec, place, namespace, policies, undecided=bool(own))
+        uses = of_spec(spec, place, databases_of(environment))
+        found += _refused(uses, namespace, policies, undecided=bool(own))
     if environment is not None:
         found += _missing(spec, environment)
     freeze = frozen(policies, namespace, now, own)
@@ -56,11 +57,9 @@ def blockers(
     return tuple(found)
 
 
-def _refused(
-    spec: AgUiDeploymentSpec, place: Place, namespace: str, policies: Sequence[AgUiPolicySpec], *, undecided: bool
-) -> list[Blocker]:
+def _refused(uses: Uses, namespace: str, policies: Sequence[AgUiPolicySpec], *, undecided: bool) -> list[Blocker]:
     """`undecided`: a policy that speaks for the namespace can't be read; what runs is held, not taken back."""
-    findings = refusals(of_spec(spec, place), namespace, policies)
+    findings = refusals(uses, namespace, policies)
     if not findings:
         return []
     text = "; ".join(str(f) for f in findings)

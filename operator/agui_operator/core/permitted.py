@@ -180,6 +180,7 @@ _RULES: Mapping[Kind, _Listed | _Bounded] = {
     Kind.CHANNEL: _Listed(lambda p: p.channels),
     Kind.BUCKET: _Listed(lambda p: p.buckets),
     Kind.SQL_INSTANCE: _Listed(lambda p: p.sql_instances),
+    Kind.DATABASE: _Listed(lambda p: p.databases),
     Kind.URL_MAP: _Listed(lambda p: p.url_maps),
     Kind.BACKEND: _Listed(lambda p: p.backends),
     Kind.DOMAIN: _Listed(lambda p: p.domains, lambda value, _, listed: is_domain(value, listed)),
