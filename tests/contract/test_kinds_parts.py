@@ -286,7 +286,9 @@ async def test_the_pointer_moves_back_and_goes(cloud: Cloud, balancer: LocalClou
 async def test_the_edge_serves_what_the_pointer_says(cloud: Cloud, balancer: LocalCloud) -> None:
     files = {"assets/app-1.js": b"1", "index.html": HTML, "favicon.svg": b"<svg/>"}
     action = published(upload(balancer, archive(files)))
-    await release_assets.apply(cloud, action, NAMES.owner)
+    neighbours = published(upload(balancer, archive({"assets/app-1.js": b"1", "index.html": HTML + b"theirs"}), "n"))
+    for published_, owner in ((action, NAMES.owner), (neighbours, "neighbour")):
+        await release_assets.apply(cloud, published_, owner)
     await point(cloud, Pointer(action.frontend, "r1"))
     async with aiohttp.ClientSession(base_url=balancer.edge) as browser:
         for path, code, body in (
@@ -296,6 +298,7 @@ async def test_the_edge_serves_what_the_pointer_says(cloud: Cloud, balancer: Loc
             ("/assets/app-1.js", 200, b"1"),
             ("/favicon.svg", 200, b"<svg/>"),
             (f"/releases/{action.frontend}/index.html", 200, HTML),
+            (f"/releases/{neighbours.frontend}/index.html", 200, HTML),  # its own page, as under any unknown path
             ("/assets/gone.js", 404, None),
         ):
             async with browser.get(path) as reply:
