@@ -13,7 +13,7 @@ from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.environment import Edge, Place
 from agui_operator.core.permitted import Unreadable, frozen, matches, refusals
 from agui_operator.core.release import Release
-from agui_operator.core.snapshot import Blocker
+from agui_operator.core.snapshot import Blocker, ServiceView
 from agui_operator.core.uses import Uses, databases_of, of_release, of_spec
 
 
@@ -76,6 +76,15 @@ def _refused(uses: Uses, namespace: str, policies: Sequence[AgUiPolicySpec], *, 
             may_arrive=unnamed,
         )
     ]
+
+
+def breakglass(attested_by: str, service: ServiceView | None) -> Blocker | None:
+    """What refuses a service whose images are not checked although a policy demands it: somebody broke the glass."""
+    if not attested_by or service is None or not service.breakglass:
+        return None
+    text = f"Cloud Run service {service.name} has a breakglass justification; an AgUiPolicy demands Binary Authorization"
+    fix = f"remove it: gcloud run services update {service.name} --binary-authorization=default"
+    return Blocker(ConditionType.SPEC_ACCEPTED, Reason.NOT_PERMITTED, text, fix, holds_running=True)
 
 
 def forbidden(

@@ -102,6 +102,7 @@ class Engine:
     def scope(self, cache: ObjectCache, body: Mapping[str, Any], *, deleting: bool = False) -> Scope:
         """The object as it is now; the place that was known before serves while its environment is gone."""
         scope = self._scopes.build(body, cache.load(body), cache.location, deleting=deleting)
+        scope = scope.having(cache.views.service)
         cache.locate(scope.location)
         return scope
 

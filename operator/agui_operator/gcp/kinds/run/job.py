@@ -82,12 +82,14 @@ async def apply(
     names: Names,
     action: JobDefined | ExecutionStarted | ExecutionCancelled | JobDeleted,
     have: JobView | None,
+    attested_by: str = "",
 ) -> Outcome:
     """Creates, runs or deletes the job, or ends its execution. An execution is started only if fewer than `attempt`
-    exist. Raises NotOwned, CloudError."""
+    exist. `attested_by`: the Binary Authorization that a new job's image is checked with. Raises NotOwned,
+    CloudError."""
     match action:
         case JobDefined(template=template):
-            return await _define(cloud, names, template, have)
+            return await _define(cloud, names, template, have, attested_by)
         case ExecutionStarted():
             return await _start(cloud, names, action, have)
         case ExecutionCancelled():
@@ -112,7 +114,7 @@ async def take_over(cloud: Cloud, names: Names, label: str) -> None:
             await operations.finish(cloud, outcome.operation)
 
 
-def desired(template: JobTemplate, names: Names) -> Any:
+def desired(template: JobTemplate, names: Names, attested_by: str = "") -> Any:
     """The run_v2.Job of a release, as it is sent."""
     from google.cloud import run_v2
 
@@ -127,16 +129,18 @@ def desired(template: JobTemplate, names: Names) -> Any:
         service_account=box.service_account,
     )
     execution = run_v2.ExecutionTemplate(labels=labels, task_count=1, parallelism=1, template=task)
-    return run_v2.Job(labels=labels, template=execution)
+    checked = containers.binary_authorization(attested_by)
+    return run_v2.Job(labels=labels, template=execution, binary_authorization=checked)
 
 
-async def _define(cloud: Cloud, names: Names, template: JobTemplate, have: JobView | None) -> Outcome:
+async def _define(cloud: Cloud, names: Names, template: JobTemplate, have: JobView | None, attested_by: str) -> Outcome:
     from google.cloud import run_v2
 
     if have is not None:
         return Outcome(None, owned_by(names, JOB, have))  # the name holds the release, so its template is this one
     path = names.job_path(template.job)
-    request = run_v2.CreateJobRequest(parent=names.parent, job=desired(template, names), job_id=template.job)
+    job = desired(template, names, attested_by)
+    request = run_v2.CreateJobRequest(parent=names.parent, job=job, job_id=template.job)
     try:
         operation = await cloud.rpc("Jobs.CreateJob", request, path, write=True)
     except CloudError as error:

@@ -63,9 +63,14 @@ async def owned(cloud: Cloud, names: Names) -> list[ServiceView]:
 
 
 async def apply(
-    cloud: Cloud, names: Names, action: RevisionStaged | TrafficSplit | ServiceDeleted, have: ServiceView | None
+    cloud: Cloud,
+    names: Names,
+    action: RevisionStaged | TrafficSplit | ServiceDeleted,
+    have: ServiceView | None,
+    attested_by: str = "",
 ) -> Outcome:
     """Creates, patches or deletes the service; `have` is the service as last read, and its etag guards the write.
+    `attested_by`: the Binary Authorization that a new revision is checked with; "": what the service has stays.
     Raises NotOwned, CloudError (409 when the service was changed in between), UserError."""
     if have is None:
         have = await observe(cloud, names) if not isinstance(action, RevisionStaged) else None
@@ -75,7 +80,9 @@ async def apply(
         case ServiceDeleted():
             return await _delete(cloud, names, have)
         case RevisionStaged():
-            return await (_create(cloud, names, action) if have is None else _stage(cloud, names, action, have))
+            if have is None:
+                return await _create(cloud, names, action, attested_by)
+            return await _stage(cloud, names, action, have, attested_by)
         case TrafficSplit():
             return await _split(cloud, names, action.traffic, have)
 
@@ -96,7 +103,7 @@ async def take_over(cloud: Cloud, names: Names, label: str) -> None:
         await operations.finish(cloud, outcome.operation)
 
 
-def desired(template: RevisionTemplate, traffic: Sequence[Target], names: Names) -> Any:
+def desired(template: RevisionTemplate, traffic: Sequence[Target], names: Names, attested_by: str = "") -> Any:
     """The run_v2.Service of a release, as it is sent."""
     from google.cloud import run_v2
 
@@ -106,13 +113,14 @@ def desired(template: RevisionTemplate, traffic: Sequence[Target], names: Names)
         ingress=_INGRESS[template.ingress],
         template=_revision(template, names),
         traffic=[_target(t) for t in traffic],
+        binary_authorization=containers.binary_authorization(attested_by),
     )
 
 
-async def _create(cloud: Cloud, names: Names, action: RevisionStaged) -> Outcome:
+async def _create(cloud: Cloud, names: Names, action: RevisionStaged, attested_by: str) -> Outcome:
     from google.cloud import run_v2
 
-    wanted = desired(action.template, action.traffic, names)
+    wanted = desired(action.template, action.traffic, names, attested_by)
     wanted.name = ""
     request = run_v2.CreateServiceRequest(parent=names.parent, service=wanted, service_id=names.service)
     try:
@@ -123,16 +131,18 @@ async def _create(cloud: Cloud, names: Names, action: RevisionStaged) -> Outcome
         have = await observe(cloud, names)  # an earlier attempt had its effect, or the name is taken
         if have is None:
             raise
-        return await _stage(cloud, names, action, have)
+        return await _stage(cloud, names, action, have, attested_by)
     return _outcome(operation)
 
 
-async def _stage(cloud: Cloud, names: Names, action: RevisionStaged, have: ServiceView) -> Outcome:
-    if have.template_revision == action.template.revision and same_split(action.traffic, have.traffic):
+async def _stage(cloud: Cloud, names: Names, action: RevisionStaged, have: ServiceView, attested_by: str) -> Outcome:
+    is_checked = not attested_by or attested_by == have.attested_by
+    if have.template_revision == action.template.revision and same_split(action.traffic, have.traffic) and is_checked:
         return Outcome(None, have)
-    wanted = desired(action.template, action.traffic, names)
+    wanted = desired(action.template, action.traffic, names, attested_by)
+    checked = ("binary_authorization",) if attested_by else ()
     try:
-        return await _patch(cloud, names, wanted, have, ("template", "traffic", "ingress"))
+        return await _patch(cloud, names, wanted, have, ("template", "traffic", "ingress", *checked))
     except CloudError as error:
         if error.status != "ALREADY_EXISTS":
             raise
