@@ -13,18 +13,27 @@ from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.api.parse import SpecInvalid, parse_policy
 from agui_operator.core.actions import ContainerTemplate, JobTemplate, RevisionStaged, RevisionTemplate
 from agui_operator.core.blockers import breakglass
+from agui_operator.core.errors import CloudError
+from agui_operator.core.memory import Memory
+from agui_operator.core.names import OWNER_LABEL, Names
 from agui_operator.core.permitted import attested_by
-from agui_operator.core.snapshot import ServiceView
+from agui_operator.core.rollout import Phase
+from agui_operator.core.snapshot import ServiceView, Snapshot
+from agui_operator.engine.cluster.wakeups import Wakeups
+from agui_operator.engine.deployment.cache import ObjectCache
+from agui_operator.engine.deployment.observe import Observer
+from agui_operator.engine.deployment.scope import Scopes
 from agui_operator.gcp.kinds.run import job as run_job
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.run_views import service_view
-from engine_fakes import Bench, FakeDirectory, sample
+from engine_fakes import NOW, Bench, FakeDirectory, FakeKube, sample
 from world_model import NAMES
 
 NAMED = "projects/acme-prod/platforms/cloudRun/signed"
 POLICY = sample("policy.yaml")
+LABELS = {OWNER_LABEL: Names("demo", "concierge", "uid-1", "demo", "us-central1").owner}
 SERVICE = ServiceView("shop", "e", "o", "http://x", (), (), {}, "", "", "", False, True)
 
 
@@ -108,6 +117,39 @@ async def test_a_broken_glass_holds_the_next_release_and_is_said() -> None:
     bench.cache.views.put_service(service)
     bench.cloud.world = replace(bench.cloud.world, service=service)
     assert await bench.settle() == "Healthy"
+
+
+class Region:
+    """Answers with a service whose glass is broken, or mended."""
+
+    def __init__(self) -> None:
+        self.justification, self.asked = "in a hurry", list[str]()
+
+    async def rpc(self, method: str, request: Any, resource: str, **_: Any) -> Any:
+        self.asked.append(method)
+        checked = {"use_default": True, "breakglass_justification": self.justification}
+        assert method == "Services.GetService", method
+        return run_v2.Service(name=resource, labels=LABELS, binary_authorization=checked)
+
+    async def rest(self, request: Any) -> Any:
+        raise CloudError(404, "no such thing")
+
+
+async def test_a_held_release_sees_that_the_glass_is_mended() -> None:
+    """While nothing may begin, nothing is looked at: but for what a look alone can tell."""
+    cloud, cache = Region(), ObjectCache("uid-1")
+    directory = FakeDirectory(allowed=(policy(binaryAuthorization="Default"),))
+    scopes = Scopes(directory, lambda: NOW)
+    observer = Observer(cast(Cloud, cloud), lambda: NOW, Wakeups(), resync=60)
+    held = []
+    for justification in ("in a hurry", "in a hurry", ""):
+        cloud.justification = justification
+        scope = scopes.build(FakeKube().object, Memory(phase=Phase.PENDING)).having(cache.views.service)
+        held.append(bool(scope.every_blocker))
+        await observer.look(scope, cache, Snapshot(), drift=False)
+    held.append(bool(scopes.build(FakeKube().object, Memory()).having(cache.views.service).every_blocker))
+    assert held == [False, True, True, False]
+    assert cloud.asked == ["Services.GetService"] * 3
 
 
 TEMPLATE = RevisionTemplate("shop-concierge-r1", "r1", ContainerTemplate("repo@sha256:" + "a" * 64, "runtime@demo"))

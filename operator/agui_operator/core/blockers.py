@@ -82,7 +82,8 @@ def breakglass(attested_by: str, service: ServiceView | None) -> Blocker | None:
     """What refuses a service whose images are not checked although a policy demands it: somebody broke the glass."""
     if not attested_by or service is None or not service.breakglass:
         return None
-    text = f"Cloud Run service {service.name} has a breakglass justification; an AgUiPolicy demands Binary Authorization"
+    what = f"Cloud Run service {service.name} has a breakglass justification"
+    text = f"{what}, and an AgUiPolicy demands Binary Authorization"
     fix = f"remove it: gcloud run services update {service.name} --binary-authorization=default"
     return Blocker(ConditionType.SPEC_ACCEPTED, Reason.NOT_PERMITTED, text, fix, holds_running=True)
 

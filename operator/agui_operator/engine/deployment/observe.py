@@ -113,14 +113,10 @@ class Observer:
                 told = await self._one(look, scope, cache, seen, again=again)
             except LeaseLost:
                 raise
-            except NotOwned as exc:
-                if look is Look.SERVICE:  # what else was seen is about it, too
+            except Exception as exc:
+                if look is Look.SERVICE and isinstance(exc, NotOwned):  # what else was seen is about it, too
                     cache.views.disown()
                     return Sight(basic, exc, foreign=True)
-                cache.look_failed(look, LookFault(reason_of(exc), str(exc)))
-                fault = fault or exc
-                continue
-            except Exception as exc:
                 bystander = look in (_BYSTANDERS_AT_REST if again else BYSTANDERS)
                 cache.look_failed(look, LookFault(reason_of(exc), str(exc)), BYSTANDER_RETRY if bystander else 0.0)
                 if not bystander or classify(exc) is Fault.BUG:
@@ -254,6 +250,8 @@ class Observer:
 
     async def _service(self, scope: Scope, cache: ObjectCache, *, again: bool) -> ServiceView | None:
         views = cache.views
+        if scope.glass is not None:
+            views.mark_stale(SERVICE)  # a person removes the justification
         if again and not cache.is_awaited(SERVICE):
             views.put_service(await self._shared.service(scope.names))
             views.mark_fresh(SERVICE)  # its etag guards the next write: one on an old view is refused and looks again

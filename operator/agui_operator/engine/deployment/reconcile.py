@@ -170,7 +170,7 @@ class Engine:
         basic = Snapshot(
             fingerprint=scope.parsed.fingerprint,
             procedure=scope.parsed.procedure,
-            blockers=scope.blockers,
+            blockers=scope.every_blocker,
             forbidden=scope.forbidden,
             request=_request(cache, scope),
             has_edge=scope.place.edge is not None,
@@ -272,7 +272,7 @@ class Engine:
             ignored=scope.parsed.ignored,
             plan=scope.blueprint,
             seen=seen,
-            blockers=scope.blockers,
+            blockers=scope.every_blocker,
             spec_error=scope.parsed.error,
             fault=cache.fault,
             url=_url(cache, scope),
@@ -290,7 +290,7 @@ class Engine:
         if cache.operations or self._checks.is_running(scope.uid):
             return self._deadline_delay(scope, decision)
         if decision.requeue_after is not None:
-            soon = any(b.reason is Reason.NOT_PERMITTED for b in scope.blockers)  # the end of the grace
+            soon = any(b.reason is Reason.NOT_PERMITTED for b in scope.every_blocker)  # the end of the grace
             return min(decision.requeue_after.total_seconds(), _GRACE_POLL if soon else math.inf)
         return max(0.1, cache.drift_due - time.monotonic()) if scope.memory.phase in RESTING else None
 

@@ -108,6 +108,7 @@ class Scope:
     memory: Memory
     blueprint: Blueprint | None  # of the release that the phase is about; None: the spec is about another one
     attested_by: str = ""  # Binary Authorization that a policy demands
+    glass: Blocker | None = None  # it was switched off for the service, as last looked at
 
     @property
     def spec(self) -> AgUiDeploymentSpec | None:
@@ -129,9 +130,13 @@ class Scope:
         return self.location
 
     def having(self, service: ServiceView | None) -> Scope:
-        """The same object with what the look at its service says about permission."""
-        found = breakglass(self.attested_by, service)
-        return self if found is None else replace(self, blockers=(*self.blockers, found))
+        """The same object with what the last look at its service says about permission."""
+        return replace(self, glass=breakglass(self.attested_by, service))
+
+    @property
+    def every_blocker(self) -> tuple[Blocker, ...]:
+        """Those that are known without a look, and the one that a look told of."""
+        return self.blockers if self.glass is None else (*self.blockers, self.glass)
 
     def remembering(self, memory: Memory) -> Scope:
         """The same object with another memory."""
