@@ -30,6 +30,8 @@ class ServiceView:
     reconciling: bool
     ready: bool | None
     message: str = ""
+    attested_by: str = ""  # Binary Authorization, as an AgUiPolicy names it
+    breakglass: bool = False  # somebody switched it off for this service
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,10 +126,10 @@ class Executor:
         cloud, names, place, views = self._cloud, scope.names, scope.place, cache.views
         match action:
             case RevisionStaged() | TrafficSplit() | ServiceDeleted():
-                return await run_service.apply(cloud, names, action, views.service)
+                return await run_service.apply(cloud, names, action, views.service, scope.attested_by)
             case JobDefined() | JobDeleted():
                 job = action.template.job if isinstance(action, JobDefined) else action.job
-                return await run_job.apply(cloud, names, action, views.jobs.get(job))
+                return await run_job.apply(cloud, names, action, views.jobs.get(job), scope.attested_by)
             case ExecutionStarted() | ExecutionCancelled():
                 return await run_job.apply(cloud, names, action, views.jobs.get(action.job))
             case BackupTaken():
