@@ -8,6 +8,7 @@ from agui_operator.api.smoke import SmokeCheck
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import CheckResult, JobView, Snapshot
 from agui_operator.core.verdicts import check_digest, verdict_on
+from agui_operator.core.words import Disclosure
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.deployment.views import of_job
@@ -41,7 +42,7 @@ async def checks(cloud: Cloud, scope: Scope, cache: ObjectCache, seen: Snapshot,
         if known or (stage, check.name) not in blueprint.check_jobs:
             continue
         jobs[check.name] = job = await look(cloud, scope, cache, blueprint.check_jobs[stage, check.name].job)
-        result = _result(check, job)
+        result = _result(check, job, scope.disclosure)
         if result is not None:
             results[check.name] = result
     return replace(seen, checks=results, check_jobs=jobs)
@@ -64,7 +65,7 @@ async def _found(cloud: Cloud, scope: Scope, cache: ObjectCache, job: str) -> Jo
     return found
 
 
-def _result(check: SmokeCheck, job: JobView | None) -> CheckResult | None:
+def _result(check: SmokeCheck, job: JobView | None, disclosure: Disclosure) -> CheckResult | None:
     if job is None or job.execution is None or job.execution.succeeded is None:
         return None
-    return CheckResult(check.name, job.execution.succeeded, job.execution.message, check=check_digest(check))
+    return CheckResult(check.name, job.execution.succeeded, job.execution.why(disclosure), check=check_digest(check))
