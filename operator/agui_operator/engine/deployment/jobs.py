@@ -13,19 +13,24 @@ from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.deployment.views import of_job
 from agui_operator.gcp.kinds.run import job as run_job
+from agui_operator.gcp.kinds.run import log as run_log
 from agui_operator.gcp.transport.clients import Cloud
 
 
 async def look(cloud: Cloud, scope: Scope, cache: ObjectCache, job: str) -> JobView | None:
-    """The job with its newest execution, and with the exit code of one that failed. While the release has users, its
-    verdict does not wait for that code. Raises CloudError."""
+    """The job with its newest execution, and of one that failed with its exit code and, where an AgUiPolicy permits
+    it, its last lines. While the release has users, its verdict waits for neither. Raises CloudError."""
     found = await _found(cloud, scope, cache, job)
     execution = found.execution if found is not None else None
     if found is None or execution is None or execution.succeeded is not False or execution.explained:
         return found
     if scope.memory.phase is Phase.BAKING:
         return found
-    found = replace(found, execution=await run_job.explained(cloud, scope.names, job, execution))
+    execution = await run_job.explained(cloud, scope.names, job, execution)
+    if scope.disclosure.log_lines and execution.name:
+        lines = await run_log.last_lines(cloud, scope.names, job, execution.name)
+        execution = replace(execution, lines=lines)
+    found = replace(found, execution=execution)
     cache.views.put_job(job, found)
     return found
 
