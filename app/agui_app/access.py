@@ -19,11 +19,11 @@ DEVELOPMENT_CUSTOMER = "acme-hotels"  # owns the orders of the seeds that exampl
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """The machine identity of release checks: an ID token of Google for `audience` and one of the service accounts
-    `accounts`. `customer` owns the orders that checks may see."""
+    """The machine identity of release checks: an ID token of Google for one of `audiences` and one of the service
+    accounts `accounts`. `customer` owns the orders that checks may see."""
 
     accounts: tuple[str, ...] = ()
-    audience: str = ""
+    audiences: tuple[str, ...] = ()
     customer: str = ""
     issuer: str = GOOGLE_ISSUER
     keys_url: str = GOOGLE_KEYS
@@ -106,12 +106,12 @@ def _is_loopback(host: str) -> bool:
 
 
 def _checks(env: Mapping[str, str]) -> Checks:
-    accounts, audience = words(env, "AGUI_CHECK_ACCOUNTS"), env.get("AGUI_CHECK_AUDIENCE", "")
-    if bool(accounts) != bool(audience):
+    accounts, audiences = words(env, "AGUI_CHECK_ACCOUNTS"), words(env, "AGUI_CHECK_AUDIENCE")
+    if bool(accounts) != bool(audiences):
         raise SettingsError("AGUI_CHECK_ACCOUNTS and AGUI_CHECK_AUDIENCE are set together or not at all")
     return Checks(
         accounts=accounts,
-        audience=audience,
+        audiences=audiences,
         customer=env.get("AGUI_CHECK_CUSTOMER", ""),
         issuer=env.get("AGUI_CHECK_ISSUER", "") or GOOGLE_ISSUER,
         keys_url=env.get("AGUI_CHECK_KEYS_URL", "") or GOOGLE_KEYS,

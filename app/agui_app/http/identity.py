@@ -33,11 +33,11 @@ class Callers:
         self._access = access
         self._users = Issuer(
             access.issuer or IAP_ISSUER,
-            access.audience,
+            (access.audience,),
             access.keys_url or (IAP_KEYS if access.identity == "iap" else ""),
             transport,
         )
-        self._checks = Issuer(access.checks.issuer, access.checks.audience, access.checks.keys_url, transport)
+        self._checks = Issuer(access.checks.issuer, access.checks.audiences, access.checks.keys_url, transport)
 
     async def caller_of(self, headers: Mapping[str, str], subprotocols: tuple[str, ...] = ()) -> Caller:
         """The caller, whose id has at most 128 printable characters. A browser's WebSocket brings its token as

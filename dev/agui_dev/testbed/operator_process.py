@@ -24,7 +24,7 @@ class OperatorProcess:
     def __init__(
         self, folder: Path, kubeconfig: Path, endpoint: str, *, log_level: str = "info", **settings: str
     ) -> None:
-        self.identity = settings.get("AGUI_IDENTITY") or f"operator-{uuid.uuid4().hex[:6]}"
+        self.identity = settings.get("AGUI_LEASE_HOLDER") or f"operator-{uuid.uuid4().hex[:6]}"
         self.log_path = folder / f"{self.identity}.log"
         self.port = free_port()
         self._command = [sys.executable, "-m", "agui_operator", "run", "--log-level", log_level]
@@ -32,7 +32,7 @@ class OperatorProcess:
             "KUBECONFIG": str(kubeconfig),
             "AGUI_GCP_ENDPOINT": endpoint,
             "AGUI_HTTP_PORT": str(self.port),
-            "AGUI_IDENTITY": self.identity,
+            "AGUI_LEASE_HOLDER": self.identity,
         } | settings
         self._running: Child | None = None
 
