@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Literal
 
-from agui_app.environment import SettingsError, words
+from agui_app.environment import SettingsError, integer, seconds, words
 
 Identity = Literal["development", "iap", "oidc"]
 IDENTITIES: tuple[Identity, ...] = ("development", "iap", "oidc")
@@ -27,6 +27,16 @@ class Checks:
     customer: str = ""
     issuer: str = GOOGLE_ISSUER
     keys_url: str = GOOGLE_KEYS
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """How long a connection may take. `request_seconds` bounds the headers of a request and, once more, its body;
+    `stalled_seconds` how long a client may leave an answer unread. `idle` is the most connections without a request."""
+
+    request_seconds: float = 20.0
+    stalled_seconds: float = 60.0
+    idle: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,16 @@ def read_access(env: Mapping[str, str], host: str) -> Access:
         approvers=words(env, "AGUI_APPROVERS"),
         allowed_origins=words(env, "AGUI_ALLOWED_ORIGINS"),
         allowed_hosts=words(env, "AGUI_ALLOWED_HOSTS"),
+    )
+
+
+def read_connections(env: Mapping[str, str]) -> Connections:
+    """From the environment. Raises SettingsError."""
+    base = Connections()
+    return Connections(
+        request_seconds=seconds(env, "AGUI_REQUEST_SECONDS", base.request_seconds),
+        stalled_seconds=seconds(env, "AGUI_STALLED_SECONDS", base.stalled_seconds),
+        idle=integer(env, "AGUI_MAX_IDLE_CONNECTIONS", base.idle),
     )
 
 

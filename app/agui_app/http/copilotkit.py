@@ -127,18 +127,19 @@ def _known(agent_id: str) -> None:
 async def _run(request: Request, agent_id: str, body: Any) -> Response:
     _known(agent_id)
     started = await start_run(services_of(request), caller_of(request), run_input(body), request.headers)
-    return event_stream(lines_of(started))
+    return event_stream(lines_of(started), caller_of(request))
 
 
 async def _connect(request: Request, agent_id: str, body: Any) -> Response:
     _known(agent_id)
     services = services_of(request)
-    user = caller_of(request).user_id
+    caller = caller_of(request)
+    user = caller.user_id
     wanted = run_input(body)
     thread = common.thread_id(wanted.thread_id)
     live = await services.event_log.live_run(user, thread)
     replay = await _replay(services, user, thread, wanted.run_id, live)
-    return event_stream(_thread(services, user, thread, replay, live))
+    return event_stream(_thread(services, user, thread, replay, live), caller)
 
 
 async def _stop(request: Request, agent_id: str, thread_id: str) -> dict[str, Any]:

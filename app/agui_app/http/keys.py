@@ -12,7 +12,7 @@ from joserfc.jwk import KeySet
 
 _KEYS_LIFETIME = 3600.0
 _KEYS_RETRY = 60.0
-_LEEWAY = 30
+LEEWAY = 30  # seconds that clocks may differ: so long after its end a token still passes
 
 
 class Unauthenticated(Exception):
@@ -24,8 +24,8 @@ class IdentityUnavailable(Exception):
 
 
 class Issuer:
-    """Verifies tokens of `issuer` for one of `audiences`. Keys are fetched on first use, kept an hour, and again for an unknown
-    key id. Without `keys_url` the issuer's discovery document names it."""
+    """Verifies tokens of `issuer` for one of `audiences`. Keys are fetched on first use, kept an hour, and
+    again for an unknown key id. Without `keys_url` the issuer's discovery document names it."""
 
     def __init__(
         self, issuer: str, audiences: tuple[str, ...], keys_url: str, transport: httpx.AsyncBaseTransport | None = None
@@ -43,7 +43,7 @@ class Issuer:
         if not all(self._audiences) or not self._audiences:
             raise Unauthenticated("no audience is configured")
         rules = jwt.JWTClaimsRegistry(
-            leeway=_LEEWAY,
+            leeway=LEEWAY,
             iss={"essential": True, "value": self._issuer},
             aud={"essential": True, "values": list(self._audiences)},
             exp={"essential": True},

@@ -17,9 +17,7 @@ class Settings:
     """All times in seconds."""
 
     endpoint: str | None = None  # None: real Google Cloud, with Application Default Credentials
-    metadata_server: bool = (
-        False  # with localgcp: GCE_METADATA_HOST names its port, and checks log in with its ID tokens
-    )
+    metadata_server: bool = False  # beside localgcp (GCE_METADATA_HOST): checks log in with ID tokens of it
     resync: float = 300.0  # how often a resting object is looked at for drift
     retention: float = 3600.0  # how often a resting object is looked at for what earlier releases left behind
     lease_name: str = "agui-operator"
@@ -55,10 +53,11 @@ _YEAR = 366 * 86400.0
 
 
 def from_environment(env: Mapping[str, str] | None = None) -> Settings:
-    """Reads AGUI_GCP_ENDPOINT, GCE_METADATA_HOST (whether it is set), AGUI_RESYNC_SECONDS, AGUI_RETENTION_SECONDS, AGUI_PERMISSION_GRACE_SECONDS,
+    """Reads AGUI_GCP_ENDPOINT, AGUI_RESYNC_SECONDS, AGUI_RETENTION_SECONDS, AGUI_PERMISSION_GRACE_SECONDS,
     AGUI_CONCURRENT_TURNS, AGUI_LEASE_NAME, AGUI_LEASE_NAMESPACE, AGUI_LEASE_SECONDS, AGUI_LEASE_HOLDER,
     AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT, AGUI_NAMESPACES (comma separated), AGUI_CLUSTER_ID,
-    AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST and AGUI_DASHBOARD_NAMES (comma separated). Raises SettingInvalid."""
+    AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST, AGUI_DASHBOARD_NAMES (comma separated), and whether GCE_METADATA_HOST is
+    set. Raises SettingInvalid."""
     env = os.environ if env is None else env
     base = Settings()
     return Settings(
