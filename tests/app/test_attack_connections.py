@@ -176,9 +176,8 @@ def test_a_stream_ends_when_its_token_ends_and_another_goes_on(start_app, seeded
     """The run goes on: whoever comes back with a new token sees the rest of it."""
     with token_issuer() as issuer:
         app = start_app(seeded_url, **issuer.settings, AGUI_SCRIPT=str(slow_script))
-        short = {
-            "Authorization": f"Bearer {issuer.token(sub='ann', customer='acme-hotels', exp=int(time.time()) + 2 - LEEWAY)}"
-        }
+        token = issuer.token(sub="ann", customer="acme-hotels", exp=int(time.time()) + 2 - LEEWAY)
+        short = {"Authorization": f"Bearer {token}"}
         events = app.run(said("t1", "where is order 42"), path, headers=short)
         assert events[-1]["type"] == "RUN_ERROR"
         assert events[-1]["code"] == "TOKEN_EXPIRED"
