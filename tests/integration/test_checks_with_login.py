@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import yaml
-from token_issuer import token_issuer
 
 from agui_dev.controlplane import ControlPlane
 from agui_dev.testbed.kube_api import KubeApi
 from agui_dev.testbed.world import NAME, NAMESPACE, OPERATOR_ACCOUNT, World
+from token_issuer import token_issuer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -116,7 +116,7 @@ class Place:
 def place(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder: Path = tmp_path_factory.mktemp("login")
     options = ("--lro-seconds", "0", "--metric-period-seconds", "0.25")
-    world = World(folder, lambda _: None, options, small_pages=True, with_identity=False)
+    world = World(folder, lambda _: None, options, small_pages=True, with_identity=True)
     with token_issuer() as issuer:
         world.start_on(control_plane)
         made = Place(world, issuer.url)
