@@ -124,7 +124,8 @@ _WAITING = text(
     "SELECT user_id, session_id, function_call_id, tool, arguments, requested_at FROM approvals AS asked"
     " WHERE status = 'requested' AND user_id <> :approver AND tool = ANY(:tools)"
     " AND NOT EXISTS (SELECT FROM approvals AS said"
-    " WHERE said.user_id = :approver AND said.session_id = asked.session_id AND said.function_call_id = 'for:' || left(encode(sha256(convert_to("
+    " WHERE said.user_id = :approver AND said.session_id = asked.session_id"
+    " AND said.function_call_id = 'for:' || left(encode(sha256(convert_to("
     "  concat_ws(chr(10), asked.user_id, asked.session_id, asked.function_call_id), 'UTF8')), 'hex'), 48))"
     " ORDER BY requested_at LIMIT :limit"
 )

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from agui_app.caller import Caller
 from agui_app.http.json_input import NotJson, NotStorable, parsed
 from agui_app.http.keys import IdentityUnavailable, Unauthenticated
-from agui_app.runs.admission import InvalidRun
+from agui_app.runs.admission import MOST_ANSWERS, MOST_TOOLS, InvalidRun
 from agui_app.runs.event_log import RunExists, ThreadBusy, TooManyRuns
 from agui_app.runs.runs import InstanceFull, Run, usable_id
 from agui_app.services import Services
@@ -29,6 +29,8 @@ SYNTHETIC_HEADER = "x-agui-synthetic"  # checks and load tests say so: they are 
 TOKEN_EXPIRED = RunErrorEvent(
     message="Your sign-in has to be renewed. Connect again with a new token.", code="TOKEN_EXPIRED"
 ).model_dump_json(by_alias=True, exclude_none=True)
+# looked at before each entry is validated, which takes its time
+_MOST = {"messages": 2000, "tools": MOST_TOOLS, "context": 256, "resume": MOST_ANSWERS}
 SSE_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no", "Connection": "keep-alive"}
 
 
@@ -77,6 +79,9 @@ def run_input(body: Any) -> RunAgentInput:
     """A validated RunAgentInput; missing lists are empty. Raises Refused 422 that names the fields."""
     if not isinstance(body, Mapping):
         raise Refused(422, "invalid_input", "the body must be a RunAgentInput object")
+    for name, most in _MOST.items():
+        if isinstance(listed := body.get(name), list) and len(listed) > most:
+            raise Refused(422, "invalid_input", f"{name} may have {most} entries")
     defaults: dict[str, Any] = {"state": {}, "messages": [], "tools": [], "context": [], "forwardedProps": {}}
     try:
         return RunAgentInput.model_validate(defaults | dict(body))
