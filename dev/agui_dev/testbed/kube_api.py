@@ -40,9 +40,12 @@ class ApiRefused(AssertionError):
 
 
 class KubeApi:
-    """Calls an API server as the user of a kubeconfig that holds a client certificate."""
+    """Calls an API server as the user of a kubeconfig that holds a client certificate; `acting_as`: as another user,
+    by impersonation."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, acting_as: str = "") -> None:
+        who = {"Impersonate-User": acting_as, "Impersonate-Group": "system:authenticated"}
+        self._headers = who if acting_as else {}
         cluster = read_cluster(kubeconfig)
         assert cluster.ca_pem is not None
         user = yaml.safe_load(kubeconfig.read_text())["users"][0]["user"]
@@ -64,7 +67,8 @@ class KubeApi:
         data = None if body is None else json.dumps(body)
         for last in (False, False, True):
             try:
-                self._connection.request(method, path, data, {"Content-Type": content_type})
+                headers = {"Content-Type": content_type, **self._headers}
+                self._connection.request(method, path, data, headers)
                 answer = self._connection.getresponse()
                 text = answer.read()
                 break

@@ -36,7 +36,7 @@ class OperatorProcess:
         **settings: str,
     ) -> None:
         """With `forks` it is started as a fork of that server."""
-        self.identity = settings.get("AGUI_IDENTITY") or f"operator-{uuid.uuid4().hex[:6]}"
+        self.identity = settings.get("AGUI_LEASE_HOLDER") or f"operator-{uuid.uuid4().hex[:6]}"
         self.log_path = folder / f"{self.identity}.log"
         self.port = free_port()
         self._arguments = ("run", "--log-level", log_level)
@@ -45,7 +45,7 @@ class OperatorProcess:
             "KUBECONFIG": str(kubeconfig),
             "AGUI_GCP_ENDPOINT": endpoint,
             "AGUI_HTTP_PORT": str(self.port),
-            "AGUI_IDENTITY": self.identity,
+            "AGUI_LEASE_HOLDER": self.identity,
         } | settings
         self._running: Child | None = None
 
