@@ -34,6 +34,7 @@ from world_model import (
     World,
     blueprint,
     look,
+    lucks,
     lucky,
     normal,
     step,
@@ -85,6 +86,14 @@ def test_every_row_of_the_table_is_used_by_some_world() -> None:
     used = closure("first-release").rows | closure("second-release").rows
     rows = {(phase, event) for phase, row in TRANSITIONS.items() for event in row}
     assert rows - used == set(), "rows that no world ever uses"
+
+
+@starts
+def test_a_decision_depends_on_nothing_but_what_it_is_given(start: str) -> None:
+    """Every answer of the outside, in an even share of the worlds; measured, so that the core's lines are reached."""
+    for world in closure(start).worlds[::20]:
+        for luck in lucks(world):
+            assert step(world, luck) == step(world, luck)
 
 
 @starts
