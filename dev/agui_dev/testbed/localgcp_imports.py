@@ -13,6 +13,7 @@ MODULES = (
     "aiohttp.web",
     "cryptography.hazmat.primitives.asymmetric.rsa",
     "cryptography.x509.oid",
+    "google.cloud.logging_v2",
     "google.cloud.monitoring_v3",
     "google.cloud.run_v2",
     "google.cloud.secretmanager_v1",

@@ -333,3 +333,14 @@ def test_a_withdrawn_permission_while_resolving_rejects_nothing() -> None:
     revoked = Blocker(ConditionType.SPEC_ACCEPTED, Reason.NOT_PERMITTED, "withdrawn", "ask", revokes=True)
     turn = decide(Case(memory, replace(SEEN, resolved=None, blockers=(revoked,)), None, NAMES, NOW), 10)
     assert (turn.event, turn.memory.rejected) == (Event.ABORTED, None)
+
+
+def test_a_pause_after_an_analysis_without_a_verdict_ends_when_it_passes() -> None:
+    memory = replace(FLYING, phase=Phase.PAUSED, step=1, held_by=HeldBy.ANALYSIS, walk=begin(PLAN.steps))
+    waiting = decide(
+        Case(memory, replace(SEEN, analysis=AnalysisResult(Verdict.INCONCLUSIVE, "few")), PLAN, NAMES, NOW), 10
+    )
+    assert waiting.memory.phase is Phase.PAUSED
+    passed = decide(Case(memory, replace(SEEN, analysis=AnalysisResult(Verdict.PASSED, "seen")), PLAN, NAMES, NOW), 10)
+    assert passed.memory.held_by is None
+    assert passed.memory.step == 2
