@@ -29,7 +29,8 @@ _SHAPES: tuple[tuple[str, str], ...] = (
     (r"(?s)-----BEGIN [A-Z0-9 ]{1,40}-----.*?(?:-----END [A-Z0-9 ]{1,40}-----|\z)", MASK),
     (r"\b([A-Za-z][A-Za-z0-9+.-]{0,30}://)[^\s\"'<>]*@", rf"\1{MASK}@"),
     (r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(\s*[:=]\s*)[^\r\n]*", rf"\1\2{MASK}"),
-    (r"(?i)\b(bearer|basic|digest|negotiate)(\s+)[A-Za-z0-9+/=_.~:-]{6,}", rf"\1\2{MASK}"),
+    (r"(?i)\b(bearer)(\s+)[^\s\"',]+", rf"\1\2{MASK}"),
+    (r"(?i)\b(basic|digest|negotiate)(\s+)[A-Za-z0-9+/=_.~:-]{6,}", rf"\1\2{MASK}"),
     (
         rf"(?i)([A-Za-z0-9_.-]*(?:{_NAMES})[A-Za-z0-9_.-]*\\?[\"']?\s*(?::=|=>|[:=]|\bis\b|\bwas\b)\s*)"
         r"(?:\\?\"[^\"]*(?:\"|\z)|\\?'[^']*(?:'|\z)|[^\s\"']+)",
@@ -83,19 +84,26 @@ def _without_random(found: Any) -> str:
 
 
 def _looks_random(token: str) -> bool:
-    """True for a string that is longer than words are and mixes letters with digits, or small with capital letters."""
-    digits = sum(c.isdigit() for c in token)
-    small, capital = any(c.islower() for c in token), any(c.isupper() for c in token)
-    if digits and small and capital and len(set(token)) >= 10:
+    """True for a string that is longer than words are, or mixes letters with digits."""
+    if any(_is_random_name(name) for name in token.split(".")):
         return True
     return any(_is_random_part(part) for part in _compiled(r"[A-Za-z0-9]+").findall(token))
+
+
+def _is_random_name(name: str) -> bool:
+    mixed = (any(kind(c) for c in name) for kind in (str.isdigit, str.islower, str.isupper))
+    return len(name) >= _MIXED_LIMIT and all(mixed) and len(set(name)) >= _MIXED_LIMIT // 2
 
 
 def _is_random_part(part: str) -> bool:
     if len(part) > _WORD_LIMIT:
         return len(set(part)) >= 6
-    digits = sum(c.isdigit() for c in part)
-    return len(part) >= _MIXED_LIMIT and 0 < digits < len(part)
+    digits, capitals = sum(c.isdigit() for c in part), sum(c.isupper() for c in part)
+    if 0 < digits < len(part):
+        return len(part) >= _MIXED_LIMIT
+    runs = sum(c.isupper() and not before.isupper() for before, c in zip(" " + part, part, strict=False))
+    # names of classes have few capitals, or few groups of them
+    return len(part) >= _MIXED_LIMIT // 2 and 0.3 <= capitals / len(part) <= 0.7 and runs > 2
 
 
 @lru_cache(maxsize=64)
