@@ -67,7 +67,9 @@ def strays(tree: ast.AST, file: str) -> list[int]:
         inside = [parent.name for parent in above if isinstance(parent, ast.FunctionDef | ast.AsyncFunctionDef)]
         if not is_message(node) or any((file, name) in READERS for name in inside):
             continue
-        condition = any(isinstance(parent, ast.comprehension | ast.If | ast.IfExp | ast.BoolOp) for parent in above[-2:])
+        condition = any(
+            isinstance(parent, ast.comprehension | ast.If | ast.IfExp | ast.BoolOp) for parent in above[-2:]
+        )
         if not condition and not any(called(parent) in TAKERS for parent in above):
             found.append(getattr(node, "lineno", 0))
     return found
@@ -97,7 +99,9 @@ def test_the_entrances_are_these() -> None:
 @pytest.mark.parametrize("folder", ["gcp", "checks"])
 def test_no_message_of_a_reply_is_kept_as_a_text(folder: str) -> None:
     found = {f"{path.name}:{line}" for path, tree in trees(folder) for line in strays(tree, path.name)}
-    ours = {name for name in found if name.startswith(("run.py", "conversation.py"))}  # Failed and Passed have our words
+    ours = {
+        name for name in found if name.startswith(("run.py", "conversation.py"))
+    }  # Failed and Passed have our words
     assert found - ours == set()
 
 

@@ -55,10 +55,17 @@ AccountPattern = Annotated[
     str, Field(pattern="^([a-z0-9-]*[*]?|[a-z0-9-]+@[a-z0-9.-]+)$", min_length=1, max_length=120)
 ]
 BucketPattern = Annotated[str, Field(pattern="^[a-z0-9][-a-z0-9_.]*[*]?$|^[*]$", min_length=1, max_length=63)]
+DatabasePattern = Annotated[
+    str, Field(pattern="^([*]|[a-z][-a-z0-9]*/([A-Za-z_][A-Za-z0-9_-]*)?[*]?)$", min_length=1, max_length=163)
+]
 DomainPattern = Annotated[
     str, Field(pattern="^([*]|([*][.])?[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$", min_length=1, max_length=253)
 ]
 SecretPattern = Annotated[str, Field(pattern="^[A-Za-z0-9_-]*[*]?$", min_length=1, max_length=128)]
+BinaryAuthorization = Annotated[
+    str,
+    Field(pattern="^(Default|projects/[a-z][-a-z0-9]*/platforms/cloudRun/[a-z]([-a-z0-9]*[a-z0-9])?)$", max_length=200),
+]
 ImagePrefix = Annotated[
     str, Field(pattern="^([a-z0-9][-a-z0-9.]*(:[0-9]{1,5})?(/[a-z0-9._-]+)*/?|[*])$", min_length=1, max_length=300)
 ]
@@ -137,6 +144,11 @@ class AgUiPolicySpec(Model):
     sql_instances: tuple[NamePattern, ...] = Field(
         (), max_length=50, description="Cloud SQL instances: names in the environment's project."
     )
+    databases: tuple[DatabasePattern, ...] = Field(
+        (),
+        max_length=100,
+        description="Databases as instance/database, or instance/prefix*; those that an environment names.",
+    )
     url_maps: tuple[NamePattern, ...] = Field((), max_length=50, description="URL maps of load balancers.")
     backends: tuple[NamePattern, ...] = Field(
         (), max_length=50, description="Backend buckets and backend services of load balancers."
@@ -158,6 +170,11 @@ class AgUiPolicySpec(Model):
         max_length=50,
         description="Cloud Run services of another owner that deployments with agui.dev/adopt=true may take over, as "
         "after the loss of a cluster: names, or prefixes such as `shop-*`.",
+    )
+    binary_authorization: BinaryAuthorization | None = Field(
+        None,
+        description="Binary Authorization that Cloud Run checks images with: Default, or "
+        "projects/PROJECT/platforms/cloudRun/POLICY. Absent: none is asked for.",
     )
     diagnostics: Diagnostics = Field(
         Diagnostics.NONE,

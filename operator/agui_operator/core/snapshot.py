@@ -35,6 +35,8 @@ class ServiceView:
     reason: str = ""
     said: Words = UNSAID
     log: str = ""
+    attested_by: str = ""  # Binary Authorization, as an AgUiPolicy names it
+    breakglass: bool = False  # somebody switched it off for this service
 
     def why(self, disclosure: Disclosure) -> str:
         """Why it is not ready, as far as it may be shown."""
@@ -125,6 +127,16 @@ class TargetView:
             versions = ", ".join(self.secrets)
             return Reason.VERSION_DISABLED, f"release {self.release} needs secret versions that are off: {versions}"
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """What of a page is missing in the assets bucket: the name of the first file, and how many. `unpublished`: why
+    the last try to publish them again failed."""
+
+    first: str
+    count: int = 1
+    unpublished: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +238,7 @@ class Snapshot:
     left_running: tuple[JobView, ...] = ()  # migrations of other releases that have not ended
     check_jobs: Mapping[str, JobView | None] = field(default_factory=dict)
     assets_complete: bool | None = None
+    lacking: Lacking | None = None  # of the stable release's page; looked at while the object rests
     pointer: Pointer | None = None
     candidate_pointer: Pointer | None = None  # the candidate that the URL map shows to requests that name it
     pointer_known: bool = False  # True: the two above were read; None then means that there is none
@@ -234,5 +247,7 @@ class Snapshot:
     alerts: tuple[AlertView, ...] | None = None  # the policies that carry our owner label; None: not looked at
     target: TargetView | None = None  # of the release that an undo goes back to; None: not looked at
     channels: Mapping[str, str] = field(default_factory=dict)  # of the environment: resource by name
+    assets_bucket: str = ""  # of the place, as the next one
+    artifacts_bucket: str = ""
     has_edge: bool = False
     schema: SchemaReport | None = None  # as the staged revision reported it

@@ -4,9 +4,9 @@ Run as a script with the standard library alone (`python -S -E`): a rollout unde
 container start. With arguments it is a job (`upgrade head`, `verify records`) and ends at once.
 Environment baked into an image: APP_FAIL_EVERY (each n-th /api answer is a 500), APP_DENY (each is a 401),
 APP_BROKEN (agent runs end in errors), APP_EXIT (code to exit with at start), APP_JOB_EXIT (code a job exits with),
-APP_LEAK (says SHOP_SECRET in codes, names and its log), APP_JOB_SECONDS (how long a job takes), APP_MORTAL (after GET
-/api/die this revision never starts again). From a release: APP_WITNESS (file that gets the time of each answer to
-/api/fail).
+APP_LEAK (says SHOP_SECRET in codes, names and its log), APP_JOB_SECONDS (how long a job takes), APP_MORTAL (after
+GET /api/die this revision never starts again).
+From a release: APP_WITNESS (file that gets the time of each answer to /api/fail).
 """
 
 from __future__ import annotations

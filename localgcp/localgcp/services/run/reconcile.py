@@ -20,6 +20,7 @@ from localgcp.kit.errors import ApiError, aborted, failed_precondition, not_foun
 from localgcp.kit.interfaces import RUNTIME, ServiceRoute, StartFailed, Target, Workload
 from localgcp.kit.operations import Operation
 from localgcp.kit.store import ProtoTable, etag_of
+from localgcp.services.run.attestation import check_image
 from localgcp.services.run.names import project_and_location, short
 from localgcp.services.run.revisions import RevisionStore, refused_for
 from localgcp.services.run.traffic import targets, traffic_statuses
@@ -134,6 +135,7 @@ class Reconciler:
         try:
             spec = await self.revisions.spec(revision)
             self.revisions.save(revision)
+            check_image(self._cloud.settings, service.binary_authorization, spec.image)
             await self._cloud.part(RUNTIME).start(spec)
         except (StartFailed, ApiError) as error:
             code = error.code if isinstance(error, ApiError) else grpc.StatusCode.FAILED_PRECONDITION

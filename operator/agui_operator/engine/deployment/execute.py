@@ -28,7 +28,7 @@ from agui_operator.core.actions import (
     TrafficSplit,
     describe,
 )
-from agui_operator.core.errors import reason_of, told
+from agui_operator.core.errors import CloudError, UserError, reason_of, told
 from agui_operator.core.rollout import Look
 from agui_operator.core.snapshot import AlertView, BackupView, ExecutionView, JobView, LookFault, ServiceView
 from agui_operator.engine.cluster.wakeups import Wakeups
@@ -127,20 +127,30 @@ class Executor:
         cloud, names, place, views = self._cloud, scope.names, scope.place, cache.views
         match action:
             case RevisionStaged() | TrafficSplit() | ServiceDeleted():
-                return await run_service.apply(cloud, names, action, views.service)
+                return await run_service.apply(cloud, names, action, views.service, scope.attested_by)
             case JobDefined() | JobDeleted():
                 job = action.template.job if isinstance(action, JobDefined) else action.job
-                return await run_job.apply(cloud, names, action, views.jobs.get(job))
+                return await run_job.apply(cloud, names, action, views.jobs.get(job), scope.attested_by)
             case ExecutionStarted() | ExecutionCancelled():
                 return await run_job.apply(cloud, names, action, views.jobs.get(action.job))
             case BackupTaken():
                 return await sql_backup.apply(cloud, names, action)
             case AssetsPublished():
-                return await release_assets.apply(cloud, action, names.owner, _log_progress, tenant=names.namespace)
+                return await self._publish(scope, cache, action)
             case PointerSet():
                 return await url_map.apply(cloud, names, place, action)
             case AlertCreated() | AlertUpdated() | AlertDeleted():
                 return await alert_policy.apply(cloud, names, action)
+
+    async def _publish(self, scope: Scope, cache: ObjectCache, action: AssetsPublished) -> Outcome:
+        """Why files of the stable page could not be restored is told until they are."""
+        names = scope.names
+        cache.unpublished = None
+        try:
+            return await release_assets.apply(self._cloud, action, names.owner, _log_progress, tenant=names.namespace)
+        except (UserError, CloudError) as error:
+            cache.unpublished = told(error, scope.disclosure) if action.restores else None
+            raise
 
     async def _await_operation(
         self, scope: Scope, cache: ObjectCache, view: str, action: Action, operation: str

@@ -39,6 +39,8 @@ def service_view(service: Any) -> ServiceView:
         latest_ready=latest_ready,
         reconciling=bool(service.reconciling) or service.observed_generation < service.generation,
         ready=_verdict(service.terminal_condition),
+        attested_by=_attested_by(service.binary_authorization),
+        breakglass=bool(service.binary_authorization.breakglass_justification),
         **_why_not(service),
     )
 
@@ -115,6 +117,10 @@ def says_enough(job: Any) -> bool:
 def short(name: str) -> str:
     """The last part of a resource name."""
     return str(name).rpartition("/")[2]
+
+
+def _attested_by(found: Any) -> str:
+    return str(found.policy) or ("Default" if found.use_default else "")
 
 
 def _referenced(job: Any) -> ExecutionView | None:
