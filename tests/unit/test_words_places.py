@@ -12,8 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+from google.cloud import run_v2
 
+import agui_app
 import agui_operator
+from agui_app.runs.endings import CODES
+from agui_operator.checks import codes
+from agui_operator.core.run_reasons import REASONS
 
 ROOT = Path(agui_operator.__file__).parent
 ENTRANCES = {
@@ -115,3 +121,18 @@ def test_the_rules_find_what_they_look_for() -> None:
     assert strays(ast.parse("def f(c):\n    return View(Words.of_workload(c.message))"), "x.py") == []
     assert quoted(ast.parse("raise Failed(f'got {reply.body}')")) == [1]
     assert quoted(ast.parse("raise Failed(f'got {run.error_code.among(known, shown)}')")) == []
+
+
+def test_the_documented_codes_are_those_of_the_sample_application() -> None:
+    """A code that the application learns is one that a message may repeat."""
+    rules = yaml.safe_load((Path(agui_app.__file__).parent / "data/guardrails.yaml").read_text())["rules"]
+    assert set(CODES) == codes.RUN_ERRORS
+    assert {rule["id"] for rule in rules} == codes.GUARDRAIL_RULES
+
+
+def test_every_code_of_a_failed_condition_has_a_sentence() -> None:
+    """But for those that mean that something goes on, or say less than the ones that stand beside them."""
+    enums = (run_v2.Condition.CommonReason, run_v2.Condition.ExecutionReason)
+    known = {member.name for enum in enums for member in enum if member.value}
+    going_on = {"WAITING_FOR_OPERATION", "IMMEDIATE_RETRY", "POSTPONED_RETRY", "CANCELLING", "DELAYED_START_PENDING"}
+    assert known - going_on - {"UNKNOWN", "UNKNOWN_REASON", "ROUTE_MISSING"} <= set(REASONS)

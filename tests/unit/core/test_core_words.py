@@ -119,6 +119,12 @@ def test_a_failed_execution_says_code_and_log_and_the_rest_by_permission() -> No
     assert replace(view, ended="", log="").why(UNDISCLOSED) == text.removeprefix("exit code 1: ")
 
 
+def test_of_long_lines_the_newest_are_shown() -> None:
+    shown = LogLines.of_workload([f"{n} {'word ' * 30}" for n in range(5)]).told(Disclosure(Diagnostics.LOG_LINES))
+    assert (shown[:2], shown.count(" | ")) == ("3 ", 1)
+    assert len(LogLines.of_workload(["word " * 300] * 2).told(Disclosure(Diagnostics.LOG_LINES))) == 200
+
+
 def test_a_reason_that_is_not_known_says_so() -> None:
     view = ServiceView("s", "", "", "", (), (), {}, "", "", "", False, False)
     assert view.why(UNDISCLOSED) == "Cloud Run gave no reason that is known here"
