@@ -112,8 +112,8 @@ class LogLines:
         return cls(tuple(lines))
 
     def told(self, disclosure: Disclosure) -> str:
-        """The newest lines, each masked and bounded, in their order; "" where they may not be shown. A secret that spans
-        lines is masked as a whole, so it is masked before the lines are parted."""
+        """The newest lines, each masked and bounded, in their order; "" where they may not be shown. They are masked
+        before they are parted, because a secret may span lines."""
         if not self._lines or not disclosure.log_lines:
             return ""
         text = masking.masked("\n".join(self._lines), disclosure.hidden)
