@@ -51,6 +51,8 @@ SHAPES: dict[str, str] = {
     "basic": "sent Basic {} to the proxy",
     "cookie": "Set-Cookie: session={}; HttpOnly",
     "DSN": "dsn=host=db password={} user=shop",
+    "short name": "auth={}",
+    "signed URL": "GET /o?sig={}",
     "query": "GET /callback?code=1&access_token={}&state=2",
     "connection string": "Server=db;User Id=sa;Password={};",
 }
@@ -198,6 +200,8 @@ def test_a_cut_leaves_no_half_of_a_secret(begin: int, padding: int) -> None:
 
 
 ORDINARY = (
+    "the container was ended by signal: 9",
+    "author: somebody, design: nobody, unassigned: 3",
     "Revision 'shop-3f9c12ab-00001' is not ready and cannot serve traffic.",
     "Permission 'run.services.create' denied on resource 'projects/demo/locations/us-central1/services/shop-frontend'",
     "ModuleNotFoundError: No module named 'psycopg2'",

@@ -21,8 +21,8 @@ SHORTEST_VALUE = 4  # characters of a value that is masked where it is found lit
 
 _NAMES = (
     "passw(?:or)?d|passwd|passphrase|pwd|secret|token|api[_.-]?key|access[_.-]?key|account[_.-]?key|private[_.-]?key|"
-    "signing[_.-]?key|encryption[_.-]?key|client[_.-]?key|credentials?|cookie|session[_.-]?id|signature|sig|dsn|"
-    "auth|authorization|database[_.-]?url|conn(?:ection)?[_.-]?str(?:ing)?"
+    "signing[_.-]?key|encryption[_.-]?key|client[_.-]?key|credentials?|cookie|session[_.-]?id|signature|dsn|"
+    "oauth|auth[_.-](?:key|code|header)|authorization|database[_.-]?url|conn(?:ection)?[_.-]?str(?:ing)?"
 )
 # (pattern, what stands in its place), in this order. Groups are what stays.
 _SHAPES: tuple[tuple[str, str], ...] = (
@@ -40,6 +40,7 @@ _SHAPES: tuple[tuple[str, str], ...] = (
         rf"(?i)(--?[A-Za-z0-9-]*(?:{_NAMES})[A-Za-z0-9-]*\s+)(?:\"[^\"]*(?:\"|\z)|'[^']*(?:'|\z)|[^\s\"'-][^\s]*)",
         rf"\1{MASK}",
     ),
+    (r"(?i)(\b(?:auth|sig)\s*[:=]\s*[\"']?)[^\s&\"']+", rf"\1{MASK}"),
     (r"\beyJ[A-Za-z0-9_=-]+(?:\.[A-Za-z0-9_=-]*)*", MASK),
     (r"\b(?:AKIA|ASIA|AROA|AIDA|AGPA|ANPA)[A-Z0-9]{8,}", MASK),
     (r"\bAIza[0-9A-Za-z_-]{10,}", MASK),
