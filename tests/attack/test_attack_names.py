@@ -147,7 +147,7 @@ async def _foreign(cloud: Region, names: Names) -> Any:
 
 async def test_a_service_without_a_look_that_owns_it_is_not_asked_by_checks() -> None:
     guard = SimpleNamespace(asked=[])
-    runner = CheckRunner(cast(Guard, guard), Wakeups(), local=False)
+    runner = CheckRunner(cast(Guard, guard), Wakeups())
     cloud, scope, cache = Region("somebody"), scope_in(Phase.SMOKING), ObjectCache("uid-1")
     await observer(cloud).look(scope, cache, Snapshot(), drift=False)
     report = await runner.run(scope, cache.views.service)

@@ -11,10 +11,12 @@ from google.cloud import run_v2
 
 from agui_dev.testbed.images import SMALL_IMAGES
 from agui_dev.testbed.local_cloud import LocalCloud
+from agui_operator.api.policy import Diagnostics
 from agui_operator.core.actions import ContainerTemplate, JobDefined, JobTemplate, RevisionStaged, RevisionTemplate
 from agui_operator.core.errors import CloudError
 from agui_operator.core.names import Names
 from agui_operator.core.traffic import Target
+from agui_operator.core.words import UNDISCLOSED, Disclosure
 from agui_operator.gcp.kinds.run import job as run_job
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.transport import operations
@@ -30,6 +32,7 @@ NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
 ACCOUNT = "runtime@demo.iam.gserviceaccount.com"
 POLICY = "projects/demo/platforms/cloudRun/signed"
 DENIED = "is not authorized by policy"
+SHOWN = Disclosure(Diagnostics.MESSAGES)
 
 
 @pytest.fixture
@@ -64,15 +67,21 @@ async def test_an_image_with_an_attestation_starts_and_one_without_does_not(clou
     have = await stage(cloud, NAMES, SIGNED, attested_by)
     assert (have.ready, have.attested_by, have.breakglass) == (True, attested_by, False)
     await define(cloud, "signed", SIGNED, attested_by)
-    with pytest.raises(CloudError, match=DENIED):
+    with pytest.raises(CloudError) as refused:
         await stage(cloud, replace(NAMES, name="other"), UNSIGNED, attested_by)
-    with pytest.raises(CloudError, match=DENIED):
+    assert DENIED in refused.value.told(SHOWN)
+    service = await run_service.observe(cloud, replace(NAMES, name="other"))
+    assert service is not None
+    assert "Binary Authorization does not permit the image" in service.why(UNDISCLOSED)
+    with pytest.raises(CloudError) as refused:
         await define(cloud, "unsigned", UNSIGNED, attested_by)
+    assert DENIED in refused.value.told(SHOWN)
     job = await run_job.observe(cloud, NAMES, "unsigned")
     assert job is not None
     assert job.execution is not None
     assert job.execution.succeeded is False
-    assert DENIED in job.execution.message
+    assert DENIED in job.execution.why(SHOWN)
+    assert "Binary Authorization does not permit the image" in job.execution.why(UNDISCLOSED)
 
 
 async def test_where_it_is_not_asked_for_every_image_starts(cloud: Cloud) -> None:

@@ -12,6 +12,7 @@ import pytest
 from agui_dev.testbed.images import SMALL_IMAGES
 from agui_dev.testbed.kube_api import PATIENCE
 from agui_dev.testbed.local_cloud import LocalCloud
+from agui_operator.api.policy import Diagnostics
 from agui_operator.core.actions import (
     ContainerTemplate,
     ExecutionStarted,
@@ -28,6 +29,7 @@ from agui_operator.core.errors import CloudError, NotOwned, UserError
 from agui_operator.core.names import Names
 from agui_operator.core.snapshot import ServiceView
 from agui_operator.core.traffic import Target, split
+from agui_operator.core.words import UNDISCLOSED, Disclosure
 from agui_operator.gcp.kinds.run import job as run_job
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.transport import operations
@@ -37,6 +39,7 @@ from agui_operator.gcp.transport.outcome import Outcome
 T = TypeVar("T")
 
 pytestmark = pytest.mark.contract
+SHOWN = Disclosure(Diagnostics.MESSAGES)
 
 LOCALGCP_OPTIONS = ("--catalogue", str(SMALL_IMAGES))
 REPOSITORY = "us-central1-docker.pkg.dev/demo/agui"
@@ -145,12 +148,17 @@ async def test_a_strangers_service_is_left_alone(cloud: Cloud, fresh_cloud: Loca
 async def test_a_broken_revision_says_why(cloud: Cloud) -> None:
     have = await first(cloud)
     staged = RevisionStaged(revision("r2", "broken"), split(target("r2"), target("r1"), 0, have.traffic))
-    with pytest.raises(CloudError, match="is not ready and cannot serve traffic"):
+    with pytest.raises(CloudError) as refused:
         await ended(cloud, await run_service.apply(cloud, NAMES, staged, have))
+    assert "is not ready and cannot serve traffic" in refused.value.told(SHOWN)
+    assert "cannot serve traffic" not in str(refused.value)
     seen = await run_service.observe(cloud, NAMES)
     assert seen is not None
     assert (seen.ready, seen.reconciling, seen.latest_ready) == (False, False, NAMES.revision("r1"))
-    assert "cannot serve traffic" in seen.message
+    assert "cannot serve traffic" in seen.why(SHOWN)
+    why = seen.why(UNDISCLOSED)
+    assert why.startswith("the container did not start, or did not answer its startup probe, in time (HEALTH_CHECK_")
+    assert f"revision_name/{NAMES.revision('r2')}; or: gcloud logging read" in why
     back = TrafficSplit(split(None, target("r1"), 0, seen.traffic))
     seen = await ended(cloud, await run_service.apply(cloud, NAMES, back, seen))
     assert seen.serving == (replace(target("r1"), percent=100),)
@@ -216,10 +224,13 @@ async def test_a_failed_execution_is_a_view_that_says_why(cloud: Cloud) -> None:
     assert have is not None
     assert have.execution is not None
     assert have.execution.succeeded is False
-    assert "The container exited with an error." in have.execution.message
+    assert "The container exited with an error." in have.execution.why(SHOWN)
     explained = await run_job.explained(cloud, NAMES, template.job, have.execution)
-    assert explained.message.startswith("exit code 3: Task ")
-    assert "(log: https://console.cloud.google.com/logs/" in explained.message
+    why = "exit code 3: the container exited with an error (NON_ZERO_EXIT_CODE) (log: https://console.cloud.google.com/"
+    assert explained.why(UNDISCLOSED).startswith(why)
+    assert explained.why(SHOWN).startswith(
+        "exit code 3: the container exited with an error (NON_ZERO_EXIT_CODE): Task "
+    )
     gone = replace(have.execution, name="not-there")
     assert await run_job.explained(cloud, NAMES, template.job, gone) == replace(gone, explained=True)
     with pytest.raises(NotOwned):

@@ -93,6 +93,7 @@ WHOLE: dict[str, list[Any]] = {
     + [{"maxCpu": n} for n in (0, 0.1, 8, 8.1, "1", None)]
     + [{"maxMemoryMi": n} for n in (127, 128, 32768, 32769)]
     + [None, [], "a"],
+    "diagnostics": ["None", "Messages", "LogLines", "messages", "All", "", " None", 0, True, False, [], ["None"], {}],
     "stop": [{"active": v} for v in (True, False, "true", 1, None)]
     + [{"active": True, "reason": "a" * n} for n in (256, 257)],
 }

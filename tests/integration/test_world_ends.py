@@ -104,7 +104,7 @@ def test_a_failed_job_says_its_exit_code_and_where_its_log_is(system: System, pa
     system.api.apply(document)
     rejected = system.settle(place, "Failed")["status"]["rejected"]
     assert rejected["reason"] == {"migration": "MigrationFailed", "check": "SmokeFailed"}[part]
-    assert "exit code 1: Task " in rejected["message"]
+    assert "exit code 1: the container exited with an error (NON_ZERO_EXIT_CODE) (log: " in rejected["message"]
     assert "log: https://console.cloud.google.com/logs/" in rejected["message"]
 
 

@@ -21,15 +21,16 @@ SHORTEST_VALUE = 4  # characters of a value that is masked where it is found lit
 
 _NAMES = (
     "passw(?:or)?d|passwd|passphrase|pwd|secret|token|api[_.-]?key|access[_.-]?key|account[_.-]?key|private[_.-]?key|"
-    "signing[_.-]?key|encryption[_.-]?key|client[_.-]?key|credentials?|cookie|session[_.-]?id|signature|sig|dsn|"
-    "auth|authorization|database[_.-]?url|conn(?:ection)?[_.-]?str(?:ing)?"
+    "signing[_.-]?key|encryption[_.-]?key|client[_.-]?key|credentials?|cookie|session[_.-]?id|signature|dsn|"
+    "oauth|auth[_.-](?:key|code|header)|authorization|database[_.-]?url|conn(?:ection)?[_.-]?str(?:ing)?"
 )
 # (pattern, what stands in its place), in this order. Groups are what stays.
 _SHAPES: tuple[tuple[str, str], ...] = (
     (r"(?s)-----BEGIN [A-Z0-9 ]{1,40}-----.*?(?:-----END [A-Z0-9 ]{1,40}-----|\z)", MASK),
     (r"\b([A-Za-z][A-Za-z0-9+.-]{0,30}://)[^\s\"'<>]*@", rf"\1{MASK}@"),
     (r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(\s*[:=]\s*)[^\r\n]*", rf"\1\2{MASK}"),
-    (r"(?i)\b(bearer|basic|digest|negotiate)(\s+)[A-Za-z0-9+/=_.~:-]{6,}", rf"\1\2{MASK}"),
+    (r"(?i)\b(bearer)(\s+)[^\s\"',]+", rf"\1\2{MASK}"),
+    (r"(?i)\b(basic|digest|negotiate)(\s+)[A-Za-z0-9+/=_.~:-]{6,}", rf"\1\2{MASK}"),
     (
         rf"(?i)([A-Za-z0-9_.-]*(?:{_NAMES})[A-Za-z0-9_.-]*\\?[\"']?\s*(?::=|=>|[:=]|\bis\b|\bwas\b)\s*)"
         r"(?:\\?\"[^\"]*(?:\"|\z)|\\?'[^']*(?:'|\z)|[^\s\"']+)",
@@ -39,6 +40,7 @@ _SHAPES: tuple[tuple[str, str], ...] = (
         rf"(?i)(--?[A-Za-z0-9-]*(?:{_NAMES})[A-Za-z0-9-]*\s+)(?:\"[^\"]*(?:\"|\z)|'[^']*(?:'|\z)|[^\s\"'-][^\s]*)",
         rf"\1{MASK}",
     ),
+    (r"(?i)(\b(?:auth|sig)\s*[:=]\s*[\"']?)[^\s&\"']+", rf"\1{MASK}"),
     (r"\beyJ[A-Za-z0-9_=-]+(?:\.[A-Za-z0-9_=-]*)*", MASK),
     (r"\b(?:AKIA|ASIA|AROA|AIDA|AGPA|ANPA)[A-Z0-9]{8,}", MASK),
     (r"\bAIza[0-9A-Za-z_-]{10,}", MASK),
@@ -83,19 +85,26 @@ def _without_random(found: Any) -> str:
 
 
 def _looks_random(token: str) -> bool:
-    """True for a string that is longer than words are and mixes letters with digits, or small with capital letters."""
-    digits = sum(c.isdigit() for c in token)
-    small, capital = any(c.islower() for c in token), any(c.isupper() for c in token)
-    if digits and small and capital and len(set(token)) >= 10:
+    """True for a string that is longer than words are, or mixes letters with digits."""
+    if any(_is_random_name(name) for name in token.split(".")):
         return True
     return any(_is_random_part(part) for part in _compiled(r"[A-Za-z0-9]+").findall(token))
+
+
+def _is_random_name(name: str) -> bool:
+    mixed = (any(kind(c) for c in name) for kind in (str.isdigit, str.islower, str.isupper))
+    return len(name) >= _MIXED_LIMIT and all(mixed) and len(set(name)) >= _MIXED_LIMIT // 2
 
 
 def _is_random_part(part: str) -> bool:
     if len(part) > _WORD_LIMIT:
         return len(set(part)) >= 6
-    digits = sum(c.isdigit() for c in part)
-    return len(part) >= _MIXED_LIMIT and 0 < digits < len(part)
+    digits, capitals = sum(c.isdigit() for c in part), sum(c.isupper() for c in part)
+    if 0 < digits < len(part):
+        return len(part) >= _MIXED_LIMIT
+    runs = sum(c.isupper() and not before.isupper() for before, c in zip(" " + part, part, strict=False))
+    # names of classes have few capitals, or few groups of them
+    return len(part) >= _MIXED_LIMIT // 2 and 0.3 <= capitals / len(part) <= 0.7 and runs > 2
 
 
 @lru_cache(maxsize=64)

@@ -20,6 +20,7 @@ from agui_operator.core import masking
 
 PLACEHOLDER = "(not shown)"
 LINES = 5  # lines of a log in a message
+_ALL_LINES = 350  # characters of all of them: an Event and a condition have room for 1000
 _RANK = {Diagnostics.NONE: 0, Diagnostics.MESSAGES: 1, Diagnostics.LOG_LINES: 2}
 
 
@@ -111,13 +112,18 @@ class LogLines:
         return cls(tuple(lines))
 
     def told(self, disclosure: Disclosure) -> str:
-        """The lines, each masked and bounded; "" where they may not be shown. A secret that spans lines is masked as a
-        whole, so it is masked before the lines are parted."""
+        """The newest lines, each masked and bounded, in their order; "" where they may not be shown. They are masked
+        before they are parted, because a secret may span lines."""
         if not self._lines or not disclosure.log_lines:
             return ""
         text = masking.masked("\n".join(self._lines), disclosure.hidden)
         lines = [masking.bounded(line, disclosure.hidden, masking.LINE) for line in text.split("\n")]
-        return " | ".join([line for line in lines if line][-LINES:])
+        kept: list[str] = []
+        for line in [line for line in lines if line][: -LINES - 1 : -1]:
+            if kept and sum(map(len, kept)) + len(line) > _ALL_LINES:
+                break
+            kept.insert(0, line)
+        return " | ".join(kept)
 
     def __bool__(self) -> bool:
         return bool(self._lines)

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 from agui_operator.core.masking import masked
 
@@ -13,7 +14,14 @@ _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskN
 _KOPF = {"k8s_ref", "k8s_skip", "settings"}
 
 
-class JsonFormatter(logging.Formatter):
+class TextFormatter(logging.Formatter):
+    """Masks secret-like strings in tracebacks: the message of an exception may quote what others said."""
+
+    def formatException(self, ei: Any) -> str:
+        return masked(super().formatException(ei))
+
+
+class JsonFormatter(TextFormatter):
     """severity, time, message, logger and whatever was given as `extra`; tracebacks in `exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -28,15 +36,14 @@ class JsonFormatter(logging.Formatter):
             entry["object"] = f"{reference.get('namespace')}/{reference.get('name')}"
         entry |= {k: v for k, v in vars(record).items() if not (k in _STANDARD or k in _KOPF or k.startswith("_"))}
         if record.exc_info:
-            # the message of an exception may quote what others said
-            entry["exception"] = masked(self.formatException(record.exc_info))
+            entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str)
 
 
 def configure(level: str = "INFO", *, human: bool = False) -> None:
     """Sends all logs to standard error, as JSON or, for a terminal, as text."""
     stream = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+    text = TextFormatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
     stream.setFormatter(text if human else JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [stream]

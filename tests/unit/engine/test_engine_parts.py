@@ -16,7 +16,7 @@ from agui_operator.core.snapshot import BackupView, JobView
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.views import ASSETS, BACKUP, SERVICE, Views, of_job
-from agui_operator.engine.log import JsonFormatter, configure
+from agui_operator.engine.log import JsonFormatter, TextFormatter, configure
 from agui_operator.engine.settings import SettingInvalid, Settings, from_environment
 from agui_operator.engine.tasks import Tasks
 
@@ -318,3 +318,14 @@ def test_logs_go_to_standard_error(root: logging.Logger, human: bool, capsys: py
     assert "noise" not in captured.err
     assert captured.err.startswith("{") is not human
     assert root.level == logging.DEBUG
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter("%(message)s")])
+def test_a_traceback_shows_no_secret_that_an_exception_quotes(formatter: logging.Formatter) -> None:
+    try:
+        raise ValueError("could not read postgres://shop:hunter2@db/shop, password=hunter2")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, __file__, 1, "internal error", None, sys.exc_info())
+    text = formatter.format(record)
+    assert "could not read postgres://***@db/shop" in text
+    assert "hunter2" not in text, "nor in the line of the source"

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from localgcp.kit.errors import failed_precondition, invalid
+import grpc
+
+from localgcp.kit.errors import ApiError, invalid
 from localgcp.kit.interfaces import Image
 from localgcp.kit.settings import Settings
 
@@ -33,7 +35,9 @@ def check_image(settings: Settings, wanted: Any, image: Image) -> None:
     if image.repository in settings.attested or name in settings.attested:
         return
     policy = wanted.policy or f"projects/{settings.project}/policy"
-    raise failed_precondition(
+    raise ApiError(
+        grpc.StatusCode.FAILED_PRECONDITION,
         f"Container image '{name}' is not authorized by policy. Image {name} denied by {policy}: "
-        "no attestations found that were valid and signed by a key trusted by the attestor"
+        "no attestations found that were valid and signed by a key trusted by the attestor",
+        "CONTAINER_IMAGE_UNAUTHORIZED",
     )
