@@ -116,7 +116,7 @@ def api(control_plane: ControlPlane) -> Iterator[KubeApi]:
     api.close()
 
 
-@pytest.mark.parametrize("change", payloads())
+@pytest.mark.parametrize("change", list(payloads()))
 def test_both_judge_a_policy_alike(api: KubeApi, change: dict[str, Any]) -> None:
     """The operator reads what the API server would have stored."""
     document = {"apiVersion": "agui.dev/v1alpha1", "kind": "AgUiPolicy", "metadata": {"name": "judged"}}
