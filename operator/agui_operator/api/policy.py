@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
@@ -104,6 +105,15 @@ class Stop(Model):
     reason: str = Field("", max_length=256, description="Reason, shown in the status of held deployments.")
 
 
+class Diagnostics(StrEnum):
+    """How much of what applications and jobs say may be shown in status, Events, logs and on the dashboard. Secret-like
+    strings are masked in any case."""
+
+    NONE = "None"  # exit codes, documented codes and a link to the log
+    MESSAGES = "Messages"  # also codes and messages of their own
+    LOG_LINES = "LogLines"  # also the last lines of the log of a job that failed
+
+
 class AgUiPolicySpec(Model):
     """What deployments in some namespaces may use. A deployment is permitted if one policy permits all of it."""
 
@@ -165,6 +175,12 @@ class AgUiPolicySpec(Model):
         None,
         description="Binary Authorization that Cloud Run checks images with: Default, or "
         "projects/PROJECT/platforms/cloudRun/POLICY. Absent: none is asked for.",
+    )
+    diagnostics: Diagnostics = Field(
+        Diagnostics.NONE,
+        description="Words of applications and jobs in status, Events, logs and on the dashboard: None (exit codes, "
+        "documented codes and a link to the log), Messages (also their own codes and messages) or LogLines (also the "
+        "last lines of the log of a job that failed). Secret-like strings are masked in any case.",
     )
     limits: PolicyLimits = Field(default_factory=PolicyLimits, description="Upper bounds.")
     freezes: tuple[FreezeWindow, ...] = Field(

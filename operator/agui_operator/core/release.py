@@ -18,6 +18,8 @@ from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.core.fingerprint import fingerprint_of
 from agui_operator.core.names import digest_of
 
+_DIGEST = "@sha256:"
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
@@ -39,11 +41,19 @@ class Release:
     migration_image: str | None = None
     migration_target: str | None = None
     frontend: str | None = None  # release folder of the assets; None: no frontend
+    bundle: str = ""  # what the folder was made from, `object@sha256:digest`; empty: not recorded
     secrets: Mapping[str, str] = field(default_factory=dict)
     schema: str | None = None  # schema head that the running code reported
     requires: str | None = None  # schema that its code needs, as it reported
     alerts: Mapping[str, Any] = field(default_factory=dict)
     template: str = ""  # of its revision, as JSON (core/templates.py); empty: not known
+
+    @property
+    def source(self) -> tuple[str, str] | None:
+        """Object and digest of the bundle that its page was made from; None: it has no page, or its record, which an
+        earlier version wrote or somebody changed, does not say."""
+        name, _, sha256 = self.bundle.rpartition(_DIGEST)
+        return (name, sha256) if name and self.frontend == frontend_id(sha256) else None
 
     @property
     def record(self) -> str:
@@ -72,6 +82,7 @@ class Release:
             "migrations": self.migration_image,
             "target": self.migration_target,
             "frontend": self.frontend,
+            "bundle": self.bundle or None,
             "schema": self.schema,
             "requires": self.requires,
             "secrets": dict(self.secrets) or None,
@@ -94,6 +105,7 @@ class Release:
             migration_image=_text(raw.get("migrations")),
             migration_target=_text(raw.get("target")),
             frontend=_text(raw.get("frontend")),
+            bundle=_text(raw.get("bundle")) or "",
             schema=_text(raw.get("schema")),
             requires=_text(raw.get("requires")),
             secrets={k: str(v) for k, v in _map(raw.get("secrets")).items()},
@@ -115,6 +127,12 @@ def frontend_id(bundle_sha256: str) -> str:
     return bundle_sha256[:12]
 
 
+def bundle_of(spec: AgUiDeploymentSpec) -> str:
+    """The bundle of a spec as a release records it; empty: no frontend."""
+    bundle = spec.frontend.bundle if spec.frontend is not None else None
+    return f"{bundle.object}{_DIGEST}{bundle.sha256}" if bundle is not None else ""
+
+
 def make_release(spec: AgUiDeploymentSpec, resolved: Resolved, owner: str) -> Release:
     """Computes both ids from the spec and what it resolved to. `owner`: the owner label of the deployment. Ids that an
     earlier version computed without it stay as they are recorded; none of them is computed again."""
@@ -131,6 +149,7 @@ def make_release(spec: AgUiDeploymentSpec, resolved: Resolved, owner: str) -> Re
         migration_image=resolved.migration_image,
         migration_target=target,
         frontend=frontend_id(resolved.bundle_sha256) if resolved.bundle_sha256 else None,
+        bundle=bundle_of(spec),
         secrets=dict(resolved.secrets),
         alerts=spec.alerts.model_dump(mode="json", exclude_none=True) if spec.alerts else {},
     )

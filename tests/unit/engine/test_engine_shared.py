@@ -143,7 +143,7 @@ async def test_an_action_makes_only_its_own_part_of_its_own_object_old(
     assert not cloud.calls
     views.changed(names(3), [AssetsPublished(Bundle("artifacts", "b", "s"), "f1", "assets")])
     clock.now += 1
-    assert await views.page(names(3), PLACE, "f1") is False
+    assert await views.page(names(3), PLACE, "f1")
     assert cloud.calls == {PAGES: 1}
 
 

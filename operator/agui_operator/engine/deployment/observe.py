@@ -10,7 +10,7 @@ from typing import Any, assert_never
 
 from agui_operator.core.actions import Action
 from agui_operator.core.analysis import Window, comparable, verdict
-from agui_operator.core.errors import CloudError, Fault, LeaseLost, NotOwned, classify, reason_of
+from agui_operator.core.errors import CloudError, Fault, LeaseLost, NotOwned, classify, reason_of, told
 from agui_operator.core.looks import looks
 from agui_operator.core.migrating import left_running
 from agui_operator.core.names import Names
@@ -22,6 +22,7 @@ from agui_operator.core.snapshot import (
     AlertView,
     AnalysisResult,
     Found,
+    Lacking,
     LookFault,
     ServiceView,
     Snapshot,
@@ -110,7 +111,7 @@ class Observer:
         fault: Exception | None = None
         for look in (kind for kind in _ORDER if kind in wanted):
             try:
-                told = await self._one(look, scope, cache, seen, again=again)
+                answer = await self._one(look, scope, cache, seen, again=again)
             except LeaseLost:
                 raise
             except Exception as exc:
@@ -118,16 +119,17 @@ class Observer:
                     cache.views.disown()
                     return Sight(basic, exc, foreign=True)
                 bystander = look in (_BYSTANDERS_AT_REST if again else BYSTANDERS)
-                cache.look_failed(look, LookFault(reason_of(exc), str(exc)), BYSTANDER_RETRY if bystander else 0.0)
+                failed = LookFault(reason_of(exc), told(exc, scope.disclosure))
+                cache.look_failed(look, failed, BYSTANDER_RETRY if bystander else 0.0)
                 if not bystander or classify(exc) is Fault.BUG:
                     fault = fault or exc
                 continue
-            if told is PENDING:
+            if answer is PENDING:
                 pending = True
                 continue
-            if told is not seen:  # it told something
+            if answer is not seen:  # it told something
                 cache.look_succeeded(look)
-            seen = told
+            seen = answer
         if Look.SERVICE not in wanted and SERVICE in cache.views.fresh:
             seen = replace(seen, last_service=cache.views.service)
         known = cache.views.target if again else None
@@ -157,7 +159,7 @@ class Observer:
             case Look.RESOLUTION:
                 return await self._resolve(scope, cache, seen)
             case Look.ASSETS if again:
-                return replace(seen, assets_complete=await self._page(scope))
+                return await self._page(scope, cache, seen)
             case Look.BACKUP | Look.MIGRATION | Look.ASSETS:
                 return await self._preparation(scope, cache, seen, look)
             case Look.SERVICE:
@@ -241,12 +243,16 @@ class Observer:
             return replace(seen, assets_complete=views.assets)
         return seen
 
-    async def _page(self, scope: Scope) -> bool | None:
-        """True if the page of the stable release is complete; None: it has none, or nobody reaches it."""
+    async def _page(self, scope: Scope, cache: ObjectCache, seen: Snapshot) -> Snapshot:
+        """Whether the page of the stable release is complete; nothing if it has none, or nobody reaches it."""
         stable = scope.memory.stable
         if stable is None or stable.frontend is None or scope.place.edge is None:
-            return None
-        return await self._shared.page(scope.names, scope.place, stable.frontend)
+            return replace(seen, assets_complete=None)
+        missing = await self._shared.page(scope.names, scope.place, stable.frontend)
+        if not missing:
+            return replace(seen, assets_complete=True)
+        first = f"gs://{scope.place.assets_bucket}/{missing[0]}"
+        return replace(seen, assets_complete=False, lacking=Lacking(first, len(missing), cache.unpublished or ""))
 
     async def _service(self, scope: Scope, cache: ObjectCache, *, again: bool) -> ServiceView | None:
         views = cache.views

@@ -23,7 +23,7 @@ from agui_operator.api.conditions import Reason
 from agui_operator.core import requests
 from agui_operator.core.actions import describe
 from agui_operator.core.decide import Decision, decide
-from agui_operator.core.errors import Fault, IllegalTransition, backoff, classify, reason_of
+from agui_operator.core.errors import Fault, IllegalTransition, backoff, classify, reason_of, told
 from agui_operator.core.memory import Memory
 from agui_operator.core.notices import REQUEST_ACCEPTED, REQUEST_REFUSED, UNKNOWN_ANNOTATION, notices
 from agui_operator.core.phases.case import Case
@@ -32,6 +32,7 @@ from agui_operator.core.rollout import CANARY, PHASES, RESTING, Phase
 from agui_operator.core.served import astray
 from agui_operator.core.snapshot import Request, RequestKind, Snapshot
 from agui_operator.core.status import FaultSeen, Inputs, summarize
+from agui_operator.core.words import UNDISCLOSED, Disclosure
 from agui_operator.engine.cluster import metrics
 from agui_operator.engine.cluster.records import Recorder
 from agui_operator.engine.deployment.cache import ObjectCache
@@ -171,10 +172,13 @@ class Engine:
             fingerprint=scope.parsed.fingerprint,
             procedure=scope.parsed.procedure,
             blockers=scope.every_blocker,
+            disclosure=scope.disclosure,
             forbidden=scope.forbidden,
             request=_request(cache, scope),
             has_edge=scope.place.edge is not None,
             channels=scope.place.channels,
+            assets_bucket=scope.place.assets_bucket,
+            artifacts_bucket=scope.place.artifacts_bucket,
         )
         # an edit at rest, and a permission given or withdrawn, are compared with the cloud at once
         changed = cache.compared not in (None, scope.generation) or cache.forbidden not in (None, scope.forbidden)
@@ -304,6 +308,13 @@ class Engine:
         cap = decision.requeue_after.total_seconds() if waits and decision.requeue_after is not None else 60.0
         return max(1.0, min(left.total_seconds(), cap))
 
+    def _disclosure(self, cache: ObjectCache, body: Mapping[str, Any]) -> Disclosure:
+        """What may be shown of the object; nothing where it can't be understood."""
+        try:
+            return self.scope(cache, body).disclosure
+        except Exception:
+            return UNDISCLOSED
+
     async def _failed(self, cache: ObjectCache, body: Mapping[str, Any], exc: Exception) -> float:
         """Turns a fault into a condition and a delay."""
         fault = classify(exc)
@@ -311,12 +322,13 @@ class Engine:
         metrics.TURNS.labels("fault").inc()
         attempt = cache.count_failure()
         delay = max(backoff(attempt, fault), getattr(exc, "retry_after", None) or 0.0)
+        text = told(exc, self._disclosure(cache, body))
         if fault is Fault.BUG:
             logger.exception("internal error in a turn")
         else:
-            logger.warning("turn failed: %s", exc, extra={"fault": str(fault), "attempt": attempt})
+            logger.warning("turn failed: %s", text, extra={"fault": str(fault), "attempt": attempt})
         retry_at = self._clock() + timedelta(seconds=delay)
-        message = str(exc) if fault is not Fault.BUG else f"internal error: {type(exc).__name__}"
+        message = text if fault is not Fault.BUG else f"internal error: {type(exc).__name__}"
         cache.failed(FaultSeen(fault, reason_of(exc), message, attempt, retry_at))
         try:
             await self._write(cache, self.scope(cache, body), None)

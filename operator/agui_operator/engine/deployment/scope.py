@@ -18,6 +18,7 @@ from agui_operator.api.parse import SpecInvalid, parse_deletion_policy, parse_st
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.blockers import blockers, breakglass, forbidden, place_of, with_grace
 from agui_operator.core.blueprint import Blueprint, build_blueprint
+from agui_operator.core.disclosure import disclosure_of
 from agui_operator.core.environment import Place
 from agui_operator.core.fingerprint import fingerprint_of, legacy_fingerprint_of, procedure_of
 from agui_operator.core.kept import kept_annotations
@@ -30,6 +31,7 @@ from agui_operator.core.requests import PREFIX
 from agui_operator.core.rollout import IN_FLIGHT, RESTING, Phase
 from agui_operator.core.snapshot import Blocker, ServiceView
 from agui_operator.core.status_inputs import Asked, asked_of
+from agui_operator.core.words import Disclosure
 
 _PARSED_MAX = 512  # specs kept, which bounds memory; a larger fleet at rest is parsed once per resync
 
@@ -103,6 +105,7 @@ class Scope:
     environment: AgUiEnvironmentSpec | None
     environment_error: str | None
     blockers: tuple[Blocker, ...]
+    disclosure: Disclosure  # what may be shown of others' words
     forbidden: Mapping[str, str]  # releases that no policy permits now: why, by id
     location: Location | None
     memory: Memory
@@ -187,6 +190,7 @@ class Scopes:
             environment=environment,
             environment_error=why,
             blockers=blocked,
+            disclosure=self._disclosure(namespace, parsed, memory, location),
             forbidden=self._forbidden(namespace, memory, location),
             location=location,
             memory=memory,
@@ -229,6 +233,11 @@ class Scopes:
         unreadable = self._directory.unreadable()
         found = blockers(parsed.spec, environment, why, namespace, policies, at, place, unreadable)
         return (*((move,) if move is not None else ()), *self._directory.conflicts(uid), *found)
+
+    def _disclosure(self, namespace: str, parsed: Parsed, memory: Memory, location: Location | None) -> Disclosure:
+        place, policies = location.place if location is not None else None, self._directory.policies()
+        releases = (memory.candidate, memory.stable, memory.undo_to)
+        return disclosure_of(parsed.spec, place, namespace, policies, self._directory.unreadable(), releases)
 
     def _forbidden(self, namespace: str, memory: Memory, location: Location | None) -> dict[str, str]:
         kept = (memory.stable, memory.undo_to, *(promotion.release for promotion in memory.promoted))

@@ -62,7 +62,7 @@ async def explained(cloud: Cloud, names: Names, job: str, execution: ExecutionVi
     except CloudError:
         return told
     ended = next((text for task in reply.tasks if (text := task_ended(task))), "")
-    return replace(told, message=f"{ended}: {execution.message}" if ended else execution.message)
+    return replace(told, ended=ended)
 
 
 async def owned(cloud: Cloud, names: Names) -> list[JobView]:
