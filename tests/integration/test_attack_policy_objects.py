@@ -60,7 +60,7 @@ LISTS: dict[str, list[Any]] = {
         "h/A",
         "h/" + "a" * 300,
     ],
-    "buckets": [*NAMES, "a.b_c", "a.b*", "_a", ".a", "gs://a", "a/b"],
+    "buckets": [*NAMES, "a.b_c", "a.b*", "_a", ".a", "gs://a", "a/b", "a/b*", "a*/b", "a/", "a/b c"],
     "databases": [
         *NAMES,
         "main/app",
