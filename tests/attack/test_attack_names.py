@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from google.cloud import run_v2
 
+import agui_operator
 from agui_operator.api.parse import parse_deployment
 from agui_operator.checks.guard import Guard
 from agui_operator.core.errors import CloudError, NotOwned
@@ -170,3 +172,30 @@ async def test_attempts_of_somebody_else_are_no_attempts() -> None:
     scope = cast(Scope, SimpleNamespace(names=VICTIM))
     for owner, found in ((ATTACKER.owner, ()), (VICTIM.owner, ("r1",))):
         assert await attempts.look(cast(Cloud, Region(owner)), scope, ObjectCache("uid")) == found
+
+
+# --- by construction -------------------------------------------------------------------------------------------------
+
+# Where the operator reads something by its name, and how often. Each place compares the owner, or says why it need not.
+READS = {
+    '"Services.GetService"': {"gcp/kinds/run/service.py": 2},  # of_anybody, and take_over, which compares the label
+    '"Jobs.GetJob"': {"gcp/kinds/run/job.py": 1},  # observe
+    '"Executions.GetExecution"': {"gcp/kinds/run/job.py": 1},  # of a job that observe has compared
+    '"Tasks.ListTasks"': {"gcp/kinds/run/job.py": 1},  # the same
+    '"Revisions.GetRevision"': {  # with the service that was compared; after a write to it
+        "gcp/kinds/run/revision.py": 1,
+        "gcp/kinds/run/service.py": 1,
+    },
+    '"Revisions.ListRevisions"': {"gcp/kinds/run/collect.py": 1},  # of a service that was compared, or by label
+    "of_anybody(": {  # whoever owns it: for the decision whether it may be taken over
+        "gcp/kinds/run/service.py": 2,
+        "engine/deployment/placing.py": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("call", READS)
+def test_nothing_is_read_by_its_name_anywhere_else(call: str) -> None:
+    root = Path(agui_operator.__file__).parent
+    found = {str(path.relative_to(root)): path.read_text().count(call) for path in root.rglob("*.py")}
+    assert {path: count for path, count in found.items() if count} == READS[call]

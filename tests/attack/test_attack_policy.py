@@ -110,6 +110,7 @@ IN_ENVIRONMENT = {
 }
 # What is refused, where it is not the value itself.
 REFUSED = {
+    "storage.artifacts.bucket": ["victim-bundles", "victim-bundles/b.tar.gz"],
     "database.instance": ["victim", "victim/shop"],
     "database.databases.0": ["main/victim"],
     "observability.channels.0.resource": ["victim-prod"],
@@ -188,6 +189,46 @@ def test_a_database_is_one_of_its_instance(database: str, pattern: str, expected
     environment = parse_environment(changed(ENVIRONMENT, "database.databases", [database]))
     policy = parse_policy(POLICY | {"databases": [pattern]})
     assert (refusals(of_environment(environment), "shop", [policy]) == ()) is expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "name", "expected"),
+    [
+        ("acme-bundles", "shop/b.tar.gz", True),
+        ("acme-*", "shop/b.tar.gz", True),
+        ("acme-bundles/shop/*", "shop/b.tar.gz", True),
+        ("acme-bundles/shop/*", "shop/1/b.tar.gz", True),
+        ("acme-bundles/shop/b.tar.gz", "shop/b.tar.gz", True),
+        ("acme-bundles/shop/*", "shop-evil/b.tar.gz", False),
+        ("acme-bundles/shop/*", "victim/b.tar.gz", False),
+        ("acme-bundles/shop/b", "shop/b.tar.gz", False),
+        ("acme-bundle/shop/*", "shop/b.tar.gz", False),
+    ],
+)
+def test_a_shared_bucket_of_bundles_is_bounded_by_a_prefix(entry: str, name: str, expected: bool) -> None:
+    """Others' objects in it are not read, so that no digest of theirs and not their existence is told."""
+    policy = parse_policy(POLICY | {"buckets": ["acme-assets", entry]})
+    environment, spec = parse_environment(ENVIRONMENT), parse_deployment(changed(SPEC, "frontend.bundle.object", name))
+    found = refusals(of_spec(spec, place_of(environment), databases_of(environment)), "shop", [policy])
+    assert (found == ()) is expected
+    if entry.partition("/")[0] == "acme-bundles":
+        assert [v.path for v in found] == ([] if expected else ["spec.frontend.bundle.object"])
+        assert refusals(of_environment(environment), "shop", [policy]) == ()
+        assert refusals(of_release(released(SPEC), place_of(environment)), "shop", [policy]) == ()
+
+
+def test_a_prefix_permits_no_bucket_of_assets() -> None:
+    """All deployments in it share the pool, which is served on the host of each."""
+    policy = parse_policy(POLICY | {"buckets": ["acme-bundles", "acme-assets/shop/*"]})
+    place = place_of(parse_environment(ENVIRONMENT))
+    found = refusals(of_spec(parse_deployment(SPEC), place), "shop", [policy])
+    assert [v.value for v in found] == ["acme-assets"]
+
+
+@pytest.mark.parametrize("pattern", ["acme*/shop", "/shop", "acme/", "acme/sh*op", "gs://acme", "acme/a b", "acme/a\n"])
+def test_a_prefix_belongs_to_a_bucket_that_is_written_out(pattern: str) -> None:
+    with pytest.raises(SpecInvalid, match="buckets"):
+        parse_policy(POLICY | {"buckets": [pattern]})
 
 
 @pytest.mark.parametrize("pattern", ["main*", "main*/shop", "*/shop", "shop", "/shop", "main/a*b"])

@@ -60,7 +60,7 @@ LISTS: dict[str, list[Any]] = {
         "h/A",
         "h/" + "a" * 300,
     ],
-    "buckets": [*NAMES, "a.b_c", "a.b*", "_a", ".a", "gs://a", "a/b"],
+    "buckets": [*NAMES, "a.b_c", "a.b*", "_a", ".a", "gs://a", "a/b", "a/b*", "a*/b", "a/", "a/b c"],
     "databases": [
         *NAMES,
         "main/app",
@@ -117,7 +117,7 @@ def api(control_plane: ControlPlane) -> Iterator[KubeApi]:
     api.close()
 
 
-@pytest.mark.parametrize("change", payloads())
+@pytest.mark.parametrize("change", list(payloads()))
 def test_both_judge_a_policy_alike(api: KubeApi, change: dict[str, Any]) -> None:
     """The operator reads what the API server would have stored."""
     document = {"apiVersion": "agui.dev/v1alpha1", "kind": "AgUiPolicy", "metadata": {"name": "judged"}}

@@ -54,7 +54,10 @@ NamePattern = Annotated[str, Field(pattern="^([a-z0-9][-a-z0-9]*)?[*]?$", min_le
 AccountPattern = Annotated[
     str, Field(pattern="^([a-z0-9-]*[*]?|[a-z0-9-]+@[a-z0-9.-]+)$", min_length=1, max_length=120)
 ]
-BucketPattern = Annotated[str, Field(pattern="^[a-z0-9][-a-z0-9_.]*[*]?$|^[*]$", min_length=1, max_length=63)]
+BucketPattern = Annotated[
+    str,
+    Field(pattern="^([*]|[a-z0-9][-a-z0-9_.]*([*]|/[A-Za-z0-9._/-]+[*]?)?)$", min_length=1, max_length=300),
+]
 DatabasePattern = Annotated[
     str, Field(pattern="^([*]|[a-z][-a-z0-9]*/([A-Za-z_][A-Za-z0-9_-]*)?[*]?)$", min_length=1, max_length=163)
 ]
@@ -138,8 +141,8 @@ class AgUiPolicySpec(Model):
     buckets: tuple[BucketPattern, ...] = Field(
         (),
         max_length=50,
-        description="Buckets of bundles and of assets. Names of buckets are global, and files of an assets bucket are "
-        "served on the host of every deployment that uses it.",
+        description="Buckets of bundles and of assets; bucket/prefix* of bundles only, those that begin so. Names of "
+        "buckets are global, and files of an assets bucket are served on the host of every deployment that uses it.",
     )
     sql_instances: tuple[NamePattern, ...] = Field(
         (), max_length=50, description="Cloud SQL instances: names in the environment's project."

@@ -135,6 +135,13 @@ def is_domain(host: str, patterns: Sequence[str]) -> bool:
     )
 
 
+def is_object(name: str, entries: Sequence[str]) -> bool:
+    """`bucket` is everything in it, `bucket/prefix*` what begins so, `bucket/name` one object."""
+    bucket = name.partition("/")[0]
+    whole = [entry for entry in entries if "/" not in entry]
+    return matches(bucket, whole) or matches(name, [entry for entry in entries if "/" in entry])
+
+
 def cpus(text: str) -> float:
     """`500m` is 0.5."""
     return int(text[:-1]) / 1000 if text.endswith("m") else float(text)
@@ -185,7 +192,9 @@ _RULES: Mapping[Kind, _Listed | _Bounded] = {
     Kind.IMAGE: _Listed(lambda p: p.image_repositories, lambda value, _, listed: from_repository(value, listed)),
     Kind.INGRESS: _Listed(lambda p: p.ingress),
     Kind.CHANNEL: _Listed(lambda p: p.channels),
-    Kind.BUCKET: _Listed(lambda p: p.buckets),
+    Kind.BUCKET: _Listed(lambda p: [entry for entry in p.buckets if "/" not in entry]),
+    Kind.ARTIFACTS: _Listed(lambda p: [entry.partition("/")[0] for entry in p.buckets]),
+    Kind.BUNDLE: _Listed(lambda p: p.buckets, lambda value, _, listed: is_object(value, listed)),
     Kind.SQL_INSTANCE: _Listed(lambda p: p.sql_instances),
     Kind.DATABASE: _Listed(lambda p: p.databases),
     Kind.URL_MAP: _Listed(lambda p: p.url_maps),

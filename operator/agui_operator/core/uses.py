@@ -30,6 +30,8 @@ class Kind(StrEnum):
     INGRESS = "ingress"
     CHANNEL = "channels"
     BUCKET = "buckets"
+    ARTIFACTS = "buckets of bundles"
+    BUNDLE = "bundles"
     SQL_INSTANCE = "SQL instances"
     DATABASE = "databases"
     URL_MAP = "URL maps"
@@ -67,6 +69,7 @@ def of_spec(spec: AgUiDeploymentSpec, place: Place, databases: Iterable[str] = (
         *(Use(f"{reference}database.databases", Kind.DATABASE, name) for name in databases),
         *_of_backend(spec),
         *_of_images(spec),
+        *_of_bundle(spec, place),
         *(
             Use(f"spec.alerts.channels[{index}]", Kind.CHANNEL, name)
             for index, name in enumerate(spec.alerts.channels if spec.alerts else ())
@@ -100,7 +103,7 @@ def of_environment(spec: AgUiEnvironmentSpec) -> Uses:
         found += [Use("spec.database.users", Kind.SECRET, user.secret) for user in database.users]
     if spec.storage is not None:
         found.append(Use("spec.storage.assets.bucket", Kind.BUCKET, spec.storage.assets.bucket))
-        found.append(Use("spec.storage.artifacts.bucket", Kind.BUCKET, spec.storage.artifacts.bucket))
+        found.append(Use("spec.storage.artifacts.bucket", Kind.ARTIFACTS, spec.storage.artifacts.bucket))
     if spec.edge is not None:
         found += _of_load_balancer("spec.", spec.edge)
     found += [Use("spec.secrets", Kind.SECRET, secret.name) for secret in spec.secrets]
@@ -122,7 +125,7 @@ def _of_place(reference: str, place: Place, *, files: bool, channels: tuple[str,
         yield Use(f"{reference}database.instance", Kind.SQL_INSTANCE, place.sql_instance)
     if files and place.assets_bucket:
         yield Use(f"{reference}storage.assets.bucket", Kind.BUCKET, place.assets_bucket)
-        yield Use(f"{reference}storage.artifacts.bucket", Kind.BUCKET, place.artifacts_bucket)
+        yield Use(f"{reference}storage.artifacts.bucket", Kind.ARTIFACTS, place.artifacts_bucket)
     edge = place.edge
     if edge is not None:
         yield Use(f"{reference}edge.domain", Kind.DOMAIN, edge.host)
@@ -149,6 +152,12 @@ def _of_backend(spec: AgUiDeploymentSpec) -> Iterator[Use]:
     yield Use("spec.backend.scaling.minInstances", Kind.MIN_INSTANCES, str(backend.scaling.min_instances))
     yield Use("spec.backend.resources.cpu", Kind.CPU, backend.resources.cpu)
     yield Use("spec.backend.resources.memory", Kind.MEMORY, backend.resources.memory)
+
+
+def _of_bundle(spec: AgUiDeploymentSpec, place: Place) -> Iterator[Use]:
+    if spec.frontend is not None and place.artifacts_bucket:
+        name = f"{place.artifacts_bucket}/{spec.frontend.bundle.object}"
+        yield Use("spec.frontend.bundle.object", Kind.BUNDLE, name)
 
 
 def _of_images(spec: AgUiDeploymentSpec) -> Iterator[Use]:

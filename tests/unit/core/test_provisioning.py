@@ -204,6 +204,12 @@ def test_a_difference_is_true() -> None:
         (INSTANCE, replace(READY, state=State.FAILED), RowState.FAILED, "is in state Failed"),
         (INSTANCE, replace(READY, owner="she"), RowState.NOT_OWNED, "belongs to she; delete it, or set management"),
         (INSTANCE, replace(READY, owner=""), RowState.NOT_OWNED, "carries no owner; delete it, or set management"),
+        (
+            INSTANCE,
+            replace(READY, owner="she", state=State.FAILED, detail="Suspended"),
+            RowState.NOT_OWNED,
+            "belongs to she",
+        ),
         (INSTANCE, replace(READY, diff=Diff(("tier",))), RowState.DIFFERS, "SqlInstance database differs in tier"),
         (INSTANCE, replace(READY, diff=Diff((), ("region",))), RowState.IMMUTABLE, "in region, which can't be changed"),
     ],
