@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import tarfile
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ import aiohttp
 import pytest
 
 from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.kube_api import PATIENCE
 from agui_dev.testbed.local_cloud import LocalCloud
 from agui_operator.api.conditions import Reason
 from agui_operator.api.deployment import AgUiDeploymentSpec
@@ -167,7 +169,7 @@ def published(bundle: Bundle) -> AssetsPublished:
 async def test_a_bundle_is_published_with_its_page_last(cloud: Cloud, buckets: LocalCloud) -> None:
     files = {f"assets/app-{n}.js": b"%d" % n for n in range(12)} | {"index.html": HTML, "favicon.svg": b"<svg/>"}
     action = published(upload(buckets, archive(files)))
-    assert await release_assets.observe(cloud, "assets", action.frontend) is False
+    assert await release_assets.observe(cloud, "assets", action.frontend, (NAMES.owner,)) is False
     since = buckets.last
     steps: list[tuple[int, int]] = []
     await release_assets.apply(cloud, action, NAMES.owner, lambda done, total: steps.append((done, total)))
@@ -177,7 +179,7 @@ async def test_a_bundle_is_published_with_its_page_last(cloud: Cloud, buckets: L
     assert written[-1].endswith(f"releases/{action.frontend}/index.html")
     assert written[-2].endswith("manifest.json")
     assert steps[-1] == (len(files) + 1, len(files) + 1)
-    assert await release_assets.observe(cloud, "assets", action.frontend) is True
+    assert await release_assets.observe(cloud, "assets", action.frontend, (NAMES.owner,)) is True
     page = buckets.call(f"/storage/v1/b/assets/o/releases%2F{action.frontend}%2Findex.html")
     assert (page["contentType"], page["cacheControl"]) == ("text/html", release_assets.NEVER)
     script = buckets.call("/storage/v1/b/assets/o/assets%2Fapp-3.js")
@@ -204,10 +206,10 @@ async def test_an_interrupted_upload_is_no_release_and_is_taken_up(cloud: Cloud,
     buckets.fault(method="storage.objects.insert", when="after", skip=1, count=1, code="UNAVAILABLE", message="lost")
     with pytest.raises(CloudError, match="lost"):
         await release_assets.apply(cloud, action, NAMES.owner)
-    assert await release_assets.observe(cloud, "assets", action.frontend) is False
+    assert await release_assets.observe(cloud, "assets", action.frontend, (NAMES.owner,)) is False
     since = buckets.last
     await release_assets.apply(cloud, action, NAMES.owner)
-    assert await release_assets.observe(cloud, "assets", action.frontend) is True
+    assert await release_assets.observe(cloud, "assets", action.frontend, (NAMES.owner,)) is True
     assert not [r for _, r in buckets.effects(since) if r.endswith("a-1.js")]
 
 
@@ -330,7 +332,9 @@ async def test_the_pointer_moves_back_and_goes(cloud: Cloud, balancer: LocalClou
 async def test_the_edge_serves_what_the_pointer_says(cloud: Cloud, balancer: LocalCloud) -> None:
     files = {"assets/app-1.js": b"1", "index.html": HTML, "favicon.svg": b"<svg/>"}
     action = published(upload(balancer, archive(files)))
-    await release_assets.apply(cloud, action, NAMES.owner)
+    neighbours = published(upload(balancer, archive({"assets/app-1.js": b"1", "index.html": HTML + b"theirs"}), "n"))
+    for published_, owner in ((action, NAMES.owner), (neighbours, "neighbour")):
+        await release_assets.apply(cloud, published_, owner)
     await point(cloud, Pointer(action.frontend, "r1"))
     async with aiohttp.ClientSession(base_url=balancer.edge) as browser:
         for path, code, body in (
@@ -340,6 +344,7 @@ async def test_the_edge_serves_what_the_pointer_says(cloud: Cloud, balancer: Loc
             ("/assets/app-1.js", 200, b"1"),
             ("/favicon.svg", 200, b"<svg/>"),
             (f"/releases/{action.frontend}/index.html", 200, HTML),
+            (f"/releases/{neighbours.frontend}/index.html", 200, HTML),  # its own page, as under any unknown path
             ("/assets/gone.js", 404, None),
         ):
             async with browser.get(path) as reply:
@@ -515,7 +520,8 @@ async def test_requests_are_measured_by_revision(cloud: Cloud, fresh_cloud: Loca
                 f"{fresh_cloud.edge}/whoami", headers={"Host": seen.uri.partition("//")[2]}
             ) as reply:
                 assert reply.status == 200
-    for _ in range(50):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         await asyncio.sleep(0.1)
         since = fresh_cloud.last
         samples = await timeseries.read(cloud, NAMES, [revision, "other"], start, datetime.now(UTC))

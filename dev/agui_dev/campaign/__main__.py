@@ -36,7 +36,7 @@ _RUNS_PER_PLACE = 5
 def _operator(system: System) -> OperatorProcess:
     """Looks and tidies up often, so that the end of a run comes soon."""
     return system.operator(
-        AGUI_IDENTITY="operator-0", AGUI_RESYNC_SECONDS="5", AGUI_RETENTION_SECONDS="5", AGUI_LEASE_SECONDS="5"
+        AGUI_LEASE_HOLDER="operator-0", AGUI_RESYNC_SECONDS="5", AGUI_RETENTION_SECONDS="5", AGUI_LEASE_SECONDS="5"
     )
 
 

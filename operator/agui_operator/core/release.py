@@ -1,9 +1,10 @@
 """What one release is: everything that a rollback must be able to name again.
 
 Two ids. The *artifact id* hashes what was built (image digests, bundle digest, schema target) and is the same in every
-environment. The *release id* adds what the environment resolved (configuration, secret versions) and names revisions,
-jobs and release folders. The *fingerprint* (core/fingerprint.py) hashes the part of the spec that a release is made
-from, before anything is resolved: it tells a new release from an edit of the rollout's strategy.
+environment. The *release id* adds what the environment resolved (configuration, secret versions) and whose it is, and
+names revisions and jobs: releases of two deployments have different ids, whatever their specs. The *fingerprint*
+(core/fingerprint.py) hashes the part of the spec that a release is made from, before anything is resolved: it tells a
+new release from an edit of the rollout's strategy.
 """
 
 from __future__ import annotations
@@ -132,12 +133,13 @@ def bundle_of(spec: AgUiDeploymentSpec) -> str:
     return f"{bundle.object}{_DIGEST}{bundle.sha256}" if bundle is not None else ""
 
 
-def make_release(spec: AgUiDeploymentSpec, resolved: Resolved) -> Release:
-    """Computes both ids from the spec and what it resolved to."""
+def make_release(spec: AgUiDeploymentSpec, resolved: Resolved, owner: str) -> Release:
+    """Computes both ids from the spec and what it resolved to. `owner`: the owner label of the deployment. Ids that an
+    earlier version computed without it stay as they are recorded; none of them is computed again."""
     fingerprint = fingerprint_of(spec)
     target = spec.migrations.target if spec.migrations else None
     artifact = digest_of([resolved.image, resolved.migration_image, resolved.bundle_sha256, target], 12)
-    release = digest_of([fingerprint, asdict(resolved)], 10)
+    release = digest_of([owner, fingerprint, asdict(resolved)], 10)
     return Release(
         id=release,
         artifact=artifact,

@@ -56,15 +56,16 @@ def uploads(contents: BundleContents, frontend: str) -> tuple[tuple[Upload, ...]
     return tuple(files), (manifest,), tuple(pages[:-1]), tuple(pages[-1:])
 
 
-async def observe(cloud: Cloud, bucket: str, frontend: str, owner: str | None = None) -> bool:
-    """One call: True if the release's folder is complete, and claimed by the owner where one is given."""
-    return needed(frontend, owner) <= (await objects.list_objects(cloud, bucket, folder(frontend))).keys()
+async def observe(cloud: Cloud, bucket: str, frontend: str, owners: Sequence[str]) -> bool:
+    """One call: True if the release's folder is complete and claimed by one of the owners. A folder that nobody of them
+    claims is somebody else's, whatever it holds."""
+    have = await objects.list_objects(cloud, bucket, folder(frontend))
+    return needed(frontend) <= have.keys() and any(claim(frontend, owner).name in have for owner in owners if owner)
 
 
-def needed(frontend: str, owner: str | None = None) -> frozenset[str]:
-    """Names of the objects that tell a complete folder, claimed by the owner where one is given."""
-    wanted = {folder(frontend) + ENTRYPOINT, folder(frontend) + MANIFEST}
-    return frozenset(wanted | ({claim(frontend, owner).name} if owner else set()))
+def needed(frontend: str) -> frozenset[str]:
+    """Names of the objects that tell a complete folder."""
+    return frozenset({folder(frontend) + ENTRYPOINT, folder(frontend) + MANIFEST})
 
 
 async def take_over(cloud: Cloud, bucket: str, label: str, owner: str) -> None:
