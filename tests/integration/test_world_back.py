@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from agui_dev.testbed.kube_api import condition
 from agui_dev.testbed.operator_process import OperatorProcess
-from agui_dev.testbed.releases import AT_ONCE, NAME, release
+from agui_dev.testbed.releases import ARTIFACTS, AT_ONCE, NAME, bundle, full_release, release
 from agui_dev.testbed.system import System, service_of, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -188,3 +190,62 @@ def test_traffic_that_was_moved_by_hand_in_a_pause_is_shown_and_set_back(system:
 def _shares(system: System, place: str) -> dict[str, int]:
     found = system.cloud(f"{RUN}/{service_of(place)}")
     return {t["revision"]: int(t.get("percent", 0)) for t in found["traffic"]}
+
+
+def delete_object(system: System, bucket: str, name: str) -> None:
+    system.cloud(f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}", method="DELETE")
+
+
+def drift(found: Json) -> str:
+    return str(condition(found, "DriftFree").get("message"))
+
+
+def test_files_of_the_stable_page_come_from_the_bundle_of_its_record_whatever_the_spec_asks_for(
+    system: System, quick_operator: OperatorProcess
+) -> None:
+    """A rejected release is asked for, and the process that published the page is gone."""
+    place, own = system.case(), f"bundles/own-{uuid.uuid4().hex}.tar.gz"
+    assets, data = f"{place}-assets", bundle("v1")[0]
+    system.gcp.upload(ARTIFACTS, own, data)
+    first = full_release(place, "v1", "v1", migrations=None, strategy=AT_ONCE)
+    first["spec"]["frontend"]["bundle"]["object"] = own
+    system.api.apply(first)
+    stable = system.settle(place, "Healthy", version="v1")["status"]["stable"]
+    assert stable["bundle"].startswith(f"{own}@sha256:")
+    system.api.apply(full_release(place, "broken", "v2", migrations=None, strategy=AT_ONCE))
+    system.settle(place, "RolledBack", version="broken")
+    quick_operator.kill()
+    index = f"releases/{stable['frontend']}/index.html"
+    pool = next(
+        n for n in names_in(system, assets) if n.startswith("assets/") and n in page_files(system, assets, index)
+    )
+    quick_operator.start()
+    for gone in (index, pool):
+        delete_object(system, assets, gone)
+        wait_for(lambda gone=gone: gone in names_in(system, assets), f"{gone} again")  # type: ignore[misc]
+    system.api.until(place, NAME, lambda d: condition(d, "DriftFree")["status"] == "True", "DriftFree")
+    assert system.get(place, "/")[0] == 200
+
+    delete_object(system, ARTIFACTS, own)
+    delete_object(system, assets, index)
+    named = f"1 file of the page of release v1 ({stable['id']}) is missing in the assets bucket: gs://{assets}/{index}"
+    found = system.api.until(
+        place,
+        NAME,
+        lambda d: named in drift(d) and f"gs://{ARTIFACTS}/{own} does not exist" in drift(d),
+        "what is missing",
+    )
+    assert condition(found, "Ready")["status"] == "False"
+    system.gcp.upload(ARTIFACTS, own, data)
+    found = system.api.until(place, NAME, lambda d: condition(d, "DriftFree")["status"] == "True", "DriftFree again")
+    assert found["status"]["phase"] == "RolledBack"
+    assert system.get(place, "/")[0] == 200
+
+
+def names_in(system: System, bucket: str) -> set[str]:
+    return {item["name"] for item in system.gcp.items(f"/storage/v1/b/{bucket}/o", "items")}
+
+
+def page_files(system: System, bucket: str, index: str) -> set[str]:
+    manifest = quote(index.replace("index.html", "manifest.json"), safe="")
+    return {file["path"] for file in system.cloud(f"/storage/v1/b/{bucket}/o/{manifest}?alt=media")["files"]}

@@ -131,6 +131,12 @@ def test_after_every_event_a_newer_spec_gets_its_turn(start: str) -> None:
     report(wrong)
 
 
+def both_lost(first: str, second: str) -> bool:
+    """Status and files of the pages. Files come back at rest; a rollout that starts over, because the status was lost
+    in a roll-back, shows the page of the stable release before that."""
+    return "page_files_deleted" in (first, second) and any(name.startswith("status_") for name in (first, second))
+
+
 @starts
 def test_after_two_events_the_rollout_comes_to_a_good_end(start: str) -> None:
     """The second event comes at once, or one turn after the first. An even share of the worlds is taken;
@@ -146,7 +152,7 @@ def test_after_two_events_the_rollout_comes_to_a_good_end(start: str) -> None:
                 continue
             pairs.add(key)
             for second, event in EVENTS.items():
-                twice = event(between)
+                twice = event(between) if not both_lost(name, second) else None
                 if twice is not None and (ending := endings.of(twice)) is not None:
                     wrong[f"{name}, {second} in {before.memory.phase}: {ending}"] += 1
     report(wrong)

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from agui_dev.campaign import truth
+from agui_dev.campaign.events import Excuse, excuse_of
 from agui_dev.campaign.stage import Stage, Target
 from agui_dev.testbed.belongings import Belongings
 from agui_dev.testbed.kube_api import KubeApi
@@ -146,3 +147,11 @@ def test_a_page_that_is_gone_is_no_rest_also_where_the_status_says_so(monkeypatc
     document = found()
     _told("DriftFree", "False")(document)
     assert verdict(monkeypatch, document, HAVE, page=404) == ["the page answers 404", "DriftFree=False: None"]
+
+
+def test_a_release_that_degrades_may_be_promoted_where_service_and_status_were_lost_together() -> None:
+    lost = ["service deleted", "status wiped, operator killed"]
+    assert excuse_of(lost) & Excuse.RISK
+    assert not any(excuse_of([name]) & Excuse.RISK for name in lost)
+    assert excuse_of(["abort", "promote"]) == Excuse.RELEASE | Excuse.RISK
+    assert excuse_of([]) is Excuse.NONE

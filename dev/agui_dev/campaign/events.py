@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
 
@@ -36,6 +36,11 @@ class Excuse(Flag):
     RELEASE = auto()  # a good release was rolled back: a check failed by the event, or it was asked for
     EXPOSURE = auto()  # users met a release that had not passed: the hand moved them there
     RISK = auto()  # a release that degrades became stable: somebody skipped the analysis
+
+
+# With the service its revisions go, and with them the records of what serves: a status that is lost too is found again
+# nowhere, and the release is a first one, which has no canary.
+_NOTHING_LEFT = ("service deleted", "status wiped, operator killed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,14 @@ def _suspended_a_while(target: Target) -> None:
     target.api.apply({**document, "spec": {**document["spec"], "suspend": True}})
     time.sleep(_seconds(target, 0.5, 4))
     target.apply(document)
+
+
+def excuse_of(happened: Sequence[str]) -> Excuse:
+    """What the events of a run explain, by their names."""
+    found = Excuse.RISK if all(name in happened for name in _NOTHING_LEFT) else Excuse.NONE
+    for name in happened:
+        found |= EVENTS[name].excuses
+    return found
 
 
 _E, _BY_HAND = Excuse, Excuse.USERS | Excuse.RELEASE

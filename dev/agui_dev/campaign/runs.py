@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from agui_dev.campaign.events import EVENTS, GOOD, Excuse, release
+from agui_dev.campaign.events import EVENTS, GOOD, Excuse, excuse_of, release
 from agui_dev.campaign.stage import Json, Stage, Target, patiently
 from agui_dev.campaign.truth import left_after_deletion, stable_of, untrue
 from agui_dev.testbed.kube_api import ApiRefused, KubeApi
@@ -55,12 +55,16 @@ class Play:
     run: Run
     stable: str  # the release that was stable before
     began: float = field(default_factory=time.monotonic)
-    excuses: Excuse = Excuse.NONE
+    happened: list[str] = field(default_factory=list)  # names of events
     bad: set[str] = field(default_factory=set)  # ids of releases that never pass, as far as they were seen
 
     @property
     def shaken(self) -> bool:
         return self.target.stage.shaken(self.began, time.monotonic())
+
+    @property
+    def excuses(self) -> Excuse:
+        return excuse_of(self.happened)
 
     def excused(self, excuse: Excuse) -> bool:
         return bool(self.excuses & excuse) or self.shaken
@@ -107,7 +111,7 @@ def _happens(now: Play, name: str) -> None:
     _moment(target)
     before = _look(now)
     now.run.events.append(f"{name} in {before.get('phase', 'no phase')}")
-    now.excuses |= EVENTS[name].excuses
+    now.happened.append(name)
     EVENTS[name].act(target)
     _look(now)
 

@@ -272,7 +272,7 @@ def _settled(case: Case, memory: Memory, event: Event, limit: int | None) -> Mem
     superseded = event is Event.SPEC_CHANGED and memory.phase is Phase.PENDING and under_way
     if before.phase is Phase.PENDING and ended:
         cleared = None if event is Event.ALREADY_STABLE else memory.rejected
-        return replace(memory, candidate=None, cause=None, rejected=cleared, undo_to=None)
+        return replace(memory, candidate=None, cause=_cause_of(cleared, memory), rejected=cleared, undo_to=None)
     if event is Event.UNDONE:
         return replace(memory, candidate=before.stable, started=now)
     if release is None or not (ended or superseded):
@@ -291,6 +291,14 @@ def _settled(case: Case, memory: Memory, event: Event, limit: int | None) -> Mem
         what = release.fingerprint, release.id, release.version
         return replace(memory, rejected=Rejected(*what, cause.reason, cause.message, now, tried))
     return memory
+
+
+def _cause_of(rejected: Rejected | None, memory: Memory) -> Cause | None:
+    """The cause that is remembered, if it is the one for which the release was rejected."""
+    cause = memory.cause
+    if rejected is None or cause is None or (cause.reason, cause.message) != (rejected.reason, rejected.message):
+        return None
+    return cause
 
 
 def _promotion(case: Case, release: Release) -> past.Promotion:

@@ -132,6 +132,9 @@ def _promoted(inputs: Inputs, fact: Fact, cause: Cause | None) -> Fact:
         return None, Reason.IN_PROGRESS, "In progress: all traffic is on the release, the checks run again"
     if cause is not None:
         return False, cause.reason, f"The release was rolled back: {cause.message}"
+    rejected = inputs.memory.rejected
+    if rejected is not None and not inputs.is_stable and _is_about_the_spec(inputs):
+        return False, rejected.reason, f"The release was rolled back: {rejected.message}"
     if inputs.obstacles and inputs.memory.phase not in IN_FLIGHT:
         first = inputs.obstacles[0]
         return False, first.reason, first.message

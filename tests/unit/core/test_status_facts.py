@@ -11,12 +11,14 @@ import pytest
 from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.api.parse import parse_deployment
 from agui_operator.api.strategy import AnalysisStep, CanaryStep, Pause
+from agui_operator.core.decide import decide
 from agui_operator.core.memory import Cause, HeldBy, Memory, Rejected
+from agui_operator.core.phases.case import Case
 from agui_operator.core.rollout import Phase
-from agui_operator.core.snapshot import AnalysisResult, Blocker, Verdict
+from agui_operator.core.snapshot import AnalysisResult, Blocker, Snapshot, Verdict
 from agui_operator.core.status import Asked, Inputs, asked_of, summarize
 from agui_operator.core.waiting import DEADLINE, deadline
-from world_model import FIRST, FREEZE, NOW, SECOND, SUSPEND, blueprint
+from world_model import FIRST, FREEZE, NAMES, NOW, SECOND, SUSPEND, blueprint
 
 HEALTHY = Memory(phase=Phase.HEALTHY, since=NOW, stable=FIRST)
 FLYING = Memory(phase=Phase.PROGRESSING, since=NOW, started=NOW, candidate=SECOND, stable=FIRST)
@@ -311,3 +313,29 @@ def test_a_release_that_is_neither_stable_nor_started_waits_to_start() -> None:
     status = status_of(HEALTHY, "fp-b")
     assert told(status, "Ready") == ("False", "Healthy")
     assert kstatus(status) == "InProgress"
+
+
+REJECTED = Rejected(SECOND.fingerprint, SECOND.id, SECOND.version, Reason.SMOKE_FAILED, "a check failed", NOW)
+
+
+@pytest.mark.parametrize("phase", [Phase.ROLLED_BACK, Phase.FAILED])
+def test_a_rejected_spec_that_is_asked_for_again_is_not_promoted(phase: Phase) -> None:
+    """Also after a good spec in between, or a lost part of the status: nobody waits for it any more."""
+    memory = Memory(phase=phase, since=NOW, stable=FIRST, rejected=REJECTED)
+    status = status_of(memory)
+    found = next(c for c in status["conditions"] if c["type"] == "Promoted")
+    assert (found["status"], found["reason"]) == ("False", "SmokeFailed")
+    assert found["message"] == "The release was rolled back: a check failed"
+    assert told(status_of(memory, "fp-c"), "Promoted")[0] == "Unknown", "another spec has not been tried"
+
+
+def test_what_is_known_of_the_failure_survives_a_phase_that_nobody_knows() -> None:
+    cause = Cause(Reason.SMOKE_FAILED, "a check failed", Phase.SMOKING, NOW)
+    lost = Memory(phase=Phase.PENDING, stable=FIRST, rejected=REJECTED, cause=cause)
+    seen = Snapshot(fingerprint=SECOND.fingerprint)
+    back = decide(Case(lost, seen, None, NAMES, NOW), 10).memory
+    assert (back.phase, back.cause) == (Phase.ROLLED_BACK, cause)
+    assert told(status_of(back), "SmokePassed") == ("False", "SmokeFailed")
+    other = replace(lost, cause=replace(cause, message="another one"))
+    assert decide(Case(other, seen, None, NAMES, NOW), 10).memory.cause is None
+    assert decide(Case(replace(lost, cause=None), seen, None, NAMES, NOW), 10).memory.cause is None
