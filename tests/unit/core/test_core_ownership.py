@@ -9,7 +9,17 @@ import pytest
 from agui_operator.api.parse import parse_policy
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
-from agui_operator.core.ownership import Claims, Refused, Settled, candidates, foreign, needs_settling, settle
+from agui_operator.core.ownership import (
+    Claims,
+    Refused,
+    Settled,
+    candidates,
+    foreign,
+    is_asked_for,
+    needs_settling,
+    settle,
+    was_owned,
+)
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import ServiceView
 from engine_fakes import sample
@@ -93,6 +103,36 @@ def test_where_the_service_may_be() -> None:
 
 def test_a_service_that_is_looked_at_has_to_be_ones_own() -> None:
     view = ServiceView(NEW, "e", NAMES.owner, "", (), (), {}, "", "", "", False, True)
-    assert foreign(NAMES, None) is None
-    assert foreign(NAMES, view) is None
-    assert "agui.dev/adopt" in str(foreign(NAMES, replace(view, owner="")))
+    assert foreign(NAMES, None, lost=False) is None
+    assert foreign(NAMES, view, lost=True) is None
+    assert "agui.dev/adopt=true" in str(foreign(NAMES, replace(view, owner=""), lost=False))
+    assert "agui.dev/adopt=again" in str(foreign(NAMES, replace(view, owner="theirs"), lost=True))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "lost", "asked"),
+    [
+        ("true", False, True),
+        ("TRUE", False, True),
+        ("again", False, True),
+        ("", False, False),
+        ("false", False, False),
+        ("true", True, False),
+        (" Again ", True, True),
+    ],
+)
+def test_who_lost_a_service_asks_for_it_in_another_word(annotation: str, lost: bool, asked: bool) -> None:
+    """Or two clusters with the same manifests would take it from each other in turn."""
+    assert is_asked_for(annotation, lost=lost) is asked
+
+
+def test_a_service_that_another_cluster_took_is_not_taken_back_by_the_same_request() -> None:
+    memory = Memory(place=replace(RECORD, owner=NAMES.owner))
+    assert was_owned(memory, NAMES)
+    assert not was_owned(Memory(), NAMES)
+    assert not was_owned(Memory(place=replace(RECORD, owner="theirs")), NAMES)
+    found = settle(NAMES, (NEW,), {NEW: "theirs"}, replace(claims(allow="*"), lost=True))
+    assert isinstance(found, Refused)
+    assert "agui.dev/adopt=again" in found.message
+    again = settle(NAMES, (NEW,), {NEW: "theirs"}, replace(claims(adopt=True, allow="*"), lost=True))
+    assert again == Settled(NEW, NAMES.owner, "theirs")

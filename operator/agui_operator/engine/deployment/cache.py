@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agui_operator.core import memory as memories
+from agui_operator.core.deletion import is_untouched
 from agui_operator.core.memory import Memory
 from agui_operator.core.merge import without_nulls
 from agui_operator.core.rollout import Look
@@ -58,8 +59,9 @@ class ObjectCache:
     _status: bytes | None = None  # as last written; packed, because kopf keeps a copy of its own
 
     def load(self, body: Mapping[str, Any]) -> Memory:
-        """The memory; taken from the object's status the first time. A status that somebody else changed since is not
-        believed, but replaced by the next write."""
+        """The memory; taken from the object's status the first time, and as long as nothing was done for the object: a
+        backup may be restored a moment after the object. Later a status that somebody else changed is not believed, but
+        replaced by the next write."""
         status, version = body.get("status") or {}, _version_of(body)
         if self.memory is None:
             self.memory = memories.from_status(status)
@@ -67,6 +69,8 @@ class ObjectCache:
         elif version > self._version:
             found = without_nulls(_plain(status))
             self.changed_status = found if found != without_nulls(self.status) else None
+            if self.changed_status is not None and is_untouched(self.memory):
+                self.memory = memories.from_status(status)
         self._version = max(self._version, version)
         return self.memory
 

@@ -26,7 +26,7 @@ from agui_operator.core.decide import Decision, decide
 from agui_operator.core.errors import Fault, IllegalTransition, NotOwned, backoff, classify, reason_of
 from agui_operator.core.memory import Memory
 from agui_operator.core.notices import REQUEST_ACCEPTED, REQUEST_REFUSED, UNKNOWN_ANNOTATION, notices
-from agui_operator.core.ownership import foreign
+from agui_operator.core.ownership import foreign, was_owned
 from agui_operator.core.phases.case import Case
 from agui_operator.core.phases.weights import is_between_weights
 from agui_operator.core.rollout import CANARY, PHASES, RESTING, Phase
@@ -145,7 +145,7 @@ class Engine:
                 raise fault
             drift = _drift(replace(case, memory=decision.memory), decision)
             if drift is not None and decision.memory.phase not in RESTING:
-                text = f"The traffic was changed by somebody else and is set back: {describe(decision.actions[0])}"
+                text = f"Traffic was changed outside the operator; resetting it: {describe(decision.actions[0])}"
                 self._recorder.post(scope.namespace, scope.name, scope.uid, "Warning", Reason.DRIFTED, text)
             cache.succeeded(drift)
             cache.served(astray(decision.memory, seen, scope.names))
@@ -181,7 +181,8 @@ class Engine:
         cache.forbidden = scope.forbidden
         drift = scope.memory.phase in RESTING and (changed or time.monotonic() >= cache.drift_due)
         sight = await self._observer.look(scope, cache, basic, drift=drift)
-        if (why := foreign(scope.names, sight.seen.service)) is not None:
+        lost = was_owned(scope.memory, scope.names)
+        if (why := foreign(scope.names, sight.seen.service, lost=lost)) is not None:
             return basic, NotOwned(why)
         if drift and not sight.pending:
             self._compared(cache, scope, sight.seen)
