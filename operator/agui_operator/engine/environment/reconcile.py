@@ -169,6 +169,6 @@ class EnvironmentEngine:
         if fault is Fault.BUG:
             logger.exception("internal error while looking at environment %s/%s", meta["namespace"], meta["name"])
         else:
-            logger.warning("environment %s/%s could not be looked at: %s", meta["namespace"], meta["name"], exc)
+            logger.warning("environment %s/%s could not be checked: %s", meta["namespace"], meta["name"], exc)
         delay = max(backoff(known.failures, fault), getattr(exc, "retry_after", None) or 0.0)
         return min(delay, self._resync)
