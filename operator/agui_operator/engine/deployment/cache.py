@@ -55,6 +55,7 @@ class ObjectCache:
     told: set[str] = field(default_factory=set)  # annotations that an Event said are unknown
     restoring_since: float | None = None  # monotonic time of the failure that is being rolled back
     _deferred: dict[Look, float] = field(default_factory=dict)  # monotonic time of the next try
+    _written_at: float = 0.0  # monotonic time of the last write of the status
     _version: int = 0  # resourceVersion up to which the object's status was compared with what was written
     _status: bytes | None = None  # as last written; packed, because kopf keeps a copy of its own
 
@@ -94,7 +95,12 @@ class ObjectCache:
         """The object has this status, since this resourceVersion if that is known."""
         self._version = max(self._version, int(version) if version.isdecimal() else 0)
         self.changed_status = None
+        self._written_at = time.monotonic()
         self._status = zlib.compress(json.dumps(_plain(status)).encode(), 1)
+
+    def is_just_written(self, seconds: float) -> bool:
+        """True if the status was written less than so many seconds ago."""
+        return time.monotonic() - self._written_at < seconds
 
     def locate(self, location: Location | None) -> None:
         self.location = location
