@@ -40,9 +40,13 @@ def service_of(namespace: str) -> str:
 class System:
     """A control plane, a local cloud and what cases do with them."""
 
-    def __init__(self, plane: ControlPlane, folder: Path, cloud_options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, plane: ControlPlane, folder: Path, cloud_options: tuple[str, ...] = (), gcp: LocalCloud | None = None
+    ) -> None:
+        """`gcp`: a cloud that runs already and is another system's; this one is a second cluster beside it."""
         self.plane, self.folder = plane, folder
-        self.gcp = LocalCloud(folder / "localgcp", "--catalogue", str(SHOP_IMAGES), *cloud_options)
+        self._owns_cloud = gcp is None
+        self.gcp = gcp or LocalCloud(folder / "localgcp", "--catalogue", str(SHOP_IMAGES), *cloud_options)
         self.api = KubeApi(plane.kubeconfig)
         self.proxy = ApiProxy(plane.kubeconfig)
         self._operators: list[OperatorProcess] = []
@@ -51,15 +55,21 @@ class System:
     # --- start and stop ------------------------------------------------------------------------------------------
 
     def start(self) -> System:
-        self.gcp.start()
+        if self._owns_cloud:
+            self.gcp.start()
         self.proxy.start()
         apply_foundations(self.plane)
         self.api.apply(policy())
+        if self._owns_cloud:
+            self._furnish()
+        return self
+
+    def _furnish(self) -> None:
+        """What all cases share in the cloud."""
         create_environment(self.endpoint, Plan(URL_MAP, "t-base", "nobody", domain=self.gcp.edge))
         for page in ("v1", "v2", "v3"):
             self.gcp.upload(ARTIFACTS, f"bundles/{page}.tar.gz", bundle(page)[0])
         self._secret()
-        return self
 
     def stop(self) -> None:
         """Stops what was started; in a cluster that outlives the tests, what they did not delete is released."""
@@ -69,7 +79,8 @@ class System:
             for namespace in self._namespaces:
                 self._sweep(namespace)
         self.proxy.stop()
-        self.gcp.stop(kill=True)  # its children die with it; a grace time would be for users
+        if self._owns_cloud:
+            self.gcp.stop(kill=True)  # its children die with it; a grace time would be for users
         self.api.close()
 
     def _secret(self) -> None:
