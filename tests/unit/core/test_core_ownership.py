@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agui_operator.api.parse import parse_policy
+from agui_operator.core.errors import NotOwned
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
 from agui_operator.core.ownership import (
@@ -14,9 +15,9 @@ from agui_operator.core.ownership import (
     Refused,
     Settled,
     candidates,
-    foreign,
     is_asked_for,
     needs_settling,
+    owned,
     settle,
     was_owned,
 )
@@ -103,10 +104,10 @@ def test_where_the_service_may_be() -> None:
 
 def test_a_service_that_is_looked_at_has_to_be_ones_own() -> None:
     view = ServiceView(NEW, "e", NAMES.owner, "", (), (), {}, "", "", "", False, True)
-    assert foreign(NAMES, None, lost=False) is None
-    assert foreign(NAMES, view, lost=True) is None
-    assert "agui.dev/adopt=true" in str(foreign(NAMES, replace(view, owner=""), lost=False))
-    assert "agui.dev/adopt=again" in str(foreign(NAMES, replace(view, owner="theirs"), lost=True))
+    assert owned(NAMES, "service", view) is view
+    for owner, text in (("", "has no label agui-owner"), ("somebody", "belongs to somebody")):
+        with pytest.raises(NotOwned, match=f"{text}; .*agui.dev/adopt"):
+            owned(NAMES, "service", replace(view, owner=owner))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import CheckResult, SchemaReport, ServiceView
 from agui_operator.core.undo import checks_of
 from agui_operator.core.verdicts import check_digest, verdict_on
+from agui_operator.core.words import Disclosure
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.tasks import Tasks
@@ -73,10 +74,10 @@ def _subject(scope: Scope) -> _Subject | None:
 
 
 class CheckRunner:
-    """One per process. `local`: the services are on this machine and ask for no identity token."""
+    """One per process. The guard decides whether a check brings an ID token; here is said for whom one may be."""
 
-    def __init__(self, guard: Guard, wakeups: Wakeups, *, local: bool) -> None:
-        self._guard, self._wakeups, self._local = guard, wakeups, local
+    def __init__(self, guard: Guard, wakeups: Wakeups) -> None:
+        self._guard, self._wakeups = guard, wakeups
         self._objects: dict[str, _Checks] = {}
         self._stopping = Tasks()
         self._turns = FairGate(AT_ONCE, PER_NAMESPACE)
@@ -148,8 +149,9 @@ class CheckRunner:
             runtime_url=subject.runtime_url,
             frontend=release.frontend,
             by_name=release.id if check.assets is not None and stage == CANDIDATE and edge else None,
-            audience=service.uri if check.assets is None and not self._local else None,
+            audience=service.uri if check.assets is None else None,
             tenant=scope.names.namespace,
+            disclosure=scope.disclosure,
         )
 
     async def _run(self, uid: str, checks: _Checks, key: Key, check: SmokeCheck, target: CheckTarget) -> None:
@@ -167,11 +169,12 @@ class CheckRunner:
         origin = service.tag_uris.get(scope.names.tag(blueprint.release.id))
         key = (blueprint.release.id, CANDIDATE, _SCHEMA, "")
         if origin is not None and key not in checks.results:
-            audience = None if self._local else service.uri
-            checks.tasks.start(key, self._read_schema(checks, key, origin, audience))
+            checks.tasks.start(key, self._read_schema(checks, key, origin, service.uri, scope.disclosure))
 
-    async def _read_schema(self, checks: _Checks, key: Key, origin: str, audience: str | None) -> None:
-        checks.schema = await reported_schema(self._guard, origin, audience=audience)
+    async def _read_schema(
+        self, checks: _Checks, key: Key, origin: str, audience: str | None, disclosure: Disclosure
+    ) -> None:
+        checks.schema = await reported_schema(self._guard, origin, audience=audience, disclosure=disclosure)
         checks.results[key] = CheckResult(_SCHEMA, checks.schema is not None)
 
     async def _converse(self, scope: Scope, service: ServiceView | None) -> None:
@@ -193,9 +196,8 @@ class CheckRunner:
 
     def _targets(self, scope: Scope, service: ServiceView) -> list[CheckTarget]:
         releases = [r.id for r in (scope.memory.stable, scope.memory.candidate) if r is not None]
-        audience = None if self._local else service.uri
         return [
-            CheckTarget(origin=uri, public=False, release=release, audience=audience, tenant=scope.names.namespace)
+            CheckTarget(origin=uri, public=False, release=release, audience=service.uri, tenant=scope.names.namespace)
             for release in releases
             if (uri := service.tag_uris.get(scope.names.tag(release)))
         ]
