@@ -397,7 +397,7 @@ def test_an_unreadable_policy_holds_what_it_names_and_permits_nothing() -> None:
     assert "must be a time" in broken.error
     freeze = frozen(directory.policies(), "shop", NOW_, directory.unreadable())
     assert freeze is not None
-    assert freeze.message.startswith("AgUiPolicy bad can't be read, so nothing continues: ")
+    assert freeze.message.startswith("AgUiPolicy bad can't be read, so no rollout starts or continues: ")
     assert frozen(directory.policies(), "other", NOW_, directory.unreadable()) is None
 
 

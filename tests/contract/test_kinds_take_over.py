@@ -37,6 +37,7 @@ from agui_operator.engine.deployment.scope import Directory, Scope
 from agui_operator.gcp.kinds.edge import url_map
 from agui_operator.gcp.kinds.monitoring import alert_policy
 from agui_operator.gcp.kinds.run import job as run_job
+from agui_operator.gcp.kinds.run import revision as run_revision
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.storage import objects, release_assets
 from agui_operator.gcp.transport import operations
@@ -171,6 +172,18 @@ async def test_what_another_cluster_made_is_refused_until_it_is_asked_for_and_al
     record = await placer(cloud, "shop-*").settle(asking)
     assert await owned(cloud, record.names(new)) == before
     assert not any((await owned(cloud, LOST)).values())
+
+
+async def test_what_serves_is_found_again_on_a_revision_of_the_lost_cluster(cloud: Cloud) -> None:
+    """The labels of a revision never change: it keeps the owner of the cluster that made it."""
+    new = replace(LOST, uid="uid-9", cluster="this", kept="")
+    asking = scope_of(new, Memory(phase=Phase.RESOLVING), **{"agui.dev/adopt": "true"})
+    names = (await placer(cloud, "shop-*").settle(asking)).names(new)
+    service = await run_service.observe(cloud, names)
+    assert service is not None
+    found = await run_revision.release_of(cloud, names, service, names.revision("r1"))
+    assert found is not None
+    assert found.id == "r1"
 
 
 async def test_a_host_of_somebody_else_is_refused_before_anything_is_made(cloud: Cloud) -> None:

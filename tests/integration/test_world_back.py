@@ -183,7 +183,7 @@ def test_traffic_that_was_moved_by_hand_in_a_pause_is_shown_and_set_back(system:
     service = f"{RUN}/{service_of(place)}"
     system.cloud(f"{service}?updateMask=traffic", {"name": service.removeprefix("/v2/"), "traffic": by_hand}, "PATCH")
     wait_for(lambda: _shares(system, place).get(revision(place, first)) == 80, "the step's weight again")
-    assert [e for e in system.api.events(place) if "traffic was changed" in e["message"]]
+    assert [e for e in system.api.events(place) if "Traffic was changed" in e["message"]]
     assert system.effects(before)
 
 

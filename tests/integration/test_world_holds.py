@@ -277,7 +277,7 @@ def test_a_request_that_git_keeps_is_obeyed_once(system: System, place: str) -> 
     found = system.api.until(
         place, NAME, lambda d: not (d["status"].get("lastRequest") or {}).get("accepted", True), "a refusal"
     )
-    assert "remove the annotation from git" in found["status"]["lastRequest"]["message"]
+    assert "remove the annotation from Git" in found["status"]["lastRequest"]["message"]
     assert found["status"]["rollout"]["weight"] == 60
     assert found["metadata"]["annotations"]["agui.dev/promote"] == "true", "no fight with the tool that applies it"
     assert answer(system, place, "promote", promote="2")["accepted"] is True

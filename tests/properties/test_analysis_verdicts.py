@@ -92,7 +92,7 @@ GOOD = Sample(100, 1, 10, 20, 30)
             GOOD,
             (Limit("latency-p95", max=100),),
             Verdict.INCONCLUSIVE,
-            "latency-p95 of the candidate has no data",
+            "no latency-p95 data for the candidate",
             id="a latency that was not measured is no good latency",
         ),
         pytest.param(

@@ -47,10 +47,13 @@ class System:
         folder: Path,
         cloud_options: tuple[str, ...] = (),
         forks: ForkServer | None = None,
+        gcp: LocalCloud | None = None,
     ) -> None:
-        """With `forks` operators are started as forks of that server."""
+        """With `forks` operators are started as forks of that server. `gcp`: a cloud that runs already and is another
+        system's; this one is a second cluster beside it."""
         self.plane, self.folder, self._forks = plane, folder, forks
-        self.gcp = LocalCloud(folder / "localgcp", "--catalogue", str(SHOP_IMAGES), *cloud_options)
+        self._owns_cloud = gcp is None
+        self.gcp = gcp or LocalCloud(folder / "localgcp", "--catalogue", str(SHOP_IMAGES), *cloud_options)
         self.api = KubeApi(plane.kubeconfig)
         self.proxy = ApiProxy(plane.kubeconfig)
         self._operators: list[OperatorProcess] = []
@@ -59,15 +62,21 @@ class System:
     # --- start and stop ------------------------------------------------------------------------------------------
 
     def start(self) -> System:
-        self.gcp.start()
+        if self._owns_cloud:
+            self.gcp.start()
         self.proxy.start()
         apply_foundations(self.plane)
         self.api.apply(policy())
+        if self._owns_cloud:
+            self._furnish()
+        return self
+
+    def _furnish(self) -> None:
+        """What all cases share in the cloud."""
         create_environment(self.endpoint, Plan(URL_MAP, "t-base", "nobody", domain=self.gcp.edge))
         for page in ("v1", "v2", "v3"):
             self.gcp.upload(ARTIFACTS, f"bundles/{page}.tar.gz", bundle(page)[0])
         self._secret()
-        return self
 
     def stop(self) -> None:
         """Stops what was started; in a cluster that outlives the tests, what they did not delete is released."""
@@ -77,7 +86,8 @@ class System:
             for namespace in self._namespaces:
                 self._sweep(namespace)
         self.proxy.stop()
-        self.gcp.stop(kill=True)  # its children die with it; a grace time would be for users
+        if self._owns_cloud:
+            self.gcp.stop(kill=True)  # its children die with it; a grace time would be for users
         self.api.close()
 
     def _secret(self) -> None:

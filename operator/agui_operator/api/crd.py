@@ -60,7 +60,7 @@ def _condition(kind: str, field: str = "status") -> str:
     return f'.status.conditions[?(@.type=="{kind}")].{field}'
 
 
-_AGE = Column("Age", ".metadata.creationTimestamp", "Time since it was made.", type="date")
+_AGE = Column("Age", ".metadata.creationTimestamp", "Time since it was created.", type="date")
 
 DEPLOYMENT = Kind(
     name="AgUiDeployment",
@@ -75,9 +75,9 @@ DEPLOYMENT = Kind(
         Column("Step", ".status.rollout.progress", "Canary steps done of all."),
         Column("Weight", ".status.rollout.weight", "Percentage of the traffic on the release.", type="integer"),
         Column("Release", ".status.release.version", "Version that the spec asks for."),
-        Column("Stable", ".status.stable.version", "Version that all users meet."),
+        Column("Stable", ".status.stable.version", "Version that serves all users."),
         Column("Schema", ".status.stable.schema", "Schema that the stable release reported."),
-        Column("Ready", _condition("Ready"), "Whether the release that is wanted serves."),
+        Column("Ready", _condition("Ready"), "Whether the requested release serves."),
         Column("Reason", _condition("Ready", "reason"), "Why it is ready or not."),
         _AGE,
         Column("URL", ".status.url", "Where users reach the application.", wide=True),

@@ -124,14 +124,14 @@ def nothing_measured(window: Window) -> AnalysisResult | None:
             continue
         mine = _READERS[limit.name](window.candidate)
         if mine is None:
-            return AnalysisResult(Verdict.INCONCLUSIVE, f"{limit.name} of the candidate has no data")
+            return AnalysisResult(Verdict.INCONCLUSIVE, f"no {limit.name} data for the candidate")
         if window.stable is None or (limit.max_above_stable is None and limit.max_ratio_to_stable is None):
             continue
         theirs = _READERS[limit.name](window.stable)
         if theirs is None:
-            return AnalysisResult(Verdict.INCONCLUSIVE, f"{limit.name} of stable has no data to compare with")
+            return AnalysisResult(Verdict.INCONCLUSIVE, f"no {limit.name} data for the stable release to compare with")
         if limit.max_ratio_to_stable is not None and theirs == 0 and mine > 0:
-            message = f"{limit.name} is {_text(limit, mine)} and stable's is 0, so that their ratio says nothing"
+            message = f"{limit.name} is {_text(limit, mine)} and stable's is 0, so no ratio can be computed"
             return AnalysisResult(Verdict.INCONCLUSIVE, message)
     return None
 

@@ -102,9 +102,9 @@ def _missing(spec: AgUiDeploymentSpec, environment: AgUiEnvironmentSpec) -> list
     """Parts of the environment that this spec needs and that are not named there."""
     lacks: list[str] = []
     if spec.migrations is not None and environment.database is None:
-        lacks.append("spec.migrations needs database in the environment")
+        lacks.append("spec.migrations needs spec.database in the AgUiEnvironment")
     if spec.frontend is not None and (environment.storage is None or environment.edge is None):
-        lacks.append("spec.frontend needs storage and edge in the environment")
+        lacks.append("spec.frontend needs spec.storage and spec.edge in the AgUiEnvironment")
     known = {c.name for c in environment.observability.channels} if environment.observability else set()
     asked = spec.alerts.channels if spec.alerts else ()
     lacks += [

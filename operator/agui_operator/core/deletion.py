@@ -79,6 +79,11 @@ def was_released(memory: Memory) -> bool:
     return memory.stable is not None or memory.candidate is not None or bool(memory.history)
 
 
+def is_untouched(memory: Memory) -> bool:
+    """True if nothing was done for the object yet, and nothing was found of it."""
+    return not was_released(memory) and memory.place is None
+
+
 def next_step(intent: Intent, owned: Owned) -> Step:
     """The next step of a deletion, from what has been listed so far."""
     if intent.abandoned:

@@ -14,4 +14,4 @@ def too_old(memory: Memory, release: Release) -> str | None:
     floor, needs = memory.schema_floor, release.requires
     if floor is None or needs is None or not (floor.isdecimal() and needs.isdecimal()) or int(needs) >= int(floor):
         return None
-    return f"a contract migration raised the schema floor to {floor}, and its code is of schema {needs}"
+    return f"a contract migration raised the schema floor to {floor}, while its code was built for schema {needs}"

@@ -19,6 +19,7 @@ from agui_operator.core.permitted import matches
 from agui_operator.core.rollout import Phase
 
 ADOPT = "agui.dev/adopt"
+ONCE, AGAIN = "true", "again"
 
 
 class Labelled(Protocol):
@@ -32,7 +33,12 @@ class Labelled(Protocol):
 
 
 V = TypeVar("V", bound=Labelled)
-HOW = f"annotate this deployment with {ADOPT}=true, which spec.adopt of an AgUiPolicy has to allow"
+_HOW = "annotate this deployment with {}={}, which spec.adopt of an AgUiPolicy has to allow"
+HOW = _HOW.format(ADOPT, ONCE)
+_TAKEN = (
+    "it belonged to this deployment, which changes nothing there now. If another cluster took it over, delete this "
+    f"deployment; to take it back, {_HOW.format(ADOPT, AGAIN)}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +61,26 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class Claims:
     """What the deployment may take over. `adopt`: it is asked for by annotation; `holder`: the living deployment of
-    this cluster that an owner label means, as namespace/name."""
+    this cluster that an owner label means, as namespace/name; `lost`: another cluster took it from this deployment."""
 
     adopt: bool
     policies: Sequence[AgUiPolicySpec]
     holder: Callable[[str], str | None]
+    lost: bool = False
 
     def allowed(self, namespace: str, service: str) -> bool:
         return any(matches(namespace, p.namespaces) and matches(service, p.adopt) for p in self.policies)
+
+
+def was_owned(memory: Memory, names: Names) -> bool:
+    """True if the service was the deployment's, as far as it remembers."""
+    return memory.place is not None and names.owns(memory.place.owner)
+
+
+def is_asked_for(annotation: str, *, lost: bool) -> bool:
+    """True if the annotation asks to take the service over. Two clusters may have the same manifests: from whom another
+    cluster took its service asks for it in another word, or they would take it from each other in turn."""
+    return annotation.strip().lower() in ((AGAIN,) if lost else (ONCE, AGAIN))
 
 
 def owned(names: Names, what: str, view: V) -> V:
@@ -122,8 +140,10 @@ def _foreign(names: Names, service: str, label: str, claims: Claims) -> Settled 
     if claims.adopt and claims.allowed(names.namespace, service):
         return Settled(service, names.owner, label)
     what = f"belongs to {label}, which is no deployment of this cluster" if label else f"has no label {OWNER_LABEL}"
+    if claims.lost and not claims.adopt:
+        return Refused(f"Cloud Run service {service} {what}; {_TAKEN}")
     if claims.adopt:
-        fix = f"no AgUiPolicy of namespace {names.namespace} allows to take it over: add {service} to its spec.adopt"
+        fix = f"no AgUiPolicy of namespace {names.namespace} allows taking it over: add {service} to its spec.adopt"
     else:
         fix = f"to take it over, {HOW}; or delete it, or rename this deployment"
     return Refused(f"Cloud Run service {service} {what}; {fix}")

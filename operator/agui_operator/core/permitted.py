@@ -76,7 +76,8 @@ def frozen(
             return Freeze(f"stopped by an administrator{why}", None)
     for broken in unreadable:
         if matches(namespace, broken.namespaces):
-            return Freeze(f"AgUiPolicy {broken.name} can't be read, so nothing continues: {broken.error}", None)
+            what = f"AgUiPolicy {broken.name} can't be read, so no rollout starts or continues"
+            return Freeze(f"{what}: {broken.error}", None)
     windows = [window for policy in own for window in policy.freezes if window.from_ <= now < window.until]
     if not windows:
         return None

@@ -30,7 +30,7 @@ EVENTS: Mapping[RequestKind, Event] = {
 # annotations of this prefix that are no requests
 OTHERS = frozenset({f"{PREFIX}abandon", f"{PREFIX}adopt"})
 _ASKED = re.compile(r"true|yes|[1-9][0-9]{0,17}|20[0-9]{2}-[0-9]{2}-[0-9]{2}t[0-9:.]{5,15}(z|[+-][0-9]{2}:?[0-9]{2})")
-_EXPECTED = "ask with 'true', or with a number or a time (RFC 3339) to ask once more"
+_EXPECTED = "use 'true', or a number or a time (RFC 3339) to ask again"
 _OBEYED_MAX = 20
 
 _CONTINUES = frozenset({RequestKind.PROMOTE, RequestKind.PROMOTE_FULL, RequestKind.RESUME})
@@ -82,7 +82,7 @@ def misspelt(annotations: Mapping[str, str]) -> dict[str, str]:
     for key in unknown:
         close = get_close_matches(key.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known], 1)
         hint = f"did you mean {PREFIX}{close[0]}? " if close else ""
-        sentences[key] = f"Annotation {key[:80]} means nothing: {hint}Known: {', '.join(known)}"
+        sentences[key] = f"Annotation {key[:80]} is unknown: {hint}Known annotations: {', '.join(known)}"
     return sentences
 
 
@@ -96,8 +96,8 @@ def decide(memory: Memory, request: Request, situation: Situation) -> Event | Re
     if obeyed is not None:
         again = f"{ANNOTATIONS[kind]}={_another(request.value)}"
         return Refusal(
-            f"it was obeyed already at {obeyed.at:%Y-%m-%dT%H:%M:%SZ} for this spec, and a manifest has it still:"
-            f" remove the annotation from git, or ask again with {again}"
+            f"it was carried out already at {obeyed.at:%Y-%m-%dT%H:%M:%SZ} for this spec, and a manifest still contains"
+            f" it: remove the annotation from Git, or ask again with {again}"
         )
     if situation.hold is not None and kind in _CONTINUES:
         return Refusal(situation.hold)
@@ -176,5 +176,5 @@ def answer(memory: Memory, request: Request, outcome: Event | Refusal, now: date
     message = f"accepted in phase {memory.phase}" if not isinstance(outcome, Refusal) else f"refused: {outcome.message}"
     target = undo_target(memory, request.value) if accepted and request.kind is RequestKind.UNDO else None
     if target is not None:
-        message += f": release {target.version} ({target.id}) is checked at 0 % before users meet it"
+        message += f": release {target.version} ({target.id}) is checked at 0 % before it receives user traffic"
     return Acknowledged(str(request.kind), request.value[:64], accepted, f"{request.kind} {message}", now)

@@ -43,7 +43,7 @@ def way_back(inputs: Inputs) -> tuple[bool | None, Reason, str]:
     if memory.phase in IN_FLIGHT:
         what, old = f"Release {stable.version} ({stable.id})", floor.too_old(memory, stable)
         if old is not None:
-            return False, Reason.SCHEMA_CONTRACTED, f"{what} can be given the traffic, but {old}"
+            return False, Reason.SCHEMA_CONTRACTED, f"{what} can receive traffic again, but {old}"
         return True, Reason.STABLE_KNOWN, f"{what} can be restored"
     if target is None:
         return False, Reason.NO_EARLIER_RELEASE, f"No release was stable before {stable.version} ({stable.id})"
@@ -61,10 +61,10 @@ def way_back(inputs: Inputs) -> tuple[bool | None, Reason, str]:
 
 
 def _as_before(inputs: Inputs, what: str) -> tuple[bool | None, Reason, str]:
-    """What was told of the same release before; Unknown if it was not looked at yet."""
+    """What was told of the same release before; Unknown if it has not been checked yet."""
     failed = inputs.seen.failed.get(Look.TARGET) if inputs.seen is not None else None
     if failed is not None:
-        return None, failed.reason, f"{what} could not be looked at: {failed.message}"
+        return None, failed.reason, f"{what} could not be checked: {failed.message}"
     for condition in items(inputs.previous.get("conditions")):
         message, reason = str(condition.get("message")), member(condition.get("reason"), Reason)
         value = {"True": True, "False": False}.get(str(condition.get("status")))
@@ -72,7 +72,7 @@ def _as_before(inputs: Inputs, what: str) -> tuple[bool | None, Reason, str]:
             continue
         if message.startswith(what):
             return value, reason, message
-    return None, Reason.NOT_OBSERVED, f"{what} was not looked at yet"
+    return None, Reason.NOT_OBSERVED, f"{what} has not been checked yet"
 
 
 def recorded(checks: Sequence[SmokeCheck]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ async def _follow(kube: Kube, namespace: str, name: str, timeout: float, say: Ca
             say(told)
             said = told
         if time.monotonic() + _PAUSE > ends:
-            return Outcome(Exit.TIMEOUT, f"no end after {timeout:g} s; last seen: {said}")
+            return Outcome(Exit.TIMEOUT, f"timed out after {timeout:g} s; last seen: {said}")
         await asyncio.sleep(_PAUSE)
 
 

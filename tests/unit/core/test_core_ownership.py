@@ -10,7 +10,17 @@ from agui_operator.api.parse import parse_policy
 from agui_operator.core.errors import NotOwned
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
-from agui_operator.core.ownership import Claims, Refused, Settled, candidates, needs_settling, owned, settle
+from agui_operator.core.ownership import (
+    Claims,
+    Refused,
+    Settled,
+    candidates,
+    is_asked_for,
+    needs_settling,
+    owned,
+    settle,
+    was_owned,
+)
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import ServiceView
 from engine_fakes import sample
@@ -98,3 +108,32 @@ def test_a_service_that_is_looked_at_has_to_be_ones_own() -> None:
     for owner, text in (("", "has no label agui-owner"), ("somebody", "belongs to somebody")):
         with pytest.raises(NotOwned, match=f"{text}; .*agui.dev/adopt"):
             owned(NAMES, "service", replace(view, owner=owner))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "lost", "asked"),
+    [
+        ("true", False, True),
+        ("TRUE", False, True),
+        ("again", False, True),
+        ("", False, False),
+        ("false", False, False),
+        ("true", True, False),
+        (" Again ", True, True),
+    ],
+)
+def test_who_lost_a_service_asks_for_it_in_another_word(annotation: str, lost: bool, asked: bool) -> None:
+    """Or two clusters with the same manifests would take it from each other in turn."""
+    assert is_asked_for(annotation, lost=lost) is asked
+
+
+def test_a_service_that_another_cluster_took_is_not_taken_back_by_the_same_request() -> None:
+    memory = Memory(place=replace(RECORD, owner=NAMES.owner))
+    assert was_owned(memory, NAMES)
+    assert not was_owned(Memory(), NAMES)
+    assert not was_owned(Memory(place=replace(RECORD, owner="theirs")), NAMES)
+    found = settle(NAMES, (NEW,), {NEW: "theirs"}, replace(claims(allow="*"), lost=True))
+    assert isinstance(found, Refused)
+    assert "agui.dev/adopt=again" in found.message
+    again = settle(NAMES, (NEW,), {NEW: "theirs"}, replace(claims(adopt=True, allow="*"), lost=True))
+    assert again == Settled(NEW, NAMES.owner, "theirs")

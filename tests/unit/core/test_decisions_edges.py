@@ -280,7 +280,7 @@ def test_who_writes_false_asks_for_nothing_and_is_told_so(kind: RequestKind, val
     acknowledged = turn.memory.acknowledged
     assert acknowledged is not None
     assert not acknowledged.accepted
-    assert "ask with 'true'" in acknowledged.message
+    assert "use 'true'" in acknowledged.message
 
 
 def test_a_step_that_is_over_can_not_be_promoted_again() -> None:

@@ -23,7 +23,7 @@ from world_model import FIRST, NAMES, NOW, SECOND
 OLD = replace(FIRST, requires="0001", template="")
 RING = (Promotion(SECOND, NOW, OLD.id), Promotion(OLD, NOW))
 HEALTHY = Memory(phase=Phase.HEALTHY, since=NOW, stable=SECOND, promoted=RING, schema_floor="0002")
-WHY = "a contract migration raised the schema floor to 0002, and its code is of schema 0001"
+WHY = "a contract migration raised the schema floor to 0002, while its code was built for schema 0001"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_way_back_is_not_ready_once_the_schema_was_contracted() -> None:
     assert told(replace(HEALTHY, schema_floor="0001"))[:2] == (True, Reason.STABLE_KNOWN)
     assert told(HEALTHY) == (False, Reason.SCHEMA_CONTRACTED, f"Release 1 (aaaa) can't be restored: {WHY}")
     flying = replace(HEALTHY, phase=Phase.SMOKING, stable=OLD, candidate=SECOND)
-    assert told(flying) == (False, Reason.SCHEMA_CONTRACTED, f"Release 1 (aaaa) can be given the traffic, but {WHY}")
+    assert told(flying) == (False, Reason.SCHEMA_CONTRACTED, f"Release 1 (aaaa) can receive traffic again, but {WHY}")
     assert told(replace(flying, schema_floor="0001"))[0] is True
 
 

@@ -224,7 +224,7 @@ def test_a_row_says_what_is_waited_for() -> None:
     _, app = rows(graph(APP, INSTANCE), {"database": None, "app": None})
     assert (app.state, app.message) == (RowState.BLOCKED, "SqlDatabase app waits for database")
     (unknown,) = rows(graph(INSTANCE), {})
-    assert (unknown.state, unknown.message) == (RowState.UNKNOWN, "SqlInstance database was not looked at yet")
+    assert (unknown.state, unknown.message) == (RowState.UNKNOWN, "SqlInstance database has not been checked yet")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_any_other_value_is_refused_with_what_is_expected(value: str) -> None:
     for kind in set(RequestKind) - {RequestKind.UNDO}:
         refusal = decide(HELD, Request(kind, value), HERE)
         assert isinstance(refusal, Refusal)
-        assert "ask with 'true', or with a number or a time" in refusal.message
+        assert "use 'true', or a number or a time" in refusal.message
         assert len(refusal.message) < 200
 
 
@@ -45,8 +45,8 @@ def test_a_manifest_that_keeps_a_request_is_obeyed_once_for_a_spec() -> None:
     assert (first, is_settled(memory, asked, "fp-b")) == (Event.STEP_PASSED, False)
     again = decide(memory, asked, HERE)
     assert isinstance(again, Refusal)
-    assert "obeyed already at 2026-01-01T00:00:00Z" in again.message
-    assert "remove the annotation from git, or ask again with agui.dev/promote=2" in again.message
+    assert "carried out already at 2026-01-01T00:00:00Z" in again.message
+    assert "remove the annotation from Git, or ask again with agui.dev/promote=2" in again.message
     memory = replace(memory, obeyed=remember(memory, asked, again, HERE, NOW + timedelta(minutes=1)))
     assert is_settled(memory, asked, "fp-b")
     assert not is_settled(memory, asked, "fp-c"), "another release is another question"

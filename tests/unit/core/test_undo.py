@@ -114,7 +114,7 @@ def test_users_stay_where_they_are_and_the_answer_says_why(seen: Snapshot, reaso
     again = turn(ended)
     assert (again.memory.phase, again.memory.promoted) == (Phase.HEALTHY, RING), "it can be asked for again"
     said = sentence(undoing(), ended, Event.CHECK_FAILED)
-    assert said.startswith("The undo has ended without a change: ")
+    assert said.startswith("Undo ended without changes: ")
     assert "release 1 (aaaa) is checked at 0 %" in sentence(HEALTHY, undoing(), Event.UNDONE)
 
 
@@ -272,7 +272,7 @@ def test_without_a_look_the_last_answer_about_the_same_release_holds() -> None:
     assert told(HEALTHY, unseen)[:2] == (None, Reason.NOT_OBSERVED)
     fault = LookFault(Reason.CLOUD_UNAVAILABLE, "answered 503")
     refused = told(HEALTHY, replace(unseen, failed={Look.TARGET: fault}))
-    assert refused == (None, Reason.CLOUD_UNAVAILABLE, "Release 1 (aaaa) could not be looked at: answered 503")
+    assert refused == (None, Reason.CLOUD_UNAVAILABLE, "Release 1 (aaaa) could not be checked: answered 503")
     other = {"type": "Ready", "status": "True", "reason": "Healthy", "message": "Release 1 (aaaa) is healthy"}
     before = {
         "type": "RollbackReady",

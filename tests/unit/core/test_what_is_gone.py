@@ -131,7 +131,7 @@ def test_a_stable_release_without_data_is_not_compared_with() -> None:
     assert value_of("latency-p95", Sample()) is None
     found = verdict(window)
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "latency-p95 of stable has no data to compare with" in found.message
+    assert "no latency-p95 data for the stable release to compare with" in found.message
 
 
 def test_a_ratio_to_a_stable_release_without_errors_says_nothing() -> None:

@@ -58,3 +58,18 @@ async def test_a_restored_status_does_not_bring_back_what_is_over(bench: Bench) 
     await bench.turn()
     after = bench.kube.status
     assert {k: v for k, v in after.items() if k != "newer"} == before
+
+
+async def test_a_status_that_is_restored_a_moment_after_its_object_counts() -> None:
+    """As a backup tool restores it: the object first, then its status, while the operator runs."""
+    bench = Bench()
+    bench.kube.edit(strategy=HELD)
+    assert await bench.settle() == "Healthy"
+    saved = json.loads(json.dumps(bench.kube.status))
+    again = Bench()
+    again.kube.edit(suspend=True)
+    assert await again.settle() == "Suspended"
+    replaced(again, saved)
+    await again.turn()
+    assert again.kube.status["stable"] == saved["stable"]
+    assert again.kube.status["promoted"] == saved["promoted"]

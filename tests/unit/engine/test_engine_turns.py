@@ -19,6 +19,7 @@ from agui_operator.core.traffic import Target
 from agui_operator.engine.cluster import metrics
 from agui_operator.engine.cluster.kube import KubeError
 from agui_operator.engine.deployment.reconcile import is_older
+from agui_operator.engine.deployment.report import Reporter
 from agui_operator.engine.deployment.shared import first_due
 from engine_fakes import NOW, Bench, FakeDirectory, FakeKube, sample
 
@@ -489,3 +490,27 @@ async def test_status_of_another_generation_is_taken_over_whole() -> None:
     kube.object["status"] = {"phase": "Nonsense", "rollout": {"step": "x"}, "conditions": "none"}
     kube.deliver()
     assert await Bench(kube=kube).settle() == str(Phase.HEALTHY)
+
+
+async def test_measurements_alone_are_written_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A canary that measures every second does not write every second; a verdict, or anything else, at once."""
+    bench = Bench()
+    reporter, cache = Reporter(bench.kube.as_kube()), bench.cache
+    scope = bench.engine.scope(cache, bench.kube.body)
+
+    async def written(verdict: str, requests: int, weight: int = 20) -> bool:
+        before = len(bench.kube.patches)
+        finding = {"verdict": verdict, "message": f"{requests} requests", "values": {}}
+        await reporter.write(
+            scope, cache, {"message": f"{requests}", "rollout": {"weight": weight, "analysis": finding}}
+        )
+        return len(bench.kube.patches) > before
+
+    assert await written("Inconclusive", 1)
+    assert not await written("Inconclusive", 2)
+    assert await written("Inconclusive", 3, weight=50)
+    assert not await written("Inconclusive", 4, weight=50)
+    assert await written("Passed", 5, weight=50)
+    monkeypatch.setattr("agui_operator.engine.deployment.report.MEASURED", 0.0)
+    assert await written("Passed", 6, weight=50)
+    assert bench.kube.status["message"] == "6"

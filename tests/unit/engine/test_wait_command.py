@@ -57,7 +57,7 @@ async def test_a_failure_and_a_missing_object_end_the_wait() -> None:
 
 async def test_the_time_out_tells_what_was_seen_last() -> None:
     ended, message, _ = await follow(body("False"), timeout=0)
-    assert (ended, message) == (Exit.TIMEOUT, "no end after 0 s; last seen: Staging: starting")
+    assert (ended, message) == (Exit.TIMEOUT, "timed out after 0 s; last seen: Staging: starting")
 
 
 async def test_a_refusal_is_not_waited_out() -> None:

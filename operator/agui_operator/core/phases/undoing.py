@@ -41,7 +41,8 @@ def _stopped(case: Case, target: Release) -> Happened | None:
             Reason.REVISION_FAILED, f"its revision did not become ready: {service.why(case.seen.disclosure)}"
         )
     if case.service_gone and memory.stable is not None and case.remade(memory.stable) is None:
-        return case.fail(Reason.RESOURCE_GONE, f"Cloud Run service {case.names.service} was deleted by somebody else")
+        what = f"Cloud Run service {case.names.service}"
+        return case.fail(Reason.RESOURCE_GONE, f"{what} was deleted outside the operator")
     if (old := too_old(memory, target)) is not None:
         return case.fail(Reason.SCHEMA_CONTRACTED, old)
     failed = next((r for r in memory.verdicts.values() if r.passed is False), None)

@@ -17,5 +17,5 @@ def vanished(case: Case) -> Happened | None:
     what = f"Cloud Run service {case.names.service}"
     if not case.service_gone:
         what = f"Cloud Run revision {case.names.revision(candidate.id)}"
-    message = f"{what} was deleted by somebody else; the release starts again"
+    message = f"{what} was deleted outside the operator; the release starts again"
     return Event.CHECK_FAILED, Cause(Reason.RESOURCE_GONE, message, memory.phase, case.now, rejects=False)

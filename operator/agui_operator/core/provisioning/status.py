@@ -77,7 +77,7 @@ def _row(graph: Graph, node: Node, have: Have) -> Row:
     if node.management is Management.MANAGED and waits_for:
         return Row(node, RowState.BLOCKED, f"{what} waits for {', '.join(waits_for)}")
     if node.id not in have:
-        return Row(node, RowState.UNKNOWN, f"{what} was not looked at yet")
+        return Row(node, RowState.UNKNOWN, f"{what} has not been checked yet")
     fix = "create it or correct the name" if node.management is Management.OBSERVED else "it is created next"
     return Row(node, RowState.MISSING, f"{what} does not exist; {fix}")
 

@@ -81,9 +81,9 @@ def sentence(before: Memory, after: Memory, event: Event) -> str:
     if event is Event.STARTED:
         return "Rollout started: resolving image digests and secret versions"
     if before.phase is Phase.UNDOING and after.phase is Phase.PENDING:
-        return f"The undo has ended without a change: {after.cause.message if after.cause is not None else event}"
+        return f"Undo ended without changes: {after.cause.message if after.cause is not None else event}"
     if after.phase is Phase.UNDOING and after.undo_to is not None:
-        return f"{what} is to be undone: release {after.undo_to.version} ({after.undo_to.id}) is checked at 0 %"
+        return f"{what} is being undone: release {after.undo_to.version} ({after.undo_to.id}) is checked at 0 %"
     if after.phase is Phase.PENDING:
         why = {Event.SPEC_CHANGED: "Spec changed", Event.RETRIED: "Retry requested"}.get(event, str(event))
         return f"{why}; starting a new rollout"

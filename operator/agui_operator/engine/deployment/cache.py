@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agui_operator.core import memory as memories
+from agui_operator.core.deletion import is_untouched
 from agui_operator.core.memory import Memory
 from agui_operator.core.merge import without_nulls
 from agui_operator.core.rollout import Look
@@ -55,12 +56,14 @@ class ObjectCache:
     told: set[str] = field(default_factory=set)  # annotations that an Event said are unknown
     restoring_since: float | None = None  # monotonic time of the failure that is being rolled back
     _deferred: dict[Look, float] = field(default_factory=dict)  # monotonic time of the next try
+    _written_at: float = 0.0  # monotonic time of the last write of the status
     _version: int = 0  # resourceVersion up to which the object's status was compared with what was written
     _status: bytes | None = None  # as last written; packed, because kopf keeps a copy of its own
 
     def load(self, body: Mapping[str, Any]) -> Memory:
-        """The memory; taken from the object's status the first time. A status that somebody else changed since is not
-        believed, but replaced by the next write."""
+        """The memory; taken from the object's status the first time, and as long as nothing was done for the object: a
+        backup may be restored a moment after the object. Later a status that somebody else changed is not believed, but
+        replaced by the next write."""
         status, version = body.get("status") or {}, _version_of(body)
         if self.memory is None:
             self.memory = memories.from_status(status)
@@ -68,6 +71,8 @@ class ObjectCache:
         elif version > self._version:
             found = without_nulls(_plain(status))
             self.changed_status = found if found != without_nulls(self.status) else None
+            if self.changed_status is not None and is_untouched(self.memory):
+                self.memory = memories.from_status(status)
         self._version = max(self._version, version)
         return self.memory
 
@@ -91,7 +96,12 @@ class ObjectCache:
         """The object has this status, since this resourceVersion if that is known."""
         self._version = max(self._version, int(version) if version.isdecimal() else 0)
         self.changed_status = None
+        self._written_at = time.monotonic()
         self._status = zlib.compress(json.dumps(_plain(status)).encode(), 1)
+
+    def is_just_written(self, seconds: float) -> bool:
+        """True if the status was written less than so many seconds ago."""
+        return time.monotonic() - self._written_at < seconds
 
     def locate(self, location: Location | None) -> None:
         self.location = location

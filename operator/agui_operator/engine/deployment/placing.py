@@ -13,7 +13,16 @@ from dataclasses import replace
 from agui_operator.core.deletion import was_released
 from agui_operator.core.errors import CloudError, NotOwned
 from agui_operator.core.names import Names
-from agui_operator.core.ownership import ADOPT, Claims, Refused, candidates, needs_settling, settle
+from agui_operator.core.ownership import (
+    ADOPT,
+    Claims,
+    Refused,
+    candidates,
+    is_asked_for,
+    needs_settling,
+    settle,
+    was_owned,
+)
 from agui_operator.core.place import PlaceRecord
 from agui_operator.core.rollout import Phase
 from agui_operator.engine.deployment.scope import Directory, Scope
@@ -47,8 +56,9 @@ class Placer:
                 found[service] = view.owner
                 if names.owns(view.owner):
                     break
-        adopt = scope.annotations.get(ADOPT, "").lower() == "true"
-        claims = Claims(adopt, self._directory.policies(), self._directory.holder)
+        lost = was_owned(memory, names)
+        adopt = is_asked_for(scope.annotations.get(ADOPT, ""), lost=lost)
+        claims = Claims(adopt, self._directory.policies(), self._directory.holder, lost)
         verdict = settle(names, wanted, found, claims)
         if isinstance(verdict, Refused):
             raise NotOwned(verdict.message)

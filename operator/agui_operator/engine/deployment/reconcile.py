@@ -146,7 +146,7 @@ class Engine:
                 raise fault
             drift = _drift(replace(case, memory=decision.memory), decision)
             if drift is not None and decision.memory.phase not in RESTING:
-                text = f"The traffic was changed by somebody else and is set back: {describe(decision.actions[0])}"
+                text = f"Traffic was changed outside the operator; resetting it: {describe(decision.actions[0])}"
                 self._recorder.post(scope.namespace, scope.name, scope.uid, "Warning", Reason.DRIFTED, text)
             cache.succeeded(drift)
             cache.served(astray(decision.memory, seen, scope.names))

@@ -32,9 +32,10 @@ async def exists(cloud: Cloud, names: Names, service: ServiceView, revision: str
 
 async def release_of(cloud: Cloud, names: Names, service: ServiceView, revision: str) -> Release | None:
     """The release that a revision of this deployment was made for: its record, or what the revision itself tells where
-    an earlier version made it. None: another's revision, or none. One call. Raises NotOwned, CloudError."""
+    an earlier version made it. The service may have been taken over since: a revision never changes its labels. None:
+    somebody made it by hand, or there is none. One call. Raises NotOwned, CloudError."""
     found = await _get(cloud, names, service, revision)
-    if found is None or found.labels.get(OWNER_LABEL) != names.owner:
+    if found is None or not found.labels.get(OWNER_LABEL):
         return None
     record = Release.from_record(found.annotations.get(RECORD_ANNOTATION, ""))
     if record is not None and names.revision(record.id) == revision:
