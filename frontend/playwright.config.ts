@@ -24,8 +24,8 @@ export default defineConfig({
   outputDir: `${out}/e2e-results`,
   reporter: [["list"]],
   workers: 1,
-  timeout: 30_000,
-  expect: { timeout: 10_000 },
+  timeout: 120_000,
+  expect: { timeout: 30_000 },
   use: {
     baseURL: deployed ?? page,
     trace: "retain-on-failure",

@@ -91,7 +91,7 @@ class Campaign:
                 with self._lock:
                     namespace = self.stage.system.case()
                 return prepared(self.stage, api, namespace, rng)
-            except (InitError, CloudRefused):
+            except (InitError, CloudRefused, OSError):
                 if time.monotonic() > deadline:
                     raise
             time.sleep(2)

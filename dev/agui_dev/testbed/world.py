@@ -87,15 +87,19 @@ class World:
 
     def _operator(self, control_plane: ControlPlane) -> OperatorProcess:
         """An operator with the rights of its ServiceAccount and nothing more."""
-        metadata = {"GCE_METADATA_HOST": self.cloud.address, "GCE_METADATA_IP": self.cloud.address}
+        settings = {
+            "AGUI_DASHBOARD_PORT": str(self.dashboard_port),
+            "AGUI_LEASE_SECONDS": "5",
+            "AGUI_LEASE_HOLDER": f"demo-{uuid.uuid4().hex[:6]}",
+        }
+        if self.with_identity:
+            settings |= {"GCE_METADATA_HOST": self.cloud.address, "GCE_METADATA_IP": self.cloud.address}
         return OperatorProcess(
             self.state,
             control_plane.service_account_kubeconfig(SYSTEM_NAMESPACE, SERVICE_ACCOUNT),
             self.cloud.endpoint,
-            AGUI_DASHBOARD_PORT=str(self.dashboard_port),
-            AGUI_LEASE_SECONDS="5",
-            AGUI_LEASE_HOLDER=f"demo-{uuid.uuid4().hex[:6]}",
-            **(metadata if self.with_identity else {}),
+            forks=None,
+            **settings,
         )
 
     # --- content -------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from agui_operator.checks.guard import Guard
 from agui_operator.core.memory import Memory
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import CheckResult, SchemaReport, ServiceView
+from agui_operator.core.words import Disclosure
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment import check_runner
 from agui_operator.engine.deployment.check_runner import CheckRunner
@@ -33,7 +34,7 @@ class Checks:
         await self.gate.wait()
         return CheckResult(check.name, self.passed)
 
-    async def schema(self, guard: Guard, origin: str, *, audience: str | None) -> SchemaReport:
+    async def schema(self, guard: Guard, origin: str, *, audience: str | None, disclosure: Disclosure) -> SchemaReport:
         return SchemaReport("0007")
 
 

@@ -21,6 +21,7 @@ from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import CheckResult, SchemaReport, ServiceView
 from agui_operator.core.undo import checks_of
 from agui_operator.core.verdicts import check_digest, verdict_on
+from agui_operator.core.words import Disclosure
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.tasks import Tasks
@@ -150,6 +151,7 @@ class CheckRunner:
             by_name=release.id if check.assets is not None and stage == CANDIDATE and edge else None,
             audience=service.uri if check.assets is None else None,
             tenant=scope.names.namespace,
+            disclosure=scope.disclosure,
         )
 
     async def _run(self, uid: str, checks: _Checks, key: Key, check: SmokeCheck, target: CheckTarget) -> None:
@@ -167,10 +169,12 @@ class CheckRunner:
         origin = service.tag_uris.get(scope.names.tag(blueprint.release.id))
         key = (blueprint.release.id, CANDIDATE, _SCHEMA, "")
         if origin is not None and key not in checks.results:
-            checks.tasks.start(key, self._read_schema(checks, key, origin, service.uri))
+            checks.tasks.start(key, self._read_schema(checks, key, origin, service.uri, scope.disclosure))
 
-    async def _read_schema(self, checks: _Checks, key: Key, origin: str, audience: str | None) -> None:
-        checks.schema = await reported_schema(self._guard, origin, audience=audience)
+    async def _read_schema(
+        self, checks: _Checks, key: Key, origin: str, audience: str | None, disclosure: Disclosure
+    ) -> None:
+        checks.schema = await reported_schema(self._guard, origin, audience=audience, disclosure=disclosure)
         checks.results[key] = CheckResult(_SCHEMA, checks.schema is not None)
 
     async def _converse(self, scope: Scope, service: ServiceView | None) -> None:
