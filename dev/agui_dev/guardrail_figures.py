@@ -1,6 +1,6 @@
 """How many injections the guardrails block, and how many harmless sentences: `python -m agui_dev.guardrail_figures`.
 
-Reads the two halves of the corpus (tests/support/guardrail_corpus), writes each injection in every disguise, and puts
+Reads the halves of the corpus (tests/support/guardrail_corpus), writes each injection in every disguise, and puts
 the figures into docs/security-application.md between two markers; `--check` fails where they are not up to date, and
 `--missed` prints what was judged wrong.
 """
@@ -18,12 +18,14 @@ from pathlib import Path
 import yaml
 
 from agui_app.agents.guardrails import Guardrails, check_input, load_guardrails
+from agui_app.agents.small_classifier import load
 from agui_app.settings import PACKAGE
 from agui_dev.paths import ROOT
 
 CORPUS = ROOT / "tests" / "support" / "guardrail_corpus"
 PAGE = ROOT / "docs" / "security-application.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+UNSEEN = "validation_4"  # neither the rules nor the small classifier were made with it
 LANGUAGES = ("en", "pt", "es", "de", "fr")
 HALVES = ("tuning", "validation", "validation_2", "validation_3")
 Disguise = Callable[[str], str]
@@ -142,6 +144,23 @@ def table(rules: Guardrails) -> str:
     return "\n".join(rows)
 
 
+def unseen_table(rules: Guardrails) -> str:
+    """What the rules do with the half that nobody learnt from, and what they do together with the small classifier."""
+    rows = [
+        "| language | rules: injections | false alarms | rules and small classifier: injections | false alarms |",
+        "|---|---|---|---|---|",
+    ]
+    classifier = load()
+    for language in LANGUAGES:
+        cells = []
+        for asked in (None, classifier):
+            for kind in ("injections", "benign"):
+                told = sentences(UNSEEN, kind, language)
+                cells.append(_share(sum(check_input(rules, s, asked) is not None for s in told), len(told)))
+        rows.append(f"| {language} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} % ({part} of {whole})"
 
@@ -163,7 +182,7 @@ def main(arguments: list[str]) -> int:
         return 0
     before = PAGE.read_text(encoding="utf-8")
     head, _, rest = before.partition(BEGIN)
-    after = f"{head}{BEGIN}\n{table(rules)}\n{END}{rest.partition(END)[2]}"
+    after = f"{head}{BEGIN}\n{table(rules)}\n\n{unseen_table(rules)}\n{END}{rest.partition(END)[2]}"
     if "--check" in arguments:
         return int(before != after)
     PAGE.write_text(after, encoding="utf-8")

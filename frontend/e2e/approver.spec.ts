@@ -13,7 +13,7 @@ async function windowOf(browser: Browser, user: string, more: BrowserContextOpti
 }
 
 const approvals = (page: Page) => page.getByRole("link", { name: /^Approvals/ });
-const request = (page: Page, name: RegExp) => page.getByRole("form", { name });
+const request = (page: Page, name: RegExp) => page.getByRole("group", { name });
 
 test("one person asks, another one approves or denies", async ({ browser }) => {
   const name = `ann-${Date.now()}`;
@@ -101,6 +101,7 @@ for (const colorScheme of ["light", "dark"] as const) {
       const page = await windowOf(browser, "bea", { colorScheme, viewport, reducedMotion: "reduce" });
       await page.goto("/approvals");
       await expect(request(page, /Refund 55/).first()).toBeVisible();
+      if (viewport.width > 1000) await expect(approvals(page)).toHaveAttribute("aria-current", "page");
       const sideways = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
       expect(sideways).toBeLessThanOrEqual(0);
       const findings = async () => {

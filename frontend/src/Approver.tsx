@@ -1,5 +1,5 @@
 /** The page of an approver: requests of other people that need a second person, each with Approve and Deny. */
-import { type FormEvent, useCallback, useEffect, useId, useRef, useState } from "react";
+import { useCallback, useEffect, useId, useRef, useState } from "react";
 import { announce } from "./announce";
 import { answerApproval, type Found, keyOf, type Outcome, REASON, type Waiting, waitingApprovals } from "./approvals";
 import { refresh } from "./threads";
@@ -39,13 +39,8 @@ function Request({ question, answer }: RequestProps) {
   };
   return (
     <li>
-      <form
-        className="approval"
-        aria-labelledby={heading}
-        onSubmit={(event: FormEvent) => {
-          event.preventDefault(); // Enter in the reason decides nothing
-        }}
-      >
+      {/* no form: Enter in the reason decides nothing */}
+      <fieldset className="approval" aria-labelledby={heading}>
         <p className="approval-kind">
           Asked by {question.user}
           {question.requestedAt > 0 && (
@@ -85,7 +80,7 @@ function Request({ question, answer }: RequestProps) {
             Deny
           </button>
         </div>
-      </form>
+      </fieldset>
     </li>
   );
 }
@@ -102,6 +97,7 @@ export function Approver() {
 
   useEffect(() => {
     heading.current?.focus({ preventScroll: true });
+    void refresh(); // the list beside it is the way back
     void look();
     const again = setInterval(() => {
       if (document.visibilityState === "visible") void look();

@@ -41,7 +41,7 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-const card = (name: RegExp) => screen.findByRole("form", { name });
+const card = (name: RegExp) => screen.findByRole("group", { name });
 
 describe("Approver", () => {
   it("lists what waits, and says who asked for what", async () => {

@@ -13,7 +13,7 @@ import pytest
 from agui_app.runs.endings import CODES, worded
 from agui_app.telemetry.logs import secrets_of
 from agui_dev.ports import free_port
-from agui_dev.testbed.app_instance import app_environment, json_lines, said
+from agui_dev.testbed.app_instance import app_environment, json_lines, said, text_of
 
 pytestmark = pytest.mark.no_cover  # other tests reach the lines; a measured run takes twice as long
 
@@ -22,6 +22,8 @@ EXTENSION = """
     import os
 
     from google.adk.models.llm_response import LlmResponse
+    from google.adk.tools.tool_context import ToolContext
+    from google.genai import types
 
     from agui_app.agents.offline_model import OfflineModel, last_words
 
@@ -32,6 +34,10 @@ EXTENSION = """
         words, _ = last_words(llm_request.contents)
         if "model error" in words:
             yield LlmResponse(error_code=CANARY, error_message=f"the key {CANARY} is wrong")
+            return
+        if "model says" in words:
+            part = types.Part(text=f"the key is {CANARY} indeed")
+            yield LlmResponse(content=types.Content(role="model", parts=[part]))
             return
         if "model exception" in words:
             raise RuntimeError(f"the key {CANARY} is wrong")
@@ -48,7 +54,19 @@ EXTENSION = """
             "Estimates a delivery."
             raise Coded(f"the carrier refused {CANARY}")
 
-        return {"orders": [estimate_delivery]}
+        async def quote_delivery(order_id: int, tool_context: ToolContext) -> dict:
+            "Quotes a delivery, and says with which key."
+            tool_context.state["carrier"] = {"key": CANARY}
+            return {"key": CANARY}
+
+        async def book_express(order_id: int, tool_context: ToolContext) -> dict:
+            "Books a delivery once somebody agrees."
+            if tool_context.tool_confirmation is None:
+                tool_context.request_confirmation(hint=f"Book with {CANARY}?", payload={"key": CANARY})
+                return {"error": f"not confirmed, {CANARY}"}
+            return {"key": CANARY}
+
+        return {"orders": [estimate_delivery, quote_delivery, book_express]}
     """
 
 
@@ -61,7 +79,10 @@ def leaking(app_database, tmp_path_factory):
     (folder / "leaking.py").write_text(textwrap.dedent(EXTENSION))
     (folder / "script.yaml").write_text(
         "version: 1\nagents:\n  concierge: {rules: [{when: tool, transfer: orders}]}\n"
-        "  orders: {rules: [{when: tool, call: estimate_delivery, with: {order_id: 42}}]}\n"
+        "  orders:\n    rules:\n    - {when: tool error, call: estimate_delivery, with: {order_id: 42}}\n"
+        "    - {when: tool quote, call: quote_delivery, with: {order_id: 42}}\n"
+        "    - {when: tool express, call: book_express, with: {order_id: 42}}\n"
+        "    answers:\n    - {after: quote_delivery, say: 'It is {key} indeed.'}\n"
     )
     starter = AppStarter(folder)
     try:
@@ -79,11 +100,26 @@ def leaking(app_database, tmp_path_factory):
 
 @pytest.mark.parametrize("words", ["model error", "model exception", "tool error"])
 def test_no_error_of_a_run_says_a_secret(leaking, app_database, words):
-    thread = words.replace(" ", "-")
-    events = leaking.run(said(thread, words))
-    last = events[-1]
+    last = nothing_leaks(leaking, app_database, words)[-1]
     if words != "model error":  # an answer with an error is an empty answer to ag-ui-adk
         assert CODES[last["code"]] == last["message"]
+
+
+def test_an_agent_that_repeats_a_secret_is_not_heard(leaking, app_database):
+    """From the model itself, from a tool's answer, in the state, and in a question to the user."""
+    assert "the key is [hidden] indeed" in text_of(nothing_leaks(leaking, app_database, "model says"))
+    quoted = nothing_leaks(leaking, app_database, "tool quote")
+    assert "It is [hidden] indeed." in text_of(quoted)
+    results = [event["content"] for event in quoted if event["type"] == "TOOL_CALL_RESULT"]
+    assert any("[hidden]" in content for content in results), "the tool was not called"
+    asked = nothing_leaks(leaking, app_database, "tool express")
+    assert asked[-1]["outcome"]["interrupts"][0]["message"] == "Book with [hidden]?"
+
+
+def nothing_leaks(leaking, app_database, words):
+    """Runs it, looks into everything that leaves, and gives the events."""
+    thread = words.replace(" ", "-")
+    events = leaking.run(said(thread, words))
     replay = leaking.post("/copilotkit/agent/default/connect", {"threadId": thread, "runId": "c"}).text
     with psycopg.connect(app_database) as connection:
         runs = connection.execute("SELECT outcome::text FROM agent_runs WHERE thread_id = %s", (thread,)).fetchall()
@@ -91,6 +127,7 @@ def test_no_error_of_a_run_says_a_secret(leaking, app_database, words):
     for place in (events, replay, runs, sent):
         assert CANARY not in json.dumps(place)
     assert CANARY not in leaking.log_path.read_text()
+    return events
 
 
 def test_version_and_readiness_say_no_secret(leaking, app_database):

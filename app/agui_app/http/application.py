@@ -13,8 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import ClientDisconnect
 
 from agui_app.environment import SettingsError
 from agui_app.http import approvals_api, copilotkit, health, orders_api, sockets, sse
@@ -109,6 +110,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(module.router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(BodyTooLarge, _too_large)
+    app.add_exception_handler(ClientDisconnect, _gone)
     for away in (SQLAlchemyError, OSError):  # a refused or timed-out connection is an OSError
         app.add_exception_handler(away, _database_away)
     app.add_middleware(BodyLimit, most=settings.limits.body_bytes)
@@ -126,6 +128,11 @@ async def _refused(_: Request, exc: Exception) -> JSONResponse:
 
 async def _too_large(_: Request, exc: Exception) -> JSONResponse:
     return Refused(413, "too_large", "the body is too large").response()
+
+
+async def _gone(_: Request, exc: Exception) -> Response:
+    """A client that leaves before its body has arrived is no error of ours, and nobody reads this answer."""
+    return Response(status_code=400)
 
 
 async def _database_away(_: Request, exc: Exception) -> JSONResponse:

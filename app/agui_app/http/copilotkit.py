@@ -36,6 +36,7 @@ from agui_app.http.log_reader import follow_log
 from agui_app.http.sse import RUN_BODY, RUN_RESPONSES
 from agui_app.runs.event_log import LiveRun
 from agui_app.runs.threads import BadCursor
+from agui_app.runs.wire import line_of
 from agui_app.services import Services
 
 router = APIRouter(prefix="/copilotkit", tags=["copilotkit"])
@@ -163,7 +164,7 @@ async def _thread(
     services: Services, user: str, thread: str, replay: list[dict[str, Any]], live: LiveRun | None
 ) -> AsyncGenerator[str, None]:
     for event in replay:
-        yield json.dumps(event, separators=(",", ":"))
+        yield line_of(event)
     if live is None:
         return
     async with aclosing(follow_log(services, user, thread, live.first_seq - 1)) as events:

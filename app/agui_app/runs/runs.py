@@ -32,6 +32,7 @@ from agui_app.runs.admission import Admitted, InvalidRun, admit
 from agui_app.runs.endings import AGENT_ERROR, cut_short, ending, failed, status_of, worded
 from agui_app.runs.event_log import EventLog, ThreadFull
 from agui_app.runs.reopen import reopen, waits_for_another, without_forged_answers
+from agui_app.runs.wire import line_of
 from agui_app.settings import Channels, Limits
 from agui_app.telemetry.logs import log
 from agui_app.telemetry.measures import Measures, tracer
@@ -78,7 +79,7 @@ class Run:
             if self.first_token is None and event["type"] in _TOKENS:
                 self.first_token = time.monotonic() - self.asked_at
             self.events.append(event)
-            self.lines.append(json.dumps(event, separators=(",", ":")))
+            self.lines.append(line_of(event))
         self.wake()
 
     def wake(self) -> None:
@@ -277,9 +278,9 @@ class Runs:
             last,
         ]
         known = run.lines[run.committed :]
-        lines = known + [json.dumps(event, separators=(",", ":")) for event in ends]
+        lines = known + [line_of(event) for event in ends]
         first = run.first_seq + run.committed
-        status, outcome = status_of(run.stopping, last)
+        status, outcome = status_of(run.stopping, json.loads(line_of(last)))
         try:
             finish = partial(self._log.finish, run.user_id, run.thread_id, run.run_id)
             await _retried(partial(finish, first, lines, status, outcome))

@@ -21,26 +21,26 @@ from urllib.parse import unquote
 _SEVERITY = {"WARNING": "WARNING", "ERROR": "ERROR", "CRITICAL": "CRITICAL", "DEBUG": "DEBUG"}  # others are INFO
 _REPORTED_ERROR = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"
 
-_HIDDEN = "[hidden]"
+HIDDEN = "[hidden]"
 LEAST_SECRET = 6  # a shorter value stands in too many harmless words
 _RESOURCE = re.compile(r"projects/[^/]+/secrets/[\w-]+(/versions/\w+)?$")  # where a secret is, not what it is
 _SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)$", re.I)
 _URL_PASSWORD = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@]*:([^\s/@]+)@", re.I)
 # Where libraries put values into the text of their exceptions: what a user wrote, or a secret.
 _VALUES = (
-    (re.compile(r"(input_value=).*?(, input_type=)"), rf"\1{_HIDDEN}\2"),  # pydantic
-    (re.compile(r"(invalid input for query argument \$\d+: ).*"), rf"\1{_HIDDEN}"),  # asyncpg
-    (re.compile(r"(DETAIL:  ?).*"), rf"\1{_HIDDEN}"),  # PostgreSQL
-    (re.compile(r"(\[parameters: ).*"), rf"\1{_HIDDEN}]"),  # SQLAlchemy
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(@)", re.I), rf"\1{_HIDDEN}\2"),  # the password of a URL
-    (re.compile(r"(\bBearer\s+)[\w.~+/=-]{6,}", re.I), rf"\1{_HIDDEN}"),
+    (re.compile(r"(input_value=).*?(, input_type=)"), rf"\1{HIDDEN}\2"),  # pydantic
+    (re.compile(r"(invalid input for query argument \$\d+: ).*"), rf"\1{HIDDEN}"),  # asyncpg
+    (re.compile(r"(DETAIL:  ?).*"), rf"\1{HIDDEN}"),  # PostgreSQL
+    (re.compile(r"(\[parameters: ).*"), rf"\1{HIDDEN}]"),  # SQLAlchemy
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(@)", re.I), rf"\1{HIDDEN}\2"),  # the password of a URL
+    (re.compile(r"(\bBearer\s+)[\w.~+/=-]{6,}", re.I), rf"\1{HIDDEN}"),
     (
         re.compile(
             r"((?:^|[^\w-])(?:password|passwd|api[_-]?key|client_secret)['\"]?\s*[=:]\s*['\"]?)[^\s'\"&,}]+", re.I
         ),
-        rf"\1{_HIDDEN}",
+        rf"\1{HIDDEN}",
     ),
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*|\bya29\.[\w-]{8,}|\bAIza[\w-]{30,}"), _HIDDEN),  # tokens and API keys
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*|\bya29\.[\w-]{8,}|\bAIza[\w-]{30,}"), HIDDEN),  # tokens and API keys
 )
 
 
@@ -88,7 +88,7 @@ class JsonFormatter(logging.Formatter):
             entry["error"] = record.exc_info[0].__name__  # a stack trace would be captured as an error
         line = json.dumps(entry, default=str)
         for secret in self._secrets:
-            line = line.replace(secret, _HIDDEN)
+            line = line.replace(secret, HIDDEN)
         return line
 
     def _report(self, entry: dict[str, Any], record: logging.LogRecord) -> None:

@@ -13,6 +13,7 @@ from agui_operator.engine.cluster import metrics
 from agui_operator.engine.cluster.access import missing_access
 from agui_operator.engine.cluster.kube import Kube, KubeError
 from agui_operator.engine.cluster.lease import Lease
+from agui_operator.handlers.short_lived import keep_short
 
 _FRESH = 5.0  # seconds for which an answer about the API server is reused
 _ACCESS = 30.0  # seconds for which an answer about the right to list is reused
@@ -32,6 +33,7 @@ class Health:
         self._access_asked = float("-inf")
         self._missing: str | None = None
         self._runner: web.AppRunner | None = None
+        self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
         """Starts to listen; returns the port."""
@@ -43,10 +45,14 @@ class Health:
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
         await site.start()
+        assert self._runner.server is not None
+        self._sweeper = asyncio.create_task(keep_short(self._runner.server))
         address = self._runner.addresses[0]
         return int(address[1])
 
     async def stop(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
 
