@@ -102,7 +102,7 @@ async def build(
     engine = Engine(
         settings=settings,
         observer=Observer(cloud, _now, wakeups, resync=settings.resync, feed=feed),
-        checks=CheckRunner(guard, wakeups, local=settings.local),
+        checks=CheckRunner(guard, wakeups, local=settings.local, propagation=settings.propagation),
         executor=Executor(cloud, wakeups),
         directory=directory,
         recorder=recorder,
