@@ -8,7 +8,11 @@ const port = () => String(20_000 + Math.floor(Math.random() * 20_000));
 // in the environment, so that the workers, which read this file again, agree with the servers
 process.env.E2E_BACKEND_PORT ??= port();
 process.env.E2E_PAGE_PORT ??= port();
+process.env.E2E_STRICT_BACKEND_PORT ??= port();
+process.env.E2E_STRICT_PAGE_PORT ??= port();
 const backend = `http://127.0.0.1:${process.env.E2E_BACKEND_PORT}`;
+const strictBackend = `http://127.0.0.1:${process.env.E2E_STRICT_BACKEND_PORT}`; // an approval needs another person
+const strictPage = `http://127.0.0.1:${process.env.E2E_STRICT_PAGE_PORT}`;
 const page = `http://127.0.0.1:${process.env.E2E_PAGE_PORT}`;
 const python = process.env.PYTHON ?? "../.venv/bin/python";
 const out = process.env.E2E_OUT ?? "build"; // runs at the same time need a place each
@@ -20,8 +24,8 @@ export default defineConfig({
   outputDir: `${out}/e2e-results`,
   reporter: [["list"]],
   workers: 1,
-  timeout: 30_000,
-  expect: { timeout: 10_000 },
+  timeout: 120_000,
+  expect: { timeout: 30_000 },
   use: {
     baseURL: deployed ?? page,
     trace: "retain-on-failure",
@@ -32,7 +36,7 @@ export default defineConfig({
     : {
         webServer: [
           {
-            command: `exec ${python} -m agui_dev.testbed.page_stack ${process.env.E2E_BACKEND_PORT}`,
+            command: `exec ${python} -m agui_dev.testbed.page_stack ${process.env.E2E_BACKEND_PORT} ${process.env.E2E_STRICT_BACKEND_PORT}`,
             url: `${backend}/readyz`,
             timeout: 120_000,
             gracefulShutdown: { signal: "SIGTERM" as const, timeout: 20_000 },
@@ -42,6 +46,13 @@ export default defineConfig({
             url: page,
             timeout: 120_000,
             env: { AGUI_BACKEND: backend },
+          },
+          {
+            // the same files, once they are built
+            command: `while [ ! -f ${out}/e2e/index.html ]; do sleep 0.2; done; exec npx vite preview --outDir ${out}/e2e --host 127.0.0.1 --strictPort --port ${process.env.E2E_STRICT_PAGE_PORT}`,
+            url: strictPage,
+            timeout: 120_000,
+            env: { AGUI_BACKEND: strictBackend },
           },
         ],
       }),

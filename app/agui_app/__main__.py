@@ -20,6 +20,7 @@ import uvicorn
 
 from agui_app.deferred import defer_unused
 from agui_app.environment import SettingsError
+from agui_app.http.connections import protocols
 from agui_app.settings import Settings, describe_failure, read_settings
 from agui_app.telemetry.logs import configure_logs, log
 
@@ -138,11 +139,14 @@ def main() -> int:
     if settings.access.identity == "development":
         log(logger, logging.WARNING, "development_identity", DEVELOPMENT_WARNING)
     front = Front(settings)
+    http, websocket = protocols(settings.connections)
     server = Server(
         uvicorn.Config(
             front,
             host=settings.host,
             port=settings.port,
+            http=http,
+            ws=websocket,
             log_config=None,
             lifespan="on",
             access_log=False,

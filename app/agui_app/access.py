@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Literal
 
-from agui_app.environment import SettingsError, words
+from agui_app.environment import SettingsError, integer, seconds, words
 
 Identity = Literal["development", "iap", "oidc"]
 IDENTITIES: tuple[Identity, ...] = ("development", "iap", "oidc")
@@ -19,14 +19,24 @@ DEVELOPMENT_CUSTOMER = "acme-hotels"  # owns the orders of the seeds that exampl
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """The machine identity of release checks: an ID token of Google for `audience` and one of the service accounts
-    `accounts`. `customer` owns the orders that checks may see."""
+    """The machine identity of release checks: an ID token of Google for one of `audiences` and one of the service
+    accounts `accounts`. `customer` owns the orders that checks may see."""
 
     accounts: tuple[str, ...] = ()
-    audience: str = ""
+    audiences: tuple[str, ...] = ()
     customer: str = ""
     issuer: str = GOOGLE_ISSUER
     keys_url: str = GOOGLE_KEYS
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """How long a connection may take. `request_seconds` bounds the headers of a request and, once more, its body;
+    `stalled_seconds` how long a client may leave an answer unread. `idle` is the most connections without a request."""
+
+    request_seconds: float = 20.0
+    stalled_seconds: float = 60.0
+    idle: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,16 @@ def read_access(env: Mapping[str, str], host: str) -> Access:
         approvers=words(env, "AGUI_APPROVERS"),
         allowed_origins=words(env, "AGUI_ALLOWED_ORIGINS"),
         allowed_hosts=words(env, "AGUI_ALLOWED_HOSTS"),
+    )
+
+
+def read_connections(env: Mapping[str, str]) -> Connections:
+    """From the environment. Raises SettingsError."""
+    base = Connections()
+    return Connections(
+        request_seconds=seconds(env, "AGUI_REQUEST_SECONDS", base.request_seconds),
+        stalled_seconds=seconds(env, "AGUI_STALLED_SECONDS", base.stalled_seconds),
+        idle=integer(env, "AGUI_MAX_IDLE_CONNECTIONS", base.idle),
     )
 
 
@@ -106,12 +126,12 @@ def _is_loopback(host: str) -> bool:
 
 
 def _checks(env: Mapping[str, str]) -> Checks:
-    accounts, audience = words(env, "AGUI_CHECK_ACCOUNTS"), env.get("AGUI_CHECK_AUDIENCE", "")
-    if bool(accounts) != bool(audience):
+    accounts, audiences = words(env, "AGUI_CHECK_ACCOUNTS"), words(env, "AGUI_CHECK_AUDIENCE")
+    if bool(accounts) != bool(audiences):
         raise SettingsError("AGUI_CHECK_ACCOUNTS and AGUI_CHECK_AUDIENCE are set together or not at all")
     return Checks(
         accounts=accounts,
-        audience=audience,
+        audiences=audiences,
         customer=env.get("AGUI_CHECK_CUSTOMER", ""),
         issuer=env.get("AGUI_CHECK_ISSUER", "") or GOOGLE_ISSUER,
         keys_url=env.get("AGUI_CHECK_KEYS_URL", "") or GOOGLE_KEYS,

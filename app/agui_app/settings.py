@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agui_app.access import Access, read_access, wants_development
+from agui_app.access import Access, Connections, read_access, read_connections, wants_development
 from agui_app.environment import SettingsError, file, integer, seconds, switch, words
 
 PACKAGE = Path(__file__).resolve().parent
@@ -99,6 +99,7 @@ class Settings:
     schema_head: str = "head"
     extensions: tuple[str, ...] = ()
     access: Access = field(default_factory=Access)
+    connections: Connections = field(default_factory=Connections)
     limits: Limits = Limits()
     channels: Channels = Channels()
     sockets: Sockets = Sockets()
@@ -241,6 +242,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         schema_head=env.get("AGUI_SCHEMA_HEAD", "head"),
         extensions=words(env, "AGUI_EXTENSIONS"),
         access=read_access(env, host),
+        connections=read_connections(env),
         limits=_limits(env),
         channels=_channels(env),
         sockets=Sockets(

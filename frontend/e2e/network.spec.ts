@@ -10,7 +10,7 @@ test("a reload in mid-answer shows what was said and the rest of it, once", asyn
   await page.reload();
   await expect(desk.conversation).toContainText("Rule 3 ");
   await expect(page.locator(".conversation")).toHaveAttribute("data-running", "true");
-  await expect(desk.conversation).toContainText("Rule 40 of the house is kindness.", { timeout: 20_000 });
+  await expect(desk.conversation).toContainText("Rule 40 of the house is kindness.", { timeout: 60_000 });
   await desk.settled();
   await expect(desk.turns).toHaveCount(1);
   expect((await desk.conversation.textContent())?.match(/Rule 7 /g)).toHaveLength(1);
@@ -26,7 +26,7 @@ test("a lost network is shown, and the answer is complete when it is back", asyn
   await expect(page.getByRole("button", { name: "Send" })).toHaveCount(0);
   await context.setOffline(false);
   await expect(desk.fault).toHaveCount(0);
-  await expect(desk.conversation).toContainText("Rule 40 of the house is kindness.", { timeout: 20_000 });
+  await expect(desk.conversation).toContainText("Rule 40 of the house is kindness.", { timeout: 60_000 });
   await desk.settled();
   await expect(desk.turns).toHaveCount(1);
   expect((await desk.conversation.textContent())?.match(/Rule 7 /g)).toHaveLength(1);

@@ -1,12 +1,13 @@
 /** The page: the list of conversations and the one that the address names. */
 import { CopilotChat, CopilotKit, randomUUID } from "@copilotkit/react-core/v2";
 import { useCallback, useEffect, useMemo, useState } from "react";
+import { Approver } from "./Approver";
 import { useNotice } from "./announce";
 import { Conversation } from "./chat/Conversation";
 import { NotFound } from "./chat/NotFound";
 import { keepDraft } from "./chat/useDraft";
 import { newest } from "./newest";
-import { go, namesNoThread, threadOf, usePath } from "./route";
+import { APPROVALS, go, namesNoThread, threadOf, usePath } from "./route";
 import { AGENT_ID, RUNTIME_URL } from "./runtime";
 import { ThreadList } from "./ThreadList";
 import { refresh, useThreads } from "./threads";
@@ -21,7 +22,8 @@ export function App() {
   const [epoch, setEpoch] = useState(0);
   const list = useThreads();
   const thread = addressed ?? fresh;
-  const title = list.threads.find((known) => known.id === thread)?.title;
+  const approving = path === APPROVALS;
+  const title = approving ? "Approvals" : list.threads.find((known) => known.id === thread)?.title;
   const restart = useCallback(() => setEpoch((n) => n + 1), []);
   const begun = useCallback(() => {
     if (addressed !== null) return;
@@ -72,9 +74,11 @@ export function App() {
       <a className="skip" href="#conversation">
         Skip to the conversation
       </a>
-      <ThreadList list={list} current={thread} begin={begin} />
+      <ThreadList list={list} current={approving ? APPROVALS : thread} begin={begin} />
       <main id="conversation" tabIndex={-1}>
-        {namesNoThread(path) ? (
+        {approving ? (
+          <Approver />
+        ) : namesNoThread(path) ? (
           <NotFound begin={() => begin()} />
         ) : (
           <CopilotKit

@@ -1,7 +1,7 @@
 /** The list of conversations: a column on a wide screen, a drawer on a phone. */
 import { type MouseEvent, useEffect, useRef, useState } from "react";
 import { focusWriting } from "./focus";
-import { go, pathOf } from "./route";
+import { APPROVALS, go, goTo, pathOf } from "./route";
 import { forget, type ThreadList as List, older, refresh, type Thread } from "./threads";
 
 const DRAWER = "(max-width: 48rem)"; // as in styles.css
@@ -12,6 +12,10 @@ function whenOf(time: number): string {
   const then = new Date(time);
   return then.toDateString() === new Date().toDateString() ? clock.format(then) : day.format(then);
 }
+
+/** Whether a click asks for a new tab or window. */
+const opensElsewhere = (event: MouseEvent): boolean =>
+  event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0;
 
 interface ThreadListProps {
   readonly list: List;
@@ -90,7 +94,7 @@ export function ThreadList({ list, current, begin }: ThreadListProps) {
     next?.focus();
   };
   const visit = (event: MouseEvent, thread: string) => {
-    if (event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return; // a new tab or window
+    if (opensElsewhere(event)) return;
     event.preventDefault();
     setOpen(false);
     go(thread);
@@ -126,6 +130,24 @@ export function ThreadList({ list, current, begin }: ThreadListProps) {
         >
           New conversation
         </button>
+        {list.approvals !== null && (
+          <a
+            className="approver-link"
+            href={APPROVALS}
+            aria-current={current === APPROVALS ? "page" : undefined}
+            onClick={(event) => {
+              if (opensElsewhere(event)) return;
+              event.preventDefault();
+              setOpen(false);
+              goTo(APPROVALS);
+            }}
+          >
+            Approvals{" "}
+            <span className={list.approvals > 0 ? "thread-waits" : "thread-idle"}>
+              {list.approvals > 0 ? `${list.approvals} waiting` : "none waiting"}
+            </span>
+          </a>
+        )}
         <ul>
           {list.threads.map((thread, place) => (
             <Line

@@ -22,6 +22,7 @@ const LOST = lost("The connection was lost. Reconnecting…");
 const BY_CODE: Readonly<Record<string, Fault>> = {
   thread_busy: lost("This conversation is being answered in another window. Joining it…"),
   INSTANCE_STOPPING: lost("The server was replaced by a new one in mid-answer. Reconnecting…"),
+  TOKEN_EXPIRED: lost("Your sign-in is being renewed. Reconnecting…"),
   INTERRUPT_RESUME_REQUIRED: lost("An approval is open in this conversation. Fetching it…"),
   APPROVAL_PENDING: refused("Another person has to approve this first. Answer again once they did.", false),
   UNKNOWN_INTERRUPT: lost("This was answered in another window. Joining it…"),

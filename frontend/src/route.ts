@@ -1,7 +1,8 @@
-/** Which conversation the address names: `/t/<thread>`; `/` is a new one. */
+/** What the address names: a conversation (`/t/<thread>`), a new one (`/`), or the page of an approver. */
 import { useSyncExternalStore } from "react";
 
 const THREAD = /^\/t\/([^/]{1,384})\/?$/;
+export const APPROVALS = "/approvals";
 const listeners = new Set<() => void>();
 
 /** The thread of a path, or null. What the backend would refuse as an id counts as none. */
@@ -24,7 +25,11 @@ export function pathOf(thread: string | null): string {
 
 /** Changes the address without loading a page. `replace` leaves no entry in the history. */
 export function go(thread: string | null, replace = false): void {
-  const path = pathOf(thread);
+  goTo(pathOf(thread), replace);
+}
+
+/** The same for any path of the page. */
+export function goTo(path: string, replace = false): void {
   if (path !== window.location.pathname) window.history[replace ? "replaceState" : "pushState"](null, "", path);
   for (const listener of listeners) listener();
 }

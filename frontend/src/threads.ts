@@ -1,8 +1,9 @@
 /**
- * The list of conversations. The backend knows them all; this browser keeps the last list that it saw, so that there
- * is one without a network, and what was begun since.
+ * The list of conversations. The backend knows them all; this tab keeps the last list that it saw, so that there is one
+ * without a network, and what was begun since.
  *
- * The backend's list wins: on a shared computer the titles of whoever signed in before must not stay.
+ * The backend's list wins, and titles go with the tab: on a shared computer those of whoever signed in before must not
+ * stay. What was taken off the list (ids, no titles) stays with the browser.
  */
 import { useSyncExternalStore } from "react";
 import { type Limits, limitsOf, NO_LIMITS } from "./room";
@@ -34,6 +35,8 @@ export interface ThreadList {
   readonly remembered: boolean;
   /** What one conversation can hold. */
   readonly limits: Limits;
+  /** Requests of others that wait for this person; null for everybody who is no approver. */
+  readonly approvals: number | null;
 }
 
 const listeners = new Set<() => void>();
@@ -43,13 +46,19 @@ let next: string | null = null;
 let paged = false;
 let remembered = false;
 let limits = NO_LIMITS;
+let approvals: number | null = null;
 /** When a thread was used here that the backend has not listed since. */
 const begun = new Map<string, number>();
 let list = listOf();
+leaveNothing();
+
+function storeOf(key: string): Storage {
+  return key === KEY ? window.sessionStorage : window.localStorage;
+}
 
 function stored<Value>(key: string, otherwise: Value): Value {
   try {
-    const value: unknown = JSON.parse(window.localStorage.getItem(key) ?? "null");
+    const value: unknown = JSON.parse(storeOf(key).getItem(key) ?? "null");
     const same = typeof value === "object" && value !== null && Array.isArray(value) === Array.isArray(otherwise);
     return same ? (value as Value) : otherwise;
   } catch {
@@ -57,9 +66,18 @@ function stored<Value>(key: string, otherwise: Value): Value {
   }
 }
 
+/** Earlier versions kept titles with the browser. */
+function leaveNothing(): void {
+  try {
+    for (const version of ["v1", "v2"]) window.localStorage.removeItem(`concierge.threads.${version}`);
+  } catch {
+    // a forbidden store holds nothing
+  }
+}
+
 function keep(key: string, value: unknown): void {
   try {
-    window.localStorage.setItem(key, JSON.stringify(value));
+    storeOf(key).setItem(key, JSON.stringify(value));
   } catch {
     // private mode or a full disk: the list lasts as long as the page
   }
@@ -90,7 +108,7 @@ function listedOf(value: unknown): Thread[] {
 function listOf(): ThreadList {
   // one that was taken off the list comes back when it is used again
   const shown = threads.filter((thread) => thread.usedAt > (hidden[thread.id] ?? 0));
-  return { threads: shown, more: next !== null, remembered, limits };
+  return { threads: shown, more: next !== null, remembered, limits, approvals };
 }
 
 function show(all: readonly Thread[]): void {
@@ -111,9 +129,10 @@ async function page(cursor: string): Promise<{ found: Thread[]; following: strin
     });
     if (answer.status === 401 || answer.status === 403) return { found: [], following: null };
     if (!answer.ok) return null;
-    const body = (await answer.json()) as { threads?: unknown; next?: unknown; limits?: unknown };
+    const body = (await answer.json()) as Record<"threads" | "next" | "limits" | "approvals", unknown>;
     if (!Array.isArray(body.threads)) return null;
     limits = limitsOf(body.limits);
+    approvals = typeof body.approvals === "number" ? body.approvals : null;
     return { found: body.threads.flatMap(listedOf), following: typeof body.next === "string" ? body.next : null };
   } catch {
     return null;
@@ -183,9 +202,8 @@ export function forget(id: string): void {
 
 function subscribe(listener: () => void): () => void {
   const other = (event: StorageEvent) => {
-    if (event.key !== KEY && event.key !== HIDDEN) return;
-    threads = stored(KEY, []).flatMap(threadOf); // another tab wrote
-    hidden = stored(HIDDEN, {});
+    if (event.key !== HIDDEN) return;
+    hidden = stored(HIDDEN, {}); // another tab wrote
     list = listOf();
     listener();
   };

@@ -10,6 +10,7 @@ describe("faultOf", () => {
     ["a gateway in between", refusal(502), "lost"],
     ["an answer in another window", refusal(409, "thread_busy"), "lost"],
     ["a replaced instance", Object.assign(new Error("stopping"), { code: "INSTANCE_STOPPING" }), "lost"],
+    ["a token that ended", Object.assign(new Error("x"), { code: "TOKEN_EXPIRED" }), "lost"],
     ["an approval that is open", Object.assign(new Error("x"), { code: "INTERRUPT_RESUME_REQUIRED" }), "lost"],
     ["an approval that was answered", Object.assign(new Error("x"), { code: "UNKNOWN_INTERRUPT" }), "lost"],
     ["an instance that died", Object.assign(new Error("x"), { code: "INSTANCE_LOST" }), "failed"],

@@ -23,6 +23,8 @@ const thread = (id: string, more: Partial<store.Thread> = {}): store.Thread => (
   ...more,
 });
 
+const NOTHING: store.ThreadList = { threads: [], more: false, remembered: false, limits: NO_LIMITS, approvals: null };
+
 beforeEach(() => {
   window.localStorage.clear();
   vi.clearAllMocks();
@@ -34,13 +36,7 @@ afterEach(() => {
 
 function shown(list: Partial<store.ThreadList>, current = "none") {
   const begin = vi.fn();
-  render(
-    <ThreadList
-      list={{ threads: [], more: false, remembered: false, limits: NO_LIMITS, ...list }}
-      current={current}
-      begin={begin}
-    />,
-  );
+  render(<ThreadList list={{ ...NOTHING, ...list }} current={current} begin={begin} />);
   return begin;
 }
 
@@ -73,6 +69,21 @@ describe("ThreadList", () => {
     expect(screen.getByText(/Showing a saved copy/)).toBeTruthy();
   });
 
+  it("leads an approver, and nobody else, to what waits for approval", async () => {
+    shown({ threads: [thread("a")] });
+    expect(screen.queryByRole("link", { name: /Approvals/ })).toBeNull();
+    cleanup();
+    shown({ approvals: 0 });
+    expect(screen.getByRole("link", { name: "Approvals none waiting" })).toBeTruthy();
+    cleanup();
+    shown({ approvals: 2 }, "/approvals");
+    const link = screen.getByRole("link", { name: "Approvals 2 waiting" });
+    expect(link.getAttribute("aria-current")).toBe("page");
+    await userEvent.click(link);
+    expect(window.location.pathname).toBe("/approvals");
+    window.history.replaceState(null, "", "/");
+  });
+
   it("is asked for when the drawer opens, and goes to the beginning when the open one is taken off", async () => {
     const begin = shown({ threads: [thread("a"), thread("b")] }, "b");
     const opener = screen.getByRole("button", { name: /^Conversations/ });
@@ -90,7 +101,7 @@ describe("ThreadList", () => {
     function Shown() {
       const [ids, setIds] = useState(["a", "b"]);
       vi.mocked(store.forget).mockImplementation((id) => setIds(ids.filter((known) => known !== id)));
-      const list = { threads: ids.map((id) => thread(id)), more: false, remembered: false, limits: NO_LIMITS };
+      const list = { ...NOTHING, threads: ids.map((id) => thread(id)) };
       return <ThreadList list={list} current="none" begin={vi.fn()} />;
     }
     render(<Shown />);

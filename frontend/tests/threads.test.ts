@@ -21,6 +21,7 @@ const thread = (id: string, at: number, more: object = {}) => ({
 beforeEach(() => {
   vi.resetModules();
   window.localStorage.clear();
+  window.sessionStorage.clear();
   listed = [];
   pageSize = 30;
   asked = [];
@@ -53,6 +54,7 @@ describe("the list of threads", () => {
       more: false,
       remembered: false,
       limits: { turns: 100, runs: 200 },
+      approvals: null,
     });
     expect(asked).toEqual(["/copilotkit/threads"]);
     vi.resetModules();
@@ -64,17 +66,17 @@ describe("the list of threads", () => {
   });
 
   it("does not show what somebody else left in this browser", async () => {
-    window.localStorage.setItem(KEY, JSON.stringify([{ id: "theirs", title: "secret", usedAt: Date.now() }]));
+    window.sessionStorage.setItem(KEY, JSON.stringify([{ id: "theirs", title: "secret", usedAt: Date.now() }]));
     const { refresh, ids } = await shown();
     expect(ids()).toEqual(["theirs"]);
     listed = [thread("mine", 1000)];
     await act(refresh);
     expect(ids()).toEqual(["mine"]);
-    expect(window.localStorage.getItem(KEY)).not.toContain("secret");
+    expect(window.sessionStorage.getItem(KEY)).not.toContain("secret");
   });
 
   it("is empty for somebody who is signed out", async () => {
-    window.localStorage.setItem(KEY, JSON.stringify([{ id: "old", title: "old", usedAt: 1 }]));
+    window.sessionStorage.setItem(KEY, JSON.stringify([{ id: "old", title: "old", usedAt: 1 }]));
     vi.stubGlobal("fetch", async () => Response.json({ error: "unauthenticated" }, { status: 401 }));
     const { refresh, ids } = await shown();
     await act(refresh);
@@ -132,16 +134,33 @@ describe("the list of threads", () => {
     expect(ids()).toEqual(["a", "b"]);
   });
 
+  it("keeps titles in no store that outlives the tab, also those of earlier versions", async () => {
+    window.localStorage.setItem(KEY, JSON.stringify([{ id: "old", title: "a secret", usedAt: 1 }]));
+    listed = [thread("b", 2000, { title: "another secret" })];
+    const { refresh, used } = await shown();
+    await act(refresh);
+    act(() => used("c", "the third secret", Date.now()));
+    expect(JSON.stringify({ ...window.localStorage })).not.toContain("secret");
+    expect(window.sessionStorage.getItem(KEY)).toContain("another secret");
+  });
+
+  it("knows how much waits for an approver", async () => {
+    vi.stubGlobal("fetch", async () => Response.json({ threads: [], next: null, limits: {}, approvals: 3 }));
+    const { refresh, result } = await shown();
+    await act(refresh);
+    expect(result.current.approvals).toBe(3);
+  });
+
   it("keeps at most 50", async () => {
     const { used } = await shown();
     act(() => {
       for (let n = 1; n <= 60; n++) used(`t${n}`, `words ${n}`, n);
     });
-    expect(JSON.parse(window.localStorage.getItem(KEY) ?? "")).toHaveLength(50);
+    expect(JSON.parse(window.sessionStorage.getItem(KEY) ?? "")).toHaveLength(50);
   });
 
   it.each(["{", "null", '{"a":1}', '[null, 3, {"id":1}]'])("survives a broken store: %s", async (stored) => {
-    window.localStorage.setItem(KEY, stored);
+    window.sessionStorage.setItem(KEY, stored);
     expect((await shown()).ids()).toEqual([]);
   });
 

@@ -68,7 +68,7 @@ def age_heartbeats(url: str) -> None:
         connection.execute("UPDATE agent_runs SET heartbeat_at = now() - interval '1 minute' WHERE status = 'running'")
 
 
-def wait_until(true, seconds: float = 20) -> None:
+def wait_until(true, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline

@@ -111,7 +111,7 @@ async def test_a_socket_that_is_cut_at_once_leaves_nothing_behind(slow_pair, app
     assert [line for line in app.log() if line["severity"] == "ERROR"] == []
 
 
-def wait_for_silence(url: str, seconds: float = 30) -> None:
+def wait_for_silence(url: str, seconds: float = 120) -> None:
     """Until no run is live."""
     deadline = time.monotonic() + seconds
     with psycopg.connect(url, autocommit=True) as connection:

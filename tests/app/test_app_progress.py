@@ -66,7 +66,7 @@ def orders_locked(database: str) -> Iterator[None]:
 
 def until_reading(database: str, thread: str) -> None:
     """Waits until the thread's session says that the pipeline reads orders."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     with psycopg.connect(database, autocommit=True) as connection:
         while time.monotonic() < deadline:
             row = connection.execute("SELECT state -> 'pipelines' FROM sessions WHERE id = %s", (thread,)).fetchone()

@@ -27,7 +27,7 @@ async def open_socket(app, thread, last=None, **more):
         yield socket, json.loads(await asyncio.wait_for(socket.recv(), 10))
 
 
-async def socket_frames(socket, seconds=20):
+async def socket_frames(socket, seconds=60):
     """All frames until the other side closes or is lost."""
     async with asyncio.timeout(seconds):
         with contextlib.suppress(websockets.ConnectionClosed):
@@ -35,7 +35,7 @@ async def socket_frames(socket, seconds=20):
                 yield json.loads(await socket.recv())
 
 
-async def read_run(socket, seconds=30):
+async def read_run(socket, seconds=60):
     """(sequence numbers, events) until the run ends."""
     numbers, events = [], []
     async with asyncio.timeout(seconds):

@@ -70,7 +70,7 @@ def collector():
     collector.server.server_close()
 
 
-def series_of(cloud, metric: str, seconds: float = 30) -> list:
+def series_of(cloud, metric: str, seconds: float = 120) -> list:
     """All series of a metric, once there are some."""
     with grpc.insecure_channel(cloud.address) as channel:
         client = MetricServiceClient(transport=MetricServiceGrpcTransport(channel=channel))

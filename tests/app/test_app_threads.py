@@ -29,7 +29,12 @@ def listed(app, user, **params):
 
 def test_threads_are_listed_with_their_first_words_and_the_last_used_first(app_instances, user):
     first, second = app_instances
-    assert listed(first, user) == {"threads": [], "next": None, "limits": {"turns": 100, "runs": 200}}
+    assert listed(first, user) == {
+        "threads": [],
+        "next": None,
+        "limits": {"turns": 100, "runs": 200},
+        "approvals": None,
+    }
     first.say("a", "  where is\n order 42  ", headers=user)
     second.say("b", "hello " + "x" * 200, headers=user)
     first.say("a", "and order 43?", headers=user)

@@ -194,6 +194,21 @@ def waiting_in(app, approver: dict[str, str], thread: str) -> list[dict]:
     return [question for question in found if question["thread"] == thread]
 
 
+def number_waiting(app, headers: dict[str, str]) -> int | None:
+    """What the page is told beside the list of conversations."""
+    return app.get("/copilotkit/threads", headers=headers).json()["approvals"]
+
+
+def reasons(url: str, thread: str) -> list[str]:
+    """Reasons of other people's answers in the audit trail."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT details->>'reason' FROM audit_events WHERE session_id = %s AND event LIKE 'approval.%%_by_another'",
+            (thread,),
+        )
+        return [row[0] for row in rows]
+
+
 def test_another_person_has_to_approve(shop, issuer, app_database, thread):
     strict, customer = shop[1], f"c-{thread}"
     order, ann = new_order(app_database, customer), issuer.user("ann", customer)
@@ -219,10 +234,17 @@ def test_another_person_has_to_approve(shop, issuer, app_database, thread):
     ]
     for headers, body, status in refused:
         assert strict.post("/api/approvals", body, headers=headers).status_code == status, body
+    for odd in (7, ["x"], "two\nlines", "x" * 501):
+        assert strict.post("/api/approvals", answer | {"reason": odd}, headers=boss).status_code == 422, odd
     assert strict.get("/api/approvals", headers=bob).status_code == 403
+    assert number_waiting(strict, bob) is None
+    assert number_waiting(strict, boss) == len(strict.get("/api/approvals", headers=boss).json()["approvals"]) > 0
     again = strict.run(resumed(thread, question, True), headers=ann)
     assert again[-1]["code"] == "APPROVAL_PENDING", "none of those was an answer"
-    assert strict.post("/api/approvals", answer, headers=boss).json() == {"status": "granted"}
+    reasoned = answer | {"reason": "the lamp is broken"}
+    assert strict.post("/api/approvals", reasoned, headers=boss).json() == {"status": "granted"}
+    assert reasons(app_database, thread) == ["the lamp is broken"]
+    assert waiting_in(strict, boss, thread) == [], "who has answered is not asked again"
     assert strict.post("/api/approvals", answer | {"confirmed": False}, headers=boss).status_code == 404
     done = strict.run(resumed(thread, question, True), headers=ann)
     assert "I refunded 80.00" in text_of(done)

@@ -70,7 +70,7 @@ async def test_a_flood_of_checks_has_a_share_and_the_others_run_at_once(monkeypa
     monkeypatch.setattr(check_runner, "arrived", no_schema)
     monkeypatch.setattr(check_runner, "run_check", run_check)
     monkeypatch.setattr(check_runner, "reported_schema", no_schema)
-    runner = CheckRunner(cast(Guard, None), Wakeups(), local=True)
+    runner = CheckRunner(cast(Guard, None), Wakeups())
     flood = [smoking("attacker", f"app-{n}", 30) for n in range(10)]
     victim = smoking("victim", "app", 5)
     for scope in (*flood, victim):

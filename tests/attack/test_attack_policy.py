@@ -30,7 +30,7 @@ from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import Blocker, Request, RequestKind, ServiceView, Snapshot
 from agui_operator.core.status import Inputs, summarize
 from agui_operator.core.traffic import Target
-from agui_operator.core.uses import of_environment, of_release, of_spec
+from agui_operator.core.uses import databases_of, of_environment, of_release, of_spec
 from agui_operator.handlers.directory import WatchedDirectory
 from world_model import FIRST, NAMES, NOW, SECOND, blueprint
 
@@ -38,7 +38,7 @@ IMAGE = "us-docker.pkg.dev/acme/agui/app@sha256:" + "a" * 64
 ENVIRONMENT: dict[str, Any] = {
     "projectId": "acme-prod",
     "region": "us-central1",
-    "database": {"instance": "main", "users": [{"name": "app", "secret": "db"}]},
+    "database": {"instance": "main", "databases": ["shop"], "users": [{"name": "app", "secret": "db"}]},
     "storage": {"assets": {"bucket": "acme-assets"}, "artifacts": {"bucket": "acme-bundles"}},
     "edge": {"domain": "shop.acme.example", "urlMap": "site", "backendBucket": "files", "backendService": "api"},
     "observability": {"channels": [{"name": "oncall", "resource": "projects/acme-prod/notificationChannels/7"}]},
@@ -64,6 +64,7 @@ POLICY: dict[str, Any] = {
     "channels": ["oncall"],
     "buckets": ["acme-*"],
     "sqlInstances": ["main"],
+    "databases": ["main/shop"],
     "urlMaps": ["site"],
     "backends": ["files", "api"],
     "domains": ["*.acme.example"],
@@ -86,7 +87,7 @@ def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 def released(spec: dict[str, Any], environment: dict[str, Any] = ENVIRONMENT) -> Release:
     """The release of a spec as it is remembered, with the template of its revision."""
     parsed, place = parse_deployment(spec), place_of(parse_environment(environment))
-    release = make_release(parsed, Resolved(IMAGE, IMAGE, {"DB_PASSWORD": "3"}, "b" * 64))
+    release = make_release(parsed, Resolved(IMAGE, IMAGE, {"DB_PASSWORD": "3"}, "b" * 64), "owner")
     names = Names("shop", "concierge", "uid-1", place.project, place.region)
     return build_blueprint(parsed, names, place, release).release
 
@@ -98,6 +99,7 @@ IN_ENVIRONMENT = {
     "projectId": "victim-prod",
     "region": "europe-west9",
     "database.instance": "victim",
+    "database.databases.0": "victim",
     "storage.assets.bucket": "victim-assets",
     "storage.artifacts.bucket": "victim-bundles",
     "edge.domain": "victim.example",
@@ -106,6 +108,14 @@ IN_ENVIRONMENT = {
     "edge.backendService": "victim-api",
     "observability.channels.0.resource": VICTIM,
 }
+# What is refused, where it is not the value itself.
+REFUSED = {
+    "database.instance": ["victim", "victim/shop"],
+    "database.databases.0": ["main/victim"],
+    "observability.channels.0.resource": ["victim-prod"],
+}
+# What a release that is there does not depend on: the environment alone names it.
+ENVIRONMENTS_OWN = ("database.databases.0",)
 IN_SPEC = {
     "backend.image": "us-docker.pkg.dev/victim/app:1",
     "backend.serviceAccount": "administrator",
@@ -131,10 +141,11 @@ def test_what_the_policy_lists_is_permitted() -> None:
 def test_a_part_of_somebody_else_is_refused_by_its_field(path: str, value: str) -> None:
     policy, environment = parse_policy(POLICY), parse_environment(changed(ENVIRONMENT, path, value))
     place = place_of(environment)
-    for found in (refusals(of_spec(parse_deployment(SPEC), place), "shop", [policy]),):
-        assert [v.value for v in found] == [value if "/" not in value else "victim-prod"]
+    for found in (refusals(of_spec(parse_deployment(SPEC), place, databases_of(environment)), "shop", [policy]),):
+        assert [v.value for v in found] == REFUSED.get(path, [value])
         assert "spec.environmentRef (prod)" in found[0].path
-    assert refusals(of_release(released(SPEC), place), "shop", [policy]), "neither is a release that is there"
+    if path not in ENVIRONMENTS_OWN:
+        assert refusals(of_release(released(SPEC), place), "shop", [policy]), "neither is a release that is there"
     if path != "edge.domain":
         assert refusals(of_environment(environment), "shop", [policy]), "nor is it looked whether it exists"
 
@@ -153,9 +164,36 @@ def test_a_value_of_the_spec_that_is_not_listed_is_refused_by_its_field(path: st
 def test_what_no_policy_lists_is_forbidden(part: str) -> None:
     without = {key: value for key, value in POLICY.items() if key != part}
     without |= {"channels": []} if part == "channels" else {}
-    place = place_of(parse_environment(ENVIRONMENT))
-    assert refusals(of_spec(parse_deployment(SPEC), place), "shop", [parse_policy(without)])
-    assert refusals(of_release(released(SPEC), place), "shop", [parse_policy(without)])
+    environment, policy = parse_environment(ENVIRONMENT), parse_policy(without)
+    place = place_of(environment)
+    assert refusals(of_spec(parse_deployment(SPEC), place, databases_of(environment)), "shop", [policy])
+    found = blockers(parse_deployment(SPEC), environment, None, "shop", [policy], NOW_)
+    assert [b.reason for b in found] == [Reason.NOT_PERMITTED]
+    assert bool(refusals(of_release(released(SPEC), place), "shop", [policy])) == (part != "databases")
+
+
+@pytest.mark.parametrize(
+    ("database", "pattern", "expected"),
+    [
+        ("shop", "main/shop", True),
+        ("shop", "main/*", True),
+        ("shop", "main/sh*", True),
+        ("shop", "*", True),
+        ("shop", "main/sho", False),
+        ("shop", "mai/shop", False),
+        ("shop_admin", "main/shop", False),
+    ],
+)
+def test_a_database_is_one_of_its_instance(database: str, pattern: str, expected: bool) -> None:
+    environment = parse_environment(changed(ENVIRONMENT, "database.databases", [database]))
+    policy = parse_policy(POLICY | {"databases": [pattern]})
+    assert (refusals(of_environment(environment), "shop", [policy]) == ()) is expected
+
+
+@pytest.mark.parametrize("pattern", ["main*", "main*/shop", "*/shop", "shop", "/shop", "main/a*b"])
+def test_a_pattern_of_databases_names_its_instance(pattern: str) -> None:
+    with pytest.raises(SpecInvalid, match="databases"):
+        parse_policy(POLICY | {"databases": [pattern]})
 
 
 def test_an_environment_is_asked_for_the_parts_that_it_names() -> None:

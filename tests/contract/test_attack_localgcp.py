@@ -133,7 +133,7 @@ def test_port_3307_takes_nobody_without_a_client_certificate(cloud: LocalCloud) 
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (
-        socket.create_connection(address, timeout=10) as plain,
+        socket.create_connection(address, timeout=60) as plain,
         context.wrap_socket(plain, server_hostname="main") as connection,
         pytest.raises((ssl.SSLError, ConnectionError)),  # TLS 1.3 tells the client at its first read
     ):
@@ -173,7 +173,7 @@ def test_the_command_line_finds_the_token(cloud: LocalCloud, tmp_path: Path) -> 
     def localgcp(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "LOCALGCP_ENDPOINT": cloud.endpoint, **more}
         command = [sys.executable, "-m", "localgcp", *words]
-        return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
 
     assert localgcp("faults", "clear").returncode == 0
     wrong = tmp_path / "token"

@@ -48,7 +48,7 @@ def test_a_folder_with_other_files_is_left_as_it_is(tmp_path: Path) -> None:
     shared.mkdir(mode=0o755)
     (shared / "notes.txt").write_text("not localgcp's")
     with serve("--state-dir", str(shared), cwd=tmp_path) as process:
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=120)
     assert (process.returncode, "--state-dir" in said) == (1, True)
     assert stat.S_IMODE(shared.stat().st_mode) == 0o755
 
@@ -62,7 +62,7 @@ def serve(*words: str, cwd: Path) -> subprocess.Popen[str]:
 def test_a_host_that_others_reach_needs_a_flag(tmp_path: Path, host: str) -> None:
     with serve("--host", host, cwd=tmp_path) as process:
         try:
-            _, said = process.communicate(timeout=30)
+            _, said = process.communicate(timeout=120)
         finally:
             process.kill()
     assert process.returncode == 2
@@ -84,7 +84,7 @@ def test_an_exposed_localgcp_says_so(tmp_path: Path) -> None:
             assert send(address, attack)[0] == 403, attack.name
     finally:
         process.terminate()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     banner = [text for text in said.splitlines() if text.startswith("!!")]
     assert len(banner) >= 5
     assert any("run commands on this machine" in text for text in banner)

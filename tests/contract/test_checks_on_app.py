@@ -16,6 +16,7 @@ from aiohttp import web
 
 from agui_dev.paths import ROOT
 from agui_dev.testbed.app_instance import AppInstance, migrate
+from agui_dev.testbed.kube_api import PATIENCE
 from agui_operator.api.smoke import SmokeCheck
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.run import CheckTarget, reported_schema, run_check
@@ -128,7 +129,9 @@ async def test_synthetic_conversations_reach_the_application(app_instances: list
     checks = [check("agent", name, CONVERSATIONS[name]) for name in ("approval", "guardrail")]
     sender = SyntheticConversations(guard, checks, targets, per_minute=60)
     sender.start()
-    await asyncio.sleep(3.5)  # one a second, so that on a busy machine they do not meet the limit of runs at once
+    async with asyncio.timeout(PATIENCE):  # one a second, so that they do not meet the limit of runs at once
+        while any(sent.begun < 3 for sent in sender.sent.values()):  # noqa: ASYNC110 - the sender has no event
+            await asyncio.sleep(0.1)
     await sender.stop()
     for sent in sender.sent.values():
         assert sent.begun >= 3

@@ -295,6 +295,6 @@ def test_resources_survive_a_restart(tmp_path: Path) -> None:
         with localgcp_thread(tmp_path, SERVICES) as server:
             url = f"{server.cloud.settings.endpoint}/compute/v1/projects/demo/global/backendBuckets"
             if attempt == 0:
-                urllib.request.urlopen(urllib.request.Request(url, body), timeout=5).close()
-            with urllib.request.urlopen(f"{url}/b", timeout=5) as reply:
+                urllib.request.urlopen(urllib.request.Request(url, body), timeout=60).close()
+            with urllib.request.urlopen(f"{url}/b", timeout=60) as reply:
                 assert json.load(reply)["bucketName"] == "x"

@@ -33,13 +33,13 @@ def matchers(release: str) -> list[dict[str, Any]]:
 def upload(cloud: LocalCloud, name: str, text: str, cache_control: str) -> None:
     path = f"/upload/storage/v1/b/site/o?uploadType=media&name={name}"
     request = urllib.request.Request(cloud.endpoint + path, text.encode(), {"Content-Type": "text/plain"})
-    urllib.request.urlopen(request, timeout=5).close()
+    urllib.request.urlopen(request, timeout=60).close()
     encoded = name.replace("/", "%2F")
     cloud.call(f"/storage/v1/b/site/o/{encoded}", "PATCH", {"cacheControl": cache_control})
 
 
 def page(cloud: LocalCloud, path: str) -> str:
-    with urllib.request.urlopen(cloud.edge + path, timeout=5) as reply:
+    with urllib.request.urlopen(cloud.edge + path, timeout=60) as reply:
         return str(reply.read().decode())
 
 

@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from agui_dev.testbed.data_plane import HOST, DataPlane, data_plane, revision, split, workload
+from agui_dev.testbed.kube_api import PATIENCE
 
 pytestmark = pytest.mark.contract
 
@@ -223,11 +224,16 @@ async def test_a_rollout_under_load_loses_no_request(plane: DataPlane) -> None:
             statuses[(await plane.get(path))[0]] += 1
 
     visitors = [asyncio.ensure_future(visitor(number)) for number in range(12)]
+
+    async def further() -> None:
+        reached = statuses.total() + 30
+        await until(lambda: statuses.total() >= reached)
+
     for percent in (10, 50, 90, 100):
-        await asyncio.sleep(0.3)
+        await further()
         plane.runtime.route(split(("shop-1", 100 - percent), ("shop-2", percent)))
     await plane.runtime.stop(workload())
-    await asyncio.sleep(0.3)
+    await further()
     ended.set()
     await asyncio.gather(*visitors)
     assert set(statuses) == {200}
@@ -251,7 +257,7 @@ def log_of(plane: DataPlane, revision_name: str) -> str:
     return "".join(path.read_text() for path in plane.runtime.logs(workload(revision_name)))
 
 
-async def until(condition: object, seconds: float = 5) -> None:
+async def until(condition: object, seconds: float = PATIENCE) -> None:
     assert callable(condition)
     deadline = time.monotonic() + seconds
     while not condition():

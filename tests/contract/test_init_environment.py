@@ -19,7 +19,7 @@ pytestmark = pytest.mark.contract
 def init(cloud: LocalCloud, *words: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "LOCALGCP_ENDPOINT": cloud.endpoint}
     command = [sys.executable, "-m", "localgcp", "init", *words]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
 def environment(cloud: LocalCloud, *words: str) -> dict[str, Any]:

@@ -9,17 +9,21 @@ import hashlib
 import io
 import json
 import tarfile
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 from google.cloud import monitoring_v3
 
 from agui_dev.testbed.images import SMALL_IMAGES
+from agui_dev.testbed.kube_api import PATIENCE
 from agui_dev.testbed.local_cloud import LocalCloud
+from agui_operator.api.conditions import Reason
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.core import alerts, metric_filters
@@ -45,8 +49,9 @@ from agui_operator.gcp.kinds.monitoring import alert_policy, timeseries
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.run.inventory import Inventory
 from agui_operator.gcp.kinds.sql import backup as sql_backup
-from agui_operator.gcp.kinds.storage import release_assets
+from agui_operator.gcp.kinds.storage import objects, release_assets
 from agui_operator.gcp.kinds.storage.bundle import BundleRefused
+from agui_operator.gcp.kinds.storage.page_inventory import PageInventory
 from agui_operator.gcp.pinning import resolve
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
@@ -165,7 +170,7 @@ def published(bundle: Bundle) -> AssetsPublished:
 async def test_a_bundle_is_published_with_its_page_last(cloud: Cloud, buckets: LocalCloud) -> None:
     files = {f"assets/app-{n}.js": b"%d" % n for n in range(12)} | {"index.html": HTML, "favicon.svg": b"<svg/>"}
     action = published(upload(buckets, archive(files)))
-    assert await release_assets.observe(cloud, "assets", action.frontend) is False
+    assert await release_assets.observe(cloud, "assets", action.frontend, (NAMES.owner,)) is False
     since = buckets.last
     steps: list[tuple[int, int]] = []
     await release_assets.apply(cloud, action, NAMES.owner, lambda done, total: steps.append((done, total)))
@@ -175,7 +180,7 @@ async def test_a_bundle_is_published_with_its_page_last(cloud: Cloud, buckets: L
     assert written[-1].endswith(f"releases/{action.frontend}/index.html")
     assert written[-2].endswith("manifest.json")
     assert steps[-1] == (len(files) + 1, len(files) + 1)
-    assert await release_assets.observe(cloud, "assets", action.frontend) is True
+    assert await release_assets.observe(cloud, "assets", action.frontend, (NAMES.owner,)) is True
     page = buckets.call(f"/storage/v1/b/assets/o/releases%2F{action.frontend}%2Findex.html")
     assert (page["contentType"], page["cacheControl"]) == ("text/html", release_assets.NEVER)
     script = buckets.call("/storage/v1/b/assets/o/assets%2Fapp-3.js")
@@ -202,11 +207,52 @@ async def test_an_interrupted_upload_is_no_release_and_is_taken_up(cloud: Cloud,
     buckets.fault(method="storage.objects.insert", when="after", skip=1, count=1, code="UNAVAILABLE", message="lost")
     with pytest.raises(CloudError, match="lost"):
         await release_assets.apply(cloud, action, NAMES.owner)
-    assert await release_assets.observe(cloud, "assets", action.frontend) is False
+    assert await release_assets.observe(cloud, "assets", action.frontend, (NAMES.owner,)) is False
     since = buckets.last
     await release_assets.apply(cloud, action, NAMES.owner)
-    assert await release_assets.observe(cloud, "assets", action.frontend) is True
+    assert await release_assets.observe(cloud, "assets", action.frontend, (NAMES.owner,)) is True
     assert not [r for _, r in buckets.effects(since) if r.endswith("a-1.js")]
+
+
+async def test_missing_files_of_a_page_are_named_and_come_from_its_bundle_again(
+    cloud: Cloud, buckets: LocalCloud
+) -> None:
+    files = {"assets/a-1.js": b"1", "assets/b-2.js": b"2", "index.html": HTML, "favicon.svg": b"<svg/>"}
+    action = replace(published(upload(buckets, archive(files))), runtime_url=None, restores="v1 (1)")
+    folder, claim = f"releases/{action.frontend}/", f"releases/{action.frontend}/.claims/{NAMES.owner}"
+
+    async def missing() -> tuple[str, ...]:
+        return await PageInventory(cloud).missing("assets", action.frontend, NAMES.owner, 0)
+
+    assert await missing() == (f"{folder}index.html", f"{folder}manifest.json", claim)
+    await release_assets.apply(cloud, action, NAMES.owner)
+    assert await missing() == ()
+    for gone in (
+        ("assets/b-2.js",),
+        (f"{folder}favicon.svg",),
+        ("assets/a-1.js", f"{folder}favicon.svg", claim),
+        (f"{folder}manifest.json",),
+    ):
+        for name in gone:
+            buckets.call(f"/storage/v1/b/assets/o/{quote(name, safe='')}", "DELETE")
+        assert await missing() == gone
+        await release_assets.apply(cloud, action, NAMES.owner)
+        assert await missing() == ()
+
+
+async def test_a_manifest_that_somebody_replaced_tells_nothing(cloud: Cloud, buckets: LocalCloud) -> None:
+    buckets.upload("assets", "releases/f1/index.html", b"x")
+    buckets.upload("assets", "releases/f1/manifest.json", b"[]")
+    await objects.create(cloud, "assets", release_assets.claim("f1", NAMES.owner))
+    assert await PageInventory(cloud).missing("assets", "f1", NAMES.owner, 0) == ()
+
+
+async def test_a_bundle_that_is_gone_is_told_with_the_release_that_needs_it(cloud: Cloud, buckets: LocalCloud) -> None:
+    action = replace(published(Bundle("artifacts", "gone.tar.gz", "0" * 64)), restores="v1 (1)")
+    text = r"missing files of the page of release v1 \(1\) can't be published again: .*gone.tar.gz does not exist"
+    with pytest.raises(UserError, match=text) as told:
+        await release_assets.apply(cloud, action, NAMES.owner)
+    assert told.value.reason is Reason.BUNDLE_NOT_FOUND
 
 
 async def test_what_is_refused_uploads_nothing(cloud: Cloud, buckets: LocalCloud) -> None:
@@ -287,7 +333,9 @@ async def test_the_pointer_moves_back_and_goes(cloud: Cloud, balancer: LocalClou
 async def test_the_edge_serves_what_the_pointer_says(cloud: Cloud, balancer: LocalCloud) -> None:
     files = {"assets/app-1.js": b"1", "index.html": HTML, "favicon.svg": b"<svg/>"}
     action = published(upload(balancer, archive(files)))
-    await release_assets.apply(cloud, action, NAMES.owner)
+    neighbours = published(upload(balancer, archive({"assets/app-1.js": b"1", "index.html": HTML + b"theirs"}), "n"))
+    for published_, owner in ((action, NAMES.owner), (neighbours, "neighbour")):
+        await release_assets.apply(cloud, published_, owner)
     await point(cloud, Pointer(action.frontend, "r1"))
     async with aiohttp.ClientSession(base_url=balancer.edge) as browser:
         for path, code, body in (
@@ -297,6 +345,7 @@ async def test_the_edge_serves_what_the_pointer_says(cloud: Cloud, balancer: Loc
             ("/assets/app-1.js", 200, b"1"),
             ("/favicon.svg", 200, b"<svg/>"),
             (f"/releases/{action.frontend}/index.html", 200, HTML),
+            (f"/releases/{neighbours.frontend}/index.html", 200, HTML),  # its own page, as under any unknown path
             ("/assets/gone.js", 404, None),
         ):
             async with browser.get(path) as reply:
@@ -472,7 +521,8 @@ async def test_requests_are_measured_by_revision(cloud: Cloud, fresh_cloud: Loca
                 f"{fresh_cloud.edge}/whoami", headers={"Host": seen.uri.partition("//")[2]}
             ) as reply:
                 assert reply.status == 200
-    for _ in range(50):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         await asyncio.sleep(0.1)
         since = fresh_cloud.last
         samples = await timeseries.read(cloud, NAMES, [revision, "other"], start, datetime.now(UTC))

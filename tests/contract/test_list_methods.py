@@ -91,7 +91,7 @@ class Cloud:
     def ask(self, url: str, body: Any = None, verb: str = "") -> Any:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(url if "://" in url else self.endpoint + url, data, method=verb or None)
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=60) as reply:
             return json.loads(reply.read() or b"{}")
 
     def status(self, method: Method, query: dict[str, str]) -> int:

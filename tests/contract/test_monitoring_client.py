@@ -315,7 +315,7 @@ def test_rest_shows_the_same_and_rejects_unknown_fields(server: Server) -> None:
     def send(method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{server.cloud.settings.endpoint}/v3/{path}", data, method=method)
-        with urllib.request.urlopen(request, timeout=5) as reply:
+        with urllib.request.urlopen(request, timeout=60) as reply:
             return json.load(reply)
 
     body = json.loads(monitoring.AlertPolicy.to_json(policy(), use_integers_for_enums=False))

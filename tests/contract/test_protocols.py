@@ -226,7 +226,12 @@ def test_the_command_line_talks_to_a_running_cloud(fresh_cloud: LocalCloud) -> N
     def localgcp(*words: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "LOCALGCP_ENDPOINT": fresh_cloud.endpoint}
         return subprocess.run(
-            [sys.executable, "-m", "localgcp", *words], env=env, capture_output=True, text=True, timeout=30, check=False
+            [sys.executable, "-m", "localgcp", *words],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
 
     assert json.loads(localgcp("status").stdout)["pid"] == fresh_cloud.pid
@@ -246,7 +251,7 @@ def test_the_command_line_talks_to_a_running_cloud(fresh_cloud: LocalCloud) -> N
 def test_a_taken_port_and_a_wrong_catalogue_are_told(fresh_cloud: LocalCloud, tmp_path: Path) -> None:
     def serve(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "localgcp", "serve", "--state-dir", str(tmp_path / "state"), *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     port = fresh_cloud.endpoint.rpartition(":")[2]
     taken = serve("--port", port, "--edge-port", "0")

@@ -55,13 +55,13 @@ class Gapic:
 
     def create(self, body: dict[str, Any]) -> None:
         operation = self.client.create_service(parent=self.parent, service=self._service(body), service_id="web")
-        operation.result(timeout=20)
+        operation.result(timeout=60)
 
     def update(self, body: dict[str, Any], mask: str) -> None:
         request = run_v2.UpdateServiceRequest(
             service=self._service({"name": self.name, **body}), update_mask={"paths": mask.split(",")}
         )
-        self.client.update_service(request).result(timeout=20)
+        self.client.update_service(request).result(timeout=60)
 
     def read(self) -> dict[str, Any]:
         found = self.client.get_service(name=self.name)

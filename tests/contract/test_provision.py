@@ -282,7 +282,7 @@ async def test_a_refused_look_ends_the_run(cloud: Cloud, fresh_cloud: LocalCloud
 def init(cloud: LocalCloud, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "agui_operator", "init", "--project", "demo", "--region", "us-central1"]
     env = {**os.environ, "AGUI_GCP_ENDPOINT": cloud.endpoint}
-    return subprocess.run([*command, *words], env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([*command, *words], env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_the_command_prints_an_environment_that_the_operator_accepts(fresh_cloud: LocalCloud) -> None:

@@ -39,7 +39,7 @@ class JobClients:
         operation = await self.jobs.create_job(
             parent=self.cloud.parent, job_id="migrate", job={"template": {"template": task, **template}}
         )
-        return await operation.result(timeout=20)
+        return await operation.result(timeout=60)
 
     async def run(self, **overrides: Any) -> run_v2.Execution:
         """Runs the job to its end and returns the execution, whether it succeeded or not."""
@@ -153,11 +153,11 @@ async def test_cancelling_ends_the_process(clients: JobClients) -> None:
     assert await outcome(clients) == "EXECUTION_RUNNING"
     with pytest.raises(exceptions.FailedPrecondition, match="running executions"):
         await clients.jobs.delete_job(name=clients.name)
-    cancelled = await (await clients.executions.cancel_execution(name=name)).result(timeout=20)
+    cancelled = await (await clients.executions.cancel_execution(name=name)).result(timeout=60)
     assert completed(cancelled).execution_reason == run_v2.Condition.ExecutionReason.CANCELLED
     assert cancelled.cancelled_count == 1
     assert await outcome(clients) == "EXECUTION_CANCELLED"
-    await (await clients.jobs.delete_job(name=clients.name)).result(timeout=20)
+    await (await clients.jobs.delete_job(name=clients.name)).result(timeout=60)
     with pytest.raises(exceptions.NotFound):
         await clients.executions.get_execution(name=name)
 
@@ -173,7 +173,7 @@ async def test_unknown_image_fails_the_job(clients: JobClients) -> None:
 async def test_update_keeps_the_name_and_checks_the_etag(clients: JobClients) -> None:
     job = await clients.create("exit", "0")
     job.template.template.containers[0].args = ["exit", "5"]
-    updated = await (await clients.jobs.update_job(job=job)).result(timeout=20)
+    updated = await (await clients.jobs.update_job(job=job)).result(timeout=60)
     assert (updated.generation, updated.uid) == (2, job.uid)
     with pytest.raises(exceptions.Aborted):
         await clients.jobs.update_job(job=job)

@@ -225,7 +225,7 @@ async def test_revisions_newest_first_and_only_idle_ones_go(run: Run) -> None:
         with pytest.raises(exceptions.FailedPrecondition, match=message):
             await run.revisions.delete_revision(name=f"{run.name}/revisions/{name}")
     operation = await run.revisions.delete_revision(name=f"{run.name}/revisions/web-a")
-    await operation.result(timeout=10)
+    await operation.result(timeout=60)
     with pytest.raises(exceptions.NotFound):
         await run.revisions.get_revision(name=f"{run.name}/revisions/web-a")
 

@@ -68,7 +68,7 @@ def machine(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
 def metadata(server: Server, path: str, **headers: str) -> tuple[int, str, dict[str, str]]:
     request = urllib.request.Request(f"{server.cloud.settings.endpoint}{path}", headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read().decode(), dict(answer.headers)
     except urllib.error.HTTPError as error:
         with error:
@@ -234,7 +234,7 @@ def test_a_person_is_a_user_too_until_iam_logins_are_turned_off(server: Server, 
 
     async def login() -> str:
         made = Connector(
-            credentials=ANYBODY, sqladmin_api_endpoint=api.endpoint, loop=asyncio.get_running_loop(), timeout=20
+            credentials=ANYBODY, sqladmin_api_endpoint=api.endpoint, loop=asyncio.get_running_loop(), timeout=60
         )
         try:
             name, password = "demo:us-central1:third", token_of(server, "ann@example.com")

@@ -48,7 +48,7 @@ class Sql:
 
     def done(self, resource: str, method: str, **arguments: Any) -> dict[str, Any]:
         operation = self.call(resource, method, **arguments)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while operation["status"] != "DONE":
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -263,7 +263,7 @@ def test_a_restart_finishes_what_was_begun(start: Callable[..., Sql], tmp_path: 
         )
         api.close()
     sql = start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while sql.call("operations", "get", operation=begun["name"])["status"] != "DONE":
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -27,7 +27,7 @@ def cloud() -> Iterator[LocalCloud]:
 
 def sql_done(cloud: LocalCloud, path: str, body: Any) -> None:
     operation = cloud.call(SQL + path, "POST", body)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while operation["status"] != "DONE":
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -49,7 +49,7 @@ def query(cloud: LocalCloud, statement: str) -> Any:
 
 def connected(cloud: LocalCloud) -> Any:
     """The answer of the database, as soon as it is back."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         try:
             return query(cloud, "SELECT n FROM t")

@@ -106,7 +106,7 @@ def test_a_session_survives_a_restart(tmp_path: Path) -> None:
     def send(method: str, url: str, body: bytes, **headers: str) -> tuple[int, dict[str, str]]:
         request = urllib.request.Request(url, body, {k.replace("_", "-"): v for k, v in headers.items()}, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=5) as reply:
+            with urllib.request.urlopen(request, timeout=60) as reply:
                 return reply.status, dict(reply.headers)
         except urllib.error.HTTPError as error:
             with error:
@@ -196,7 +196,7 @@ def test_gzip_is_transcoded_for_who_does_not_take_it(server: Server, bucket: sto
     blob.content_encoding = "gzip"
     blob.upload_from_string(gzip.compress(b"<html>"), content_type="text/html")
     url = f"{server.cloud.settings.endpoint}/download/storage/v1/b/assets-demo/o/page?alt=media"
-    with urllib.request.urlopen(url, timeout=5) as reply:
+    with urllib.request.urlopen(url, timeout=60) as reply:
         assert reply.read() == b"<html>"
     assert bucket.blob("page").download_as_bytes(raw_download=True) == gzip.compress(b"<html>")
 
@@ -219,7 +219,7 @@ def test_unknown_fields_and_absent_things_are_refused(server: Server, bucket: st
         method="PATCH",
     )
     with pytest.raises(urllib.error.HTTPError, match="400") as caught:
-        urllib.request.urlopen(request, timeout=5)
+        urllib.request.urlopen(request, timeout=60)
     with caught.value as reply:
         error = json.load(reply)["error"]
     assert 'Unknown name "webside"' in error["message"]

@@ -133,7 +133,7 @@ def wait_for(url: str, child: subprocess.Popen[bytes], log: Path, seconds: float
     while time.monotonic() - started < seconds:
         assert child.poll() is None, log.read_text()
         try:
-            if httpx.get(url, timeout=5).status_code == 200:
+            if httpx.get(url, timeout=60).status_code == 200:
                 return time.monotonic() - started
         except httpx.HTTPError:
             pass
@@ -155,7 +155,7 @@ def test_the_application_serves_without_root_and_without_a_shell(images: Images,
             inside = innermost(child.pid)
             assert inside is not None
             assert (set(inside.uids()), set(inside.gids())) == ({10001}, {10001})
-            built = httpx.get(f"http://127.0.0.1:{port}/version", timeout=5).json()
+            built = httpx.get(f"http://127.0.0.1:{port}/version", timeout=60).json()
             assert built["version"] == SOURCES.version
         assert child.returncode == 0, log.read_text()
         assert not psutil.pid_exists(inside.pid)
@@ -303,6 +303,6 @@ def test_the_browser_image_checks_a_deployed_page(images: Images, page: Path, da
                 assert nowhere.returncode != 0
             finally:
                 server.terminate()
-                server.wait(20)
+                server.wait(60)
     finally:
         images.store.read("rmi", "--force", name)

@@ -84,7 +84,7 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage(system: System) -> Iterator[Stage]:
-    operator = system.operator(AGUI_IDENTITY=IDENTITY)
+    operator = system.operator(AGUI_LEASE_HOLDER=IDENTITY)
     stage = Stage(system, operator)
     stage.prepare(2)
     for story in STORIES:

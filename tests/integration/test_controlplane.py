@@ -63,7 +63,7 @@ def probe(name: str, region: str = "us-central1") -> str:
     )
 
 
-def eventually(what: Callable[[], bool], seconds: float = 90) -> bool:
+def eventually(what: Callable[[], bool], seconds: float = 120) -> bool:
     deadline = time.monotonic() + seconds
     while not what():
         if time.monotonic() > deadline:
@@ -82,7 +82,7 @@ def all_gone(pids: list[int]) -> bool:
 def probes(control_plane: ControlPlane) -> Iterator[ControlPlane]:
     """The control plane with the resource of this file."""
     control_plane.kubectl("apply", "-f", "-", input=yaml.safe_dump(CRD))
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/probes.test.agui.dev", "--timeout=30s")
+    control_plane.kubectl("wait", "--for=condition=Established", "crd/probes.test.agui.dev", "--timeout=180s")
     yield control_plane
     control_plane.kubectl("delete", "crd", "probes.test.agui.dev", "--wait=false")
 
@@ -147,7 +147,7 @@ def test_deleting_an_owner_and_a_namespace_comes_to_an_end(control_plane: Contro
     control_plane.kubectl("delete", "configmap", "owner", here)
     # After a restart of the API server the collector waits for its next look at the resources.
     assert eventually(lambda: "child" not in control_plane.kubectl("get", "configmaps", here, "-o", "name"))
-    control_plane.kubectl("delete", "namespace", namespace, "--timeout=60s")
+    control_plane.kubectl("delete", "namespace", namespace, "--timeout=180s")
     assert control_plane.kubectl("get", "namespace", namespace, "--ignore-not-found") == ""
 
 
@@ -236,7 +236,7 @@ def test_the_command_line_runs_one_until_told_to_stop(tmp_path: Path) -> None:
             names = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, check=True).stdout
             assert "namespace/default" in names
             up.send_signal(signal.SIGTERM)
-            assert up.wait(60) == 0
+            assert up.wait(180) == 0
         finally:
             up.kill()
     assert len(pids) >= 2

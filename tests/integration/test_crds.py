@@ -37,7 +37,7 @@ def plane(control_plane: ControlPlane) -> Iterator[ControlPlane]:
     for text in render_crds().values():
         control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=text)
     names = [f"crd/{kind.plural}.agui.dev" for kind in KINDS]
-    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=180s", *names)
     return control_plane  # type: ignore[return-value]
 
 

@@ -32,7 +32,7 @@ class Dashboard:
         self.port = port
 
     def get(self, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=180)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -44,7 +44,7 @@ class Dashboard:
     def follow(self, path: str) -> Iterator[Iterator[Json]]:
         """The contents of the events of a stream, for as long as the block lasts. The stream has told where things
         stand by then, so nothing that happens in the block is missed."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=90)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=180)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -134,7 +134,7 @@ def test_looking_asks_the_api_server_nothing(system: System, dashboard: Dashboar
     asked: list[str] = []
     system.proxy.strike(lambda _, path, __: asked.append(path) is not None)  # strikes at nothing, sees everything
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not any("leases" in path for path in asked):  # what the operator asks anyway
             assert dashboard.get("/")[0] == 200
             assert time.monotonic() < deadline

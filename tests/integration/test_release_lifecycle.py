@@ -188,8 +188,8 @@ def test_no_secret_is_ever_shown(system: System, place: str, operator: OperatorP
 
 def test_kubectl_tells_the_story(system: System, place: str) -> None:
     system.api.apply(release(place, "v1"))
-    system.plane.kubectl("wait", "--for=condition=Ready", f"agd/{NAME}", "-n", place, "--timeout=30s")
-    system.plane.kubectl("wait", "--for=condition=Promoted", f"agd/{NAME}", "-n", place, "--timeout=5s")
+    system.plane.kubectl("wait", "--for=condition=Ready", f"agd/{NAME}", "-n", place, "--timeout=180s")
+    system.plane.kubectl("wait", "--for=condition=Promoted", f"agd/{NAME}", "-n", place, "--timeout=60s")
     heads, row = system.plane.kubectl("get", "agd", NAME, "-n", place).splitlines()
     assert heads.split()[:4] == ["NAME", "PHASE", "STEP", "WEIGHT"]
     assert {"READY", "AGE", "RELEASE", "STABLE"} <= set(heads.split())

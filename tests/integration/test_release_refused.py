@@ -44,7 +44,7 @@ def place(system: System) -> str:
 def test_what_the_policy_forbids_is_not_permitted(
     system: System, place: str, field: str, value: object, says: str
 ) -> None:
-    before = system.position
+    before = system.rested()
     document = release(place, "v1")
     document["spec"]["backend"][field] = value
     system.api.apply(document)
@@ -115,7 +115,7 @@ def test_the_stop_button_holds_a_canary_where_it_is(system: System, place: str) 
 
 
 def test_suspend_starts_nothing_and_its_end_starts_it(system: System, place: str) -> None:
-    before = system.position
+    before = system.rested()
     system.api.apply(release(place, "v1", suspend=True))
     found = system.reaches(place, "Suspended")
     assert condition(found, "Ready")["reason"] == "Suspended"

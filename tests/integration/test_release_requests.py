@@ -123,7 +123,7 @@ def test_undo_goes_back_to_the_release_before(system: System, place: str) -> Non
 
 @pytest.mark.parametrize("kind", ["abort", "pause", "resume", "promote", "promote-full", "retry", "undo"])
 def test_a_request_with_nothing_to_act_on_is_refused_and_removed(system: System, place: str, kind: str) -> None:
-    before = system.position
+    before = system.rested()
     answer = ask(system, place, kind)
     assert answer["accepted"] is False
     assert answer["message"].startswith(f"{kind} refused")

@@ -42,7 +42,7 @@ def refused(system: System, place: str, reason: str, kind: str = "EnvironmentRea
 
 
 def test_a_release_stays_where_it_is_when_its_environment_names_another_region(system: System, place: str) -> None:
-    before = system.position
+    before = system.rested()
     edit_environment(system, place, region="europe-west1")
     found = refused(system, place, "PlaceChanged")
     message = condition(found, "EnvironmentReady")["message"]
@@ -155,7 +155,7 @@ def test_a_service_of_a_lost_cluster_is_taken_over_when_it_is_asked_for_and_allo
 
 
 def test_a_second_deployment_on_a_host_is_refused_before_anything_is_done(system: System, place: str) -> None:
-    before = system.position
+    before = system.rested()
     document = full_release(place, "v1")
     document["metadata"]["name"] = "second"
     system.api.apply(document)

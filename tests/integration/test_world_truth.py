@@ -35,7 +35,7 @@ def wait(system: System, namespace: str, timeout: str = "60s") -> tuple[int, str
     """`agui-operator wait` with a login of its own: exit code and what it printed."""
     command = [sys.executable, "-m", "agui_operator", "wait", NAME, "-n", namespace, "--timeout", timeout]
     env = {**os.environ, "KUBECONFIG": str(kubeconfig(system))}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -46,7 +46,7 @@ def kubeconfig(system: System) -> Path:
 def kubectl_waits(system: System, namespace: str) -> bool:
     """The two documented lines: the first ends in every outcome, the second tells which it was."""
     object_ = ("-n", namespace, f"agd/{NAME}")
-    system.plane.kubectl("wait", "--for=condition=Reconciling=False", "--timeout=60s", *object_)
+    system.plane.kubectl("wait", "--for=condition=Reconciling=False", "--timeout=180s", *object_)
     try:
         system.plane.kubectl("wait", "--for=condition=Ready", "--timeout=1s", *object_)
     except KubectlFailed:
@@ -117,7 +117,7 @@ def test_a_release_that_fails_its_checks_ends_a_wait_with_one(system: System, pl
 
 
 def test_another_name_for_the_same_release_is_shown_and_releases_nothing(system: System, place: str) -> None:
-    before = system.position
+    before = system.rested()
     document = release(place, "v1", version="v1-renamed")
     document["spec"]["backend"]["resources"] = {"cpu": "1000m", "memory": "1024Mi"}
     system.api.apply(document)
@@ -192,7 +192,7 @@ def events(system: System, namespace: str, reason: str) -> list[Json]:
 
 
 def test_a_wrong_digest_is_told_before_anything_is_backed_up_or_migrated_and_once(system: System, place: str) -> None:
-    before = system.position
+    before = system.rested()
     document = full_release(place, "v2", "v1")
     document["spec"]["frontend"]["bundle"]["sha256"] = "ab" * 32
     system.api.apply(document)
@@ -226,7 +226,7 @@ def plan(system: System, document: Json, kubeconfig: Path) -> tuple[int, str]:
     command = [sys.executable, "-m", "agui_operator", "plan", "-"]
     env = {**os.environ, "KUBECONFIG": str(kubeconfig), "AGUI_GCP_ENDPOINT": system.endpoint}
     text = yaml.safe_dump(document)
-    done = subprocess.run(command, env=env, input=text, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=env, input=text, capture_output=True, text=True, timeout=240)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -18,7 +18,7 @@ from agui_operator.core.decide import decide
 from agui_operator.core.memory import HeldBy, from_status, to_status
 from agui_operator.core.merge import without_nulls
 from agui_operator.core.phases.case import Case
-from agui_operator.core.rollout import IN_FLIGHT, TRANSITIONS, Event, Phase
+from agui_operator.core.rollout import HELD_BEFORE_WRITES, IN_FLIGHT, TRANSITIONS, Event, Phase
 from agui_operator.core.served import astray
 from agui_operator.core.snapshot import Blocker, Request, RequestKind
 from agui_operator.core.status import Asked, Inputs, summarize
@@ -32,15 +32,16 @@ from world_model import (
     SUSPEND,
     Luck,
     World,
-    after,
     blueprint,
     look,
+    lucky,
     normal,
-    settle,
     step,
 )
 
 STEPS_TO_REST = 60
+GONE = Blocker(ConditionType.ENVIRONMENT_READY, Reason.ENVIRONMENT_NOT_READY, "no environment", "create it")
+HOLDS = [FREEZE, SUSPEND, GONE]
 
 
 def check(world: World) -> None:
@@ -120,16 +121,6 @@ def test_a_failed_first_release_is_met_by_nobody(start: str) -> None:
         turn, _ = step(world, Luck())
         if world.memory.phase is Phase.FAILED and not turn.actions and turn.event is None:
             assert (world.cloud.pointer, world.cloud.candidate_pointer) == (None, None)
-
-
-def lucky(world: World) -> World:
-    """One turn in which everything goes well, its actions done and its status written."""
-    turn, _ = step(world, Luck())
-    world = settle(world, Luck())
-    cloud = world.cloud
-    for action in turn.actions:
-        cloud = after(cloud, action)
-    return replace(world, memory=normal(turn.memory), cloud=cloud)
 
 
 def may_rest(world: World) -> bool:
@@ -223,6 +214,22 @@ def test_no_annotation_takes_a_held_rollout_further(start: str, hold: object, ki
         assert not acknowledged.accepted
         assert hold.message in acknowledged.message  # type: ignore[attr-defined]
     assert asked > 0
+
+
+@pytest.mark.parametrize("hold", HOLDS, ids=lambda hold: str(hold.reason))
+def test_before_the_canary_a_hold_stops_every_write_and_no_look(hold: Blocker) -> None:
+    written = 0
+    for world in (world for start in STARTS for world in closure(start).worlds):
+        memory = world.memory
+        if memory.phase not in HELD_BEFORE_WRITES or world.fingerprint != "fp-b":
+            continue
+        free, plan = look(world, Luck()), blueprint(memory, world.fingerprint)
+        going = decide(Case(memory, free, plan, NAMES, NOW), 10)
+        held = decide(Case(memory, replace(free, blockers=(hold,)), plan, NAMES, NOW), 10)
+        assert held.actions == ()
+        assert held.event is going.event, "what was begun is looked at to its end"
+        written += bool(going.actions)
+    assert written > 10
 
 
 @starts

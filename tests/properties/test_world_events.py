@@ -78,6 +78,8 @@ def wrong_at_rest(world: World) -> str | None:
             return "RolledBack although what the spec asks for serves"
         pointer = world.cloud.pointer
         pointed = pointer is not None and pointer.frontend == stable.frontend
+        if stable.frontend not in world.cloud.published:
+            return f"{phase} and files of the page are missing"
         return None if pointed and served_by(world.cloud, stable.id) else f"{phase} and users do not get the release"
     if phase is Phase.FAILED:
         return None if world.cloud.pointer is None else "Failed and public"

@@ -9,13 +9,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from agui_dev.testbed.local_cloud import LocalCloud, running_local_cloud
+from agui_dev.testbed.fork_server import ForkServer
+from agui_dev.testbed.local_cloud import LOCALGCP_IMPORTS, LocalCloud, running_local_cloud
+
+
+@pytest.fixture(scope="session")
+def cloud_forks() -> Iterator[ForkServer]:
+    """Starts local clouds in a fraction of the time."""
+    forks = ForkServer(LOCALGCP_IMPORTS)
+    yield forks
+    forks.close()
 
 
 @pytest.fixture(scope="module")
-def local_cloud(request: pytest.FixtureRequest) -> Iterator[LocalCloud]:
+def local_cloud(request: pytest.FixtureRequest, cloud_forks: ForkServer) -> Iterator[LocalCloud]:
     """One local cloud per test module; a module's `LOCALGCP_OPTIONS` (tuple of words) are added to its command line."""
-    with running_local_cloud("--lro-seconds", "0.1", *getattr(request.module, "LOCALGCP_OPTIONS", ())) as cloud:
+    options = ("--lro-seconds", "0.1", *getattr(request.module, "LOCALGCP_OPTIONS", ()))
+    with running_local_cloud(*options, forks=cloud_forks) as cloud:
         yield cloud
 
 

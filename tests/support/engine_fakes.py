@@ -17,8 +17,10 @@ from agui_operator.api.parse import parse_environment, parse_policy
 from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.actions import Action, AssetsPublished
 from agui_operator.core.alerts import desired
+from agui_operator.core.errors import NotOwned
 from agui_operator.core.forecast import assume
 from agui_operator.core.names import Names
+from agui_operator.core.ownership import owned
 from agui_operator.core.permitted import Unreadable
 from agui_operator.core.phases.case import stage_of
 from agui_operator.core.release import Resolved, make_release
@@ -194,7 +196,13 @@ class FakeCloud:
         pass
 
     async def look(self, scope: Scope, cache: ObjectCache, basic: Snapshot, *, drift: bool) -> Sight:
-        return Sight(self._seen(scope, basic, drift=drift)) if self.down is None else self._refused(basic)
+        if self.down is not None:
+            return self._refused(basic)
+        seen = self._seen(scope, basic, drift=drift)
+        try:
+            return Sight(seen) if seen.service is None else Sight(replace(seen, service=mine(scope, seen.service)))
+        except NotOwned as foreign:
+            return Sight(basic, foreign, foreign=True)
 
     def _refused(self, basic: Snapshot) -> Sight:
         assert self.down is not None
@@ -259,7 +267,7 @@ class FakeCloud:
         assert spec is not None
         image = f"{spec.backend.image}@sha256:1"
         resolved = Resolved(image, image, {s.env: "3" for s in spec.backend.secrets}, "ab" * 32)
-        return replace(seen, resolved=make_release(spec, resolved))
+        return replace(seen, resolved=make_release(spec, resolved, scope.names.owner))
 
     async def execute(
         self, scope: Scope, cache: ObjectCache, actions: Sequence[Action], changed: object = None, *, urgent: bool
@@ -274,6 +282,10 @@ class FakeCloud:
                 self.published.add(action.frontend)
             self.actions.append(action)
             self.log.append(type(action).__name__)
+
+
+def mine(scope: Scope, service: ServiceView) -> ServiceView:
+    return owned(scope.names, "Cloud Run service", service)
 
 
 def _converged(scope: Scope, basic: Snapshot) -> tuple[AlertView, ...]:

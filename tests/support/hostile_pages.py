@@ -99,7 +99,7 @@ def send(address: tuple[str, int], attack: Attack) -> tuple[int, str]:
     lines += [f"{name}: {value}" for name, value in attack.headers.items()]
     body = attack.body.encode()
     lines += [f"Content-Length: {len(body)}"] if body or attack.method == "POST" else []
-    with socket.create_connection(address, timeout=10) as connection:
+    with socket.create_connection(address, timeout=60) as connection:
         connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
         return answer_of(connection)
 

@@ -63,7 +63,7 @@ class SqlApi:
     def done(self, path: str, body: Any = None, method: str | None = None) -> None:
         """A call that starts an operation, to its good end."""
         operation = self.call(path, {} if body is None and method is None else body, method)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while operation["status"] != "DONE":
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -121,7 +121,7 @@ class ClientKey:
 def served_certificate(context: ssl.SSLContext, address: str) -> x509.Certificate:
     """What port 3307 shows of itself."""
     with (
-        socket.create_connection((address, _SQL_PORT), timeout=10) as plain,
+        socket.create_connection((address, _SQL_PORT), timeout=60) as plain,
         context.wrap_socket(plain) as tls,
     ):
         return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
@@ -130,7 +130,7 @@ def served_certificate(context: ssl.SSLContext, address: str) -> x509.Certificat
 def tls_answer(context: ssl.SSLContext, address: str) -> bytes:
     """What port 3307 says to PostgreSQL's SSLRequest within a TLS connection. Raises ssl.SSLError, OSError."""
     with (
-        socket.create_connection((address, _SQL_PORT), timeout=10) as plain,
+        socket.create_connection((address, _SQL_PORT), timeout=60) as plain,
         context.wrap_socket(plain) as tls,
     ):
         tls.sendall(bytes.fromhex("0000000804d2162f"))
@@ -168,7 +168,7 @@ def running_proxy(program: Path, endpoint: str, *options: str, machine: str = ""
 
 
 def _wait_until_started(child: subprocess.Popen[bytes], health: int, log: Any) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{health}/startup", timeout=2):
             return

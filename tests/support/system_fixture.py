@@ -7,14 +7,24 @@ from collections.abc import Iterator
 import pytest
 
 from agui_dev.controlplane import ControlPlane
-from agui_dev.testbed.operator_process import OperatorProcess
+from agui_dev.testbed.fork_server import ForkServer
+from agui_dev.testbed.operator_process import OPERATOR_IMPORTS, OperatorProcess
 from agui_dev.testbed.system import System, running_system
 
 
 @pytest.fixture(scope="session")
-def system(control_plane: ControlPlane) -> Iterator[System]:
+def operator_forks() -> Iterator[ForkServer]:
+    """Starts operators in a fraction of the time."""
+    forks = ForkServer(OPERATOR_IMPORTS)
+    yield forks
+    forks.close()
+
+
+@pytest.fixture(scope="session")
+def system(control_plane: ControlPlane, operator_forks: ForkServer) -> Iterator[System]:
     """The whole system without an operator; operations of the cloud are done in the first reply where they can be."""
-    with running_system(control_plane, "--lro-seconds", "0", "--metric-period-seconds", "0.25") as running:
+    options = ("--lro-seconds", "0", "--metric-period-seconds", "0.25")
+    with running_system(control_plane, *options, forks=operator_forks) as running:
         yield running
 
 

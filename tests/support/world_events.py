@@ -83,6 +83,11 @@ def pointer_changed(world: World) -> World | None:
     return replace(_with_cloud(world, pointer=changed), by_hand=True)
 
 
+def page_files_deleted(world: World) -> World | None:
+    """`gcloud storage rm` of files of every page."""
+    return _with_cloud(world, published=frozenset()) if world.cloud.published else None
+
+
 def jobs_deleted(world: World) -> World | None:
     if not world.cloud.jobs:
         return None
@@ -141,6 +146,7 @@ EVENTS: Mapping[str, WorldEvent] = {
         traffic_halved,
         pointer_removed,
         pointer_changed,
+        page_files_deleted,
         jobs_deleted,
         status_wiped,
         status_restored,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from agui_operator.api.conditions import ConditionType, Reason
@@ -58,6 +59,7 @@ from agui_operator.core.snapshot import (
 from agui_operator.core.templates import to_json
 from agui_operator.core.traffic import Target
 from agui_operator.core.undo import checks_of, recorded
+from fast_replace import replaced
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATE = NOW + timedelta(days=2)
@@ -76,9 +78,10 @@ FIRST = Release(
     "1",
     "img@sha256:a",
     frontend="fa",
+    bundle="a.tar.gz@sha256:fa",
     template=to_json(revision_of("aaaa", "img@sha256:a")),
 )
-SECOND = Release("bbbb", "art-b", "fp-b", "2", "img@sha256:b", "img@sha256:b", "head", "fb")
+SECOND = Release("bbbb", "art-b", "fp-b", "2", "img@sha256:b", "img@sha256:b", "head", "fb", "b.tar.gz@sha256:fb")
 THIRD = "fp-c"  # a newer spec that is never resolved here
 FOURTH = "fp-d"  # one that no world has seen, and so none has rejected
 STEPS = (CanaryStep(set_weight=10), CanaryStep(analysis=AnalysisStep()), CanaryStep(pause=Pause()))
@@ -167,7 +170,7 @@ def blueprint(memory: Memory, fingerprint: str | None) -> Blueprint | None:
     revision = revision_of(release.id, release.image)
     container = revision.container
     return Blueprint(
-        release=replace(release, template=to_json(revision)),
+        release=replaced(release, template=_template_of(release.id, release.image)),
         revision=revision,
         migration=JobTemplate(NAMES.migration_job(release.id), release.id, container),
         backup_instance="main",
@@ -213,9 +216,9 @@ def look(world: World, luck: Luck) -> Snapshot:
     )
     if luck.down is None:
         revision = unknown_revision(memory, seen, NAMES)
-        return replace(seen, found=_record(world, revision)) if revision is not None else seen
+        return replaced(seen, found=_record(world, revision)) if revision is not None else seen
     fault = LookFault(Reason.CLOUD_UNAVAILABLE, "answered 503")
-    return replace(seen, failed=dict.fromkeys(_LOOKS[luck.down], fault), **_NOTHING[luck.down])
+    return replaced(seen, failed=dict.fromkeys(_LOOKS[luck.down], fault), **_NOTHING[luck.down])
 
 
 def _asks_target(memory: Memory) -> bool:
@@ -229,14 +232,18 @@ def _target(world: World) -> TargetView | None:
     return TargetView(release.id, NAMES.revision(release.id) in cloud.revisions, release.frontend in cloud.published)
 
 
+@cache
+def _template_of(release: str, image: str) -> str:
+    return to_json(revision_of(release, image))
+
+
 def _record(world: World, revision: str) -> Found:
     """The record that a revision keeps."""
     if revision not in world.cloud.revisions:
         return Found(None, revision)
     release = revision.removeprefix(f"{NAMES.service}-")
     known = FIRST if release.partition("-")[0] == FIRST.id else SECOND
-    template = to_json(revision_of(release, known.image))
-    return Found(replace(known, id=release, template=template), revision)
+    return Found(replaced(known, id=release, template=_template_of(release, known.image)), revision)
 
 
 def _tried(cloud: Cloud) -> tuple[str, ...]:
@@ -257,7 +264,7 @@ def prune(world: World) -> World:
     live |= {p.release.id for p in memory.promoted}
     jobs = {NAMES.migration_job(r) for r in live}
     candidate = {memory.candidate.id} if memory.candidate else set()
-    cloud = replace(
+    cloud = replaced(
         cloud,
         revisions=cloud.revisions & ({NAMES.revision(r) for r in live} | {cloud.template}),
         backed_up=cloud.backed_up & candidate,
@@ -265,7 +272,7 @@ def prune(world: World) -> World:
         running=cloud.running & jobs | cloud.running - cloud.migrated,  # what was left running matters
         migrated=cloud.migrated & jobs,
     )
-    return replace(world, cloud=cloud, verified=world.verified & {NAMES.revision(r) for r in live})
+    return replaced(world, cloud=cloud, verified=world.verified & {NAMES.revision(r) for r in live})
 
 
 def _service(world: World, luck: Luck) -> ServiceView | None:
@@ -312,25 +319,25 @@ def after(cloud: Cloud, action: Action) -> Cloud:
     """The world once the action had its effect. Doing it twice is doing it once."""
     match action:
         case BackupTaken():
-            return replace(cloud, backed_up=cloud.backed_up | {action.description.split()[-1]})
+            return replaced(cloud, backed_up=cloud.backed_up | {action.description.split()[-1]})
         case JobDefined():
-            return replace(cloud, jobs=cloud.jobs | {action.template.job})
+            return replaced(cloud, jobs=cloud.jobs | {action.template.job})
         case ExecutionStarted():
             assert action.job in cloud.jobs, "an execution of a job that does not exist"
             assert action.job not in cloud.running, "the migration was started twice"
             assert not cloud.running - cloud.migrated, "two migrations run at the same time"
-            return replace(cloud, running=cloud.running | {action.job})
+            return replaced(cloud, running=cloud.running | {action.job})
         case ExecutionCancelled():
-            return replace(cloud, running=cloud.running - {action.job})
+            return replaced(cloud, running=cloud.running - {action.job})
         case AssetsPublished():
-            return replace(cloud, published=cloud.published | {action.frontend})
+            return replaced(cloud, published=cloud.published | {action.frontend})
         case RevisionStaged():
             revisions = cloud.revisions | {action.template.revision}
-            return _routed(replace(cloud, revisions=revisions, template=action.template.revision), action.traffic)
+            return _routed(replaced(cloud, revisions=revisions, template=action.template.revision), action.traffic)
         case TrafficSplit():
             return _routed(cloud, action.traffic)
         case PointerSet():
-            return replace(cloud, pointer=action.pointer, candidate_pointer=action.candidate)
+            return replaced(cloud, pointer=action.pointer, candidate_pointer=action.candidate)
         case _:
             raise AssertionError(f"the model has no {type(action).__name__}")
 
@@ -353,7 +360,7 @@ def api_of(action: Action) -> Api:
 def _routed(cloud: Cloud, traffic: tuple[Target, ...]) -> Cloud:
     """Cloud Run keeps the old routes when a revision of the new ones does not exist."""
     works = all(target.revision in cloud.revisions for target in traffic)
-    return replace(cloud, traffic=traffic, serving=traffic if works else cloud.serving)
+    return replaced(cloud, traffic=traffic, serving=traffic if works else cloud.serving)
 
 
 def settle(world: World, luck: Luck) -> World:
@@ -362,11 +369,13 @@ def settle(world: World, luck: Luck) -> World:
     if memory.candidate is not None:
         job, revision = NAMES.migration_job(memory.candidate.id), NAMES.revision(memory.candidate.id)
         if luck.migration and job in cloud.running:
-            cloud = replace(cloud, migrated=cloud.migrated | {job})
+            cloud = replaced(cloud, migrated=cloud.migrated | {job})
         if memory.phase is Phase.SMOKING and luck.checks:
             verified = verified | {revision}
     had_stable = world.had_stable or memory.stable is not None
-    return replace(world, cloud=cloud, verified=verified, had_stable=had_stable)
+    if cloud is world.cloud and verified is world.verified and had_stable == world.had_stable:
+        return world
+    return replaced(world, cloud=cloud, verified=verified, had_stable=had_stable)
 
 
 def normal(memory: Memory) -> Memory:
@@ -374,8 +383,8 @@ def normal(memory: Memory) -> Memory:
     history = (HistoryEntry(FIRST, "Ended", "", NOW, 0),) if memory.history else ()  # no decision depends on an entry
     cause = memory.cause if memory.phase is Phase.ROLLING_BACK else None
     cause = Cause(Reason.SMOKE_FAILED, "", Phase.SMOKING, NOW, cause.rejects) if cause is not None else None
-    rejected = replace(memory.rejected, at=NOW, message="") if memory.rejected else None
-    return replace(
+    rejected = replaced(memory.rejected, at=NOW, message="") if memory.rejected else None
+    return replaced(
         memory,
         since=NOW,
         started=NOW,
@@ -383,7 +392,7 @@ def normal(memory: Memory) -> Memory:
         weight_since=NOW if memory.weight_since is not None else None,
         obeyed=(),
         history=history,
-        promoted=tuple(replace(p, at=NOW) for p in memory.promoted),
+        promoted=tuple(replaced(p, at=NOW) for p in memory.promoted),
         cause=cause,
         rejected=rejected,
         acknowledged=None,
@@ -396,8 +405,19 @@ def normal(memory: Memory) -> Memory:
 def step(world: World, luck: Luck) -> tuple[Decision, Snapshot]:
     seen = look(world, luck)
     plan = blueprint(world.memory, world.fingerprint)
-    plan = replace(plan, steps=luck.steps) if plan is not None else None
+    if plan is not None and plan.steps is not luck.steps:
+        plan = replaced(plan, steps=luck.steps)
     return decide(Case(world.memory, seen, plan, NAMES, luck.now), 10), seen
+
+
+def lucky(world: World) -> World:
+    """One turn in which everything goes well, its actions done and its status written."""
+    turn, _ = step(world, Luck())
+    world = settle(world, Luck())
+    cloud = world.cloud
+    for action in turn.actions:
+        cloud = after(cloud, action)
+    return replaced(world, memory=normal(turn.memory), cloud=cloud)
 
 
 def lucks(world: World) -> Iterator[Luck]:
@@ -442,20 +462,20 @@ def next_worlds(world: World) -> Iterator[tuple[World, Event | None]]:
 def _next(world: World) -> Iterator[tuple[World, Event | None]]:
     for fingerprint in ("fp-a", "fp-b", THIRD, None):
         if fingerprint != world.fingerprint:
-            yield replace(world, fingerprint=fingerprint), None
+            yield replaced(world, fingerprint=fingerprint), None
     for luck in lucks(world):
         turn, _ = step(world, luck)
         settled = settle(world, luck)
         memory = normal(turn.memory)
-        yield replace(settled, memory=memory), turn.event
+        yield replaced(settled, memory=memory), turn.event
         cloud = settled.cloud
         for action in turn.actions:
             if api_of(action) is luck.down:
                 continue
             # the operator may die before, between and after actions, and before the status is written
             cloud = after(cloud, action)
-            yield replace(settled, cloud=cloud), None
-            yield replace(settled, cloud=cloud, memory=memory), turn.event
+            yield replaced(settled, cloud=cloud), None
+            yield replaced(settled, cloud=cloud, memory=memory), turn.event
 
 
 def start_first() -> World:

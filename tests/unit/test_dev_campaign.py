@@ -62,8 +62,11 @@ def belongings() -> Belongings:
     )
 
 
-def verdict(monkeypatch: pytest.MonkeyPatch, document: Json, have: Belongings, page: int = 200) -> list[str]:
+def verdict(
+    monkeypatch: pytest.MonkeyPatch, document: Json, have: Belongings, page: int = 200, missing: list[str] | None = None
+) -> list[str]:
     monkeypatch.setattr(truth, "owned", lambda target: have)
+    monkeypatch.setattr(truth, "missing_files", lambda target, frontend: missing or [])
 
     def get(namespace: str, path: str) -> tuple[int, str, str]:
         return (page, "", "") if path == "/" else (200, f"{SERVICE}-{STABLE}", "")
@@ -129,3 +132,17 @@ def test_what_is_wrong_in_the_cloud_is_seen(monkeypatch: pytest.MonkeyPatch, hav
 
 def test_a_page_that_is_gone_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert verdict(monkeypatch, found(), HAVE, page=404) == ["the page answers 404"]
+
+
+def test_files_of_the_page_that_are_missing_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verdict(monkeypatch, found(), HAVE, missing=["x.js"]) == ["files of the page are missing: ['x.js']"]
+    without = found()
+    without["status"]["stable"].pop("frontend")
+    assert "files of the page are missing: ['x.js']" not in verdict(monkeypatch, without, HAVE, missing=["x.js"])
+
+
+def test_a_page_that_is_gone_is_no_rest_also_where_the_status_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is missing of the stable release's page at rest is published again."""
+    document = found()
+    _told("DriftFree", "False")(document)
+    assert verdict(monkeypatch, document, HAVE, page=404) == ["the page answers 404", "DriftFree=False: None"]

@@ -66,7 +66,7 @@ class Approvals:
         return "granted" if said == {"granted"} else "denied"
 
     async def waiting(self, approver: str, tools: Sequence[str], limit: int = 100) -> list[dict[str, Any]]:
-        """Open questions of other people about these tools, the oldest first."""
+        """Open questions of other people about these tools that `approver` has not answered, the oldest first."""
         async with self._engine.connect() as connection:
             rows = await connection.execute(_WAITING, {"approver": approver, "tools": list(tools), "limit": limit})
             return [
@@ -121,6 +121,11 @@ _ENDORSEMENTS = text(
     "SELECT status FROM approvals WHERE session_id = :session AND function_call_id = :key AND user_id <> :user"
 )
 _WAITING = text(
-    "SELECT user_id, session_id, function_call_id, tool, arguments, requested_at FROM approvals"
-    " WHERE status = 'requested' AND user_id <> :approver AND tool = ANY(:tools) ORDER BY requested_at LIMIT :limit"
+    "SELECT user_id, session_id, function_call_id, tool, arguments, requested_at FROM approvals AS asked"
+    " WHERE status = 'requested' AND user_id <> :approver AND tool = ANY(:tools)"
+    " AND NOT EXISTS (SELECT FROM approvals AS said"
+    " WHERE said.user_id = :approver AND said.session_id = asked.session_id"
+    " AND said.function_call_id = 'for:' || left(encode(sha256(convert_to("
+    "  concat_ws(chr(10), asked.user_id, asked.session_id, asked.function_call_id), 'UTF8')), 'hex'), 48))"
+    " ORDER BY requested_at LIMIT :limit"
 )

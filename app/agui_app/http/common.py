@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
-from ag_ui.core import RunAgentInput
+from ag_ui.core import RunAgentInput, RunErrorEvent
 from fastapi import Request
 from fastapi.requests import HTTPConnection
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -18,13 +19,18 @@ from pydantic import ValidationError
 from agui_app.caller import Caller
 from agui_app.http.json_input import NotJson, NotStorable, parsed
 from agui_app.http.keys import IdentityUnavailable, Unauthenticated
-from agui_app.runs.admission import InvalidRun
+from agui_app.runs.admission import MOST_ANSWERS, MOST_TOOLS, InvalidRun
 from agui_app.runs.event_log import RunExists, ThreadBusy, TooManyRuns
 from agui_app.runs.runs import InstanceFull, Run, usable_id
 from agui_app.services import Services
 
 PING_SECONDS = 15.0
 SYNTHETIC_HEADER = "x-agui-synthetic"  # checks and load tests say so: they are left out of objectives
+TOKEN_EXPIRED = RunErrorEvent(
+    message="Your sign-in has to be renewed. Connect again with a new token.", code="TOKEN_EXPIRED"
+).model_dump_json(by_alias=True, exclude_none=True)
+# looked at before each entry is validated, which takes its time
+_MOST = {"messages": 2000, "tools": MOST_TOOLS, "context": 256, "resume": MOST_ANSWERS}
 SSE_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no", "Connection": "keep-alive"}
 
 
@@ -73,6 +79,9 @@ def run_input(body: Any) -> RunAgentInput:
     """A validated RunAgentInput; missing lists are empty. Raises Refused 422 that names the fields."""
     if not isinstance(body, Mapping):
         raise Refused(422, "invalid_input", "the body must be a RunAgentInput object")
+    for name, most in _MOST.items():
+        if isinstance(listed := body.get(name), list) and len(listed) > most:
+            raise Refused(422, "invalid_input", f"{name} may have {most} entries")
     defaults: dict[str, Any] = {"state": {}, "messages": [], "tools": [], "context": [], "forwardedProps": {}}
     try:
         return RunAgentInput.model_validate(defaults | dict(body))
@@ -120,14 +129,22 @@ async def start_run(services: Services, caller: Caller, request: RunAgentInput, 
         raise Refused(503, "instance_full", "This instance is full; ask again.") from None
 
 
-async def frames(events: AsyncGenerator[str, None], ping_seconds: float = PING_SECONDS) -> AsyncIterator[bytes]:
-    """Events as SSE frames, with comments in quiet times so that no proxy takes the stream for dead."""
+async def frames(
+    events: AsyncGenerator[str, None], expires_at: float | None = None, ping_seconds: float = PING_SECONDS
+) -> AsyncIterator[bytes]:
+    """Events as SSE frames, with comments in quiet times so that no proxy takes the stream for dead. At `expires_at`,
+    the end of the caller's token, the stream ends with TOKEN_EXPIRED; the run goes on."""
     upcoming: asyncio.Future[str] = asyncio.ensure_future(anext(events))
     try:
         while True:
-            done, _ = await asyncio.wait({upcoming}, timeout=ping_seconds)
+            left = float("inf") if expires_at is None else expires_at - time.time()
+            if left <= 0:
+                yield b"data: " + TOKEN_EXPIRED.encode() + b"\n\n"
+                return
+            done, _ = await asyncio.wait({upcoming}, timeout=min(ping_seconds, left))
             if not done:
-                yield b": ping\n\n"
+                if left > ping_seconds:
+                    yield b": ping\n\n"
                 continue
             try:
                 line = upcoming.result()
@@ -149,6 +166,6 @@ async def lines_of(run: Run) -> AsyncGenerator[str, None]:
             yield line
 
 
-def event_stream(events: AsyncGenerator[str, None]) -> StreamingResponse:
+def event_stream(events: AsyncGenerator[str, None], caller: Caller) -> StreamingResponse:
     """An SSE response."""
-    return StreamingResponse(frames(events), media_type="text/event-stream", headers=SSE_HEADERS)
+    return StreamingResponse(frames(events, caller.expires_at), media_type="text/event-stream", headers=SSE_HEADERS)

@@ -21,6 +21,7 @@ from agui_app.agents.progress import settled
 from agui_app.agents.stream_shape import PIPELINES, TERMINAL, public_state
 from agui_app.agents.tree import APP_NAME, ROOT
 from agui_app.http import common
+from agui_app.http.approvals_api import number_waiting
 from agui_app.http.common import (
     Refused,
     caller_of,
@@ -67,17 +68,20 @@ async def info() -> dict[str, Any]:
 async def threads(
     request: Request, response: Response, limit: Annotated[int, Query(ge=1, le=100)] = 30, cursor: str = ""
 ) -> dict[str, Any]:
-    """The caller's threads, the last used first: `{threads, next, limits}`; `next` is the cursor of the next page or
-    null, `limits` says how many messages of the user and how many runs a thread may have."""
+    """The caller's threads, the last used first: `{threads, next, limits, approvals}`; `next` is the cursor of the next
+    page or null, `limits` says how many messages of the user and how many runs a thread may have, `approvals` how many
+    questions of others wait for the caller (null: not an approver)."""
     services = services_of(request)
-    user = caller_of(request).user_id
+    caller = caller_of(request)
     try:
-        found, following = await services.threads.page(user, limit, cursor)
+        found, following = await services.threads.page(caller.user_id, limit, cursor)
     except BadCursor:
         raise Refused(422, "invalid_input", "this is no cursor of this list") from None
     response.headers["Cache-Control"] = "no-store"  # a shared browser must not keep another user's titles
     limits = {"turns": turn_budget(services.agents.rules), "runs": services.settings.limits.messages_per_thread}
-    return {"threads": [thread.public() for thread in found], "next": following, "limits": limits}
+    approvals = await number_waiting(services, caller)
+    shown = [thread.public() for thread in found]
+    return {"threads": shown, "next": following, "limits": limits, "approvals": approvals}
 
 
 @router.post("/agent/{agent_id}/run", openapi_extra=RUN_BODY, responses=AGENT_RESPONSES)  # type: ignore[arg-type]
@@ -127,18 +131,19 @@ def _known(agent_id: str) -> None:
 async def _run(request: Request, agent_id: str, body: Any) -> Response:
     _known(agent_id)
     started = await start_run(services_of(request), caller_of(request), run_input(body), request.headers)
-    return event_stream(lines_of(started))
+    return event_stream(lines_of(started), caller_of(request))
 
 
 async def _connect(request: Request, agent_id: str, body: Any) -> Response:
     _known(agent_id)
     services = services_of(request)
-    user = caller_of(request).user_id
+    caller = caller_of(request)
+    user = caller.user_id
     wanted = run_input(body)
     thread = common.thread_id(wanted.thread_id)
     live = await services.event_log.live_run(user, thread)
     replay = await _replay(services, user, thread, wanted.run_id, live)
-    return event_stream(_thread(services, user, thread, replay, live))
+    return event_stream(_thread(services, user, thread, replay, live), caller)
 
 
 async def _stop(request: Request, agent_id: str, thread_id: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import httpx
 
 from agui_app.access import Access
 from agui_app.caller import Caller
-from agui_app.http.keys import Issuer, Unauthenticated
+from agui_app.http.keys import LEEWAY, Issuer, Unauthenticated
 
 IAP_HEADER = "x-goog-iap-jwt-assertion"
 IAP_ISSUER = "https://cloud.google.com/iap"
@@ -33,11 +33,11 @@ class Callers:
         self._access = access
         self._users = Issuer(
             access.issuer or IAP_ISSUER,
-            access.audience,
+            (access.audience,),
             access.keys_url or (IAP_KEYS if access.identity == "iap" else ""),
             transport,
         )
-        self._checks = Issuer(access.checks.issuer, access.checks.audience, access.checks.keys_url, transport)
+        self._checks = Issuer(access.checks.issuer, access.checks.audiences, access.checks.keys_url, transport)
 
     async def caller_of(self, headers: Mapping[str, str], subprotocols: tuple[str, ...] = ()) -> Caller:
         """The caller, whose id has at most 128 printable characters. A browser's WebSocket brings its token as
@@ -52,7 +52,7 @@ class Callers:
         claims = await self._users.verify(self._token(headers, subprotocols))
         owner = claims.get(self._access.customer_claim)
         customer = owner if isinstance(owner, str) else ""
-        return Caller(_named(claims.get("sub")), customer, expires_at=float(claims["exp"]))
+        return Caller(_named(claims.get("sub")), customer, expires_at=float(claims["exp"]) + LEEWAY)
 
     def _believed(self, headers: Mapping[str, str]) -> Caller:
         is_check = SYNTHETIC_HEADER in headers and not headers.get(DEVELOPMENT_HEADER)
@@ -67,7 +67,9 @@ class Callers:
         claims = await self._checks.verify(token)
         if claims.get("email") not in self._access.checks.accounts or claims.get("email_verified") is not True:
             raise Unauthenticated("the token is not of an account that may run checks")
-        return Caller(SYNTHETIC_USER, self._access.checks.customer, expires_at=float(claims["exp"]), is_check=True)
+        return Caller(
+            SYNTHETIC_USER, self._access.checks.customer, expires_at=float(claims["exp"]) + LEEWAY, is_check=True
+        )
 
     def _token(self, headers: Mapping[str, str], subprotocols: tuple[str, ...]) -> str:
         if self._access.identity == "iap":

@@ -12,7 +12,7 @@ from joserfc.jwk import KeySet
 
 _KEYS_LIFETIME = 3600.0
 _KEYS_RETRY = 60.0
-_LEEWAY = 30
+LEEWAY = 30  # seconds that clocks may differ: so long after its end a token still passes
 
 
 class Unauthenticated(Exception):
@@ -24,14 +24,14 @@ class IdentityUnavailable(Exception):
 
 
 class Issuer:
-    """Verifies tokens of `issuer` for `audience`. Keys are fetched on first use, kept an hour, and again for an unknown
-    key id. Without `keys_url` the issuer's discovery document names it."""
+    """Verifies tokens of `issuer` for one of `audiences`. Keys are fetched on first use, kept an hour, and
+    again for an unknown key id. Without `keys_url` the issuer's discovery document names it."""
 
     def __init__(
-        self, issuer: str, audience: str, keys_url: str, transport: httpx.AsyncBaseTransport | None = None
+        self, issuer: str, audiences: tuple[str, ...], keys_url: str, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self._issuer = issuer
-        self._audience = audience
+        self._audiences = audiences
         self._keys_url = keys_url
         self._transport = transport
         self._keys: KeySet | None = None
@@ -40,10 +40,12 @@ class Issuer:
 
     async def verify(self, token: str) -> dict[str, Any]:
         """The token's claims. Raises Unauthenticated, IdentityUnavailable."""
+        if not all(self._audiences) or not self._audiences:
+            raise Unauthenticated("no audience is configured")
         rules = jwt.JWTClaimsRegistry(
-            leeway=_LEEWAY,
+            leeway=LEEWAY,
             iss={"essential": True, "value": self._issuer},
-            aud={"essential": True, "value": self._audience},
+            aud={"essential": True, "values": list(self._audiences)},
             exp={"essential": True},
             sub={"essential": True},
         )

@@ -130,11 +130,10 @@ class _Conversation:
 
     async def _ask_to_reconnect(self) -> None:
         """At the latest when the token that opened the socket is no longer valid."""
-        seconds = self._services.settings.sockets.reconnect_after_seconds
-        if self._caller.expires_at is not None:
-            seconds = max(0.0, min(seconds, self._caller.expires_at - time.time()))
-        await asyncio.sleep(seconds)
-        await self._send({"type": "reconnect", "reason": "planned"}, last=True)
+        planned = self._services.settings.sockets.reconnect_after_seconds
+        left = planned if self._caller.expires_at is None else max(0.0, self._caller.expires_at - time.time())
+        await asyncio.sleep(min(planned, left))
+        await self._send({"type": "reconnect", "reason": "planned" if planned <= left else "token_expired"}, last=True)
 
     async def _receive(self) -> None:
         limit = self._services.settings.limits.body_bytes

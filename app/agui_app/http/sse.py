@@ -54,7 +54,6 @@ def input_schemas() -> dict[str, Any]:
 @router.post("/agent", openapi_extra=RUN_BODY, responses=RUN_RESPONSES)  # type: ignore[arg-type]
 async def run_agent(request: Request) -> StreamingResponse:
     """Starts a run and streams its events; leaving does not end the run."""
-    run = await start_run(
-        services_of(request), caller_of(request), run_input(await json_body(request)), request.headers
-    )
-    return event_stream(lines_of(run))
+    caller = caller_of(request)
+    run = await start_run(services_of(request), caller, run_input(await json_body(request)), request.headers)
+    return event_stream(lines_of(run), caller)

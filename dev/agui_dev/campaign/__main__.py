@@ -36,7 +36,7 @@ _RUNS_PER_PLACE = 5
 def _operator(system: System) -> OperatorProcess:
     """Looks and tidies up often, so that the end of a run comes soon."""
     return system.operator(
-        AGUI_IDENTITY="operator-0", AGUI_RESYNC_SECONDS="5", AGUI_RETENTION_SECONDS="5", AGUI_LEASE_SECONDS="5"
+        AGUI_LEASE_HOLDER="operator-0", AGUI_RESYNC_SECONDS="5", AGUI_RETENTION_SECONDS="5", AGUI_LEASE_SECONDS="5"
     )
 
 
@@ -91,7 +91,7 @@ class Campaign:
                 with self._lock:
                     namespace = self.stage.system.case()
                 return prepared(self.stage, api, namespace, rng)
-            except (InitError, CloudRefused):
+            except (InitError, CloudRefused, OSError):
                 if time.monotonic() > deadline:
                     raise
             time.sleep(2)

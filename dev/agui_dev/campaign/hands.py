@@ -118,6 +118,17 @@ def page_deleted(target: Target) -> None:
         target.changed(f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}", None, "DELETE")
 
 
+def missing_files(target: Target, frontend: str) -> list[str]:
+    """Objects that the page of a release folder consists of and that do not exist."""
+    objects, folder = f"/storage/v1/b/{target.namespace}-assets/o", f"releases/{frontend}/"
+    have = {one["name"] for one in target.cloud.items(objects, "items")}
+    if f"{folder}manifest.json" not in have:
+        return [f"{folder}manifest.json"]
+    listed = target.cloud.call(f"{objects}/{quote(f'{folder}manifest.json', safe='')}?alt=media")["files"]
+    paths = [file["path"] for file in listed]
+    return sorted({path if path.startswith("assets/") else folder + path for path in paths} - have)
+
+
 def alerts_deleted(target: Target) -> None:
     for policy in owned(target).alerts:
         target.changed(f"/v3/{policy['name']}", None, "DELETE")

@@ -8,7 +8,7 @@ import urllib.error
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from agui_dev.campaign.hands import owned
+from agui_dev.campaign.hands import missing_files, owned
 from agui_dev.campaign.stage import Json, Target
 from agui_dev.testbed.belongings import Belongings
 from agui_dev.testbed.kube_api import condition
@@ -31,6 +31,7 @@ def untrue(target: Target, found: Json) -> list[str]:
     return [
         *_serving(target, found, have),
         *_users(target, found),
+        *_page_lacks(target, found),
         *_conditions(found),
         *_way_back(target, found, have),
         *_watched(target, found, have),
@@ -77,12 +78,20 @@ def _users(target: Target, found: Json) -> Iterator[str]:
     except (OSError, urllib.error.URLError) as error:
         yield f"the edge does not answer: {error}"
         return
-    if page != 200 and condition(found, "DriftFree").get("status") != "False":
+    if page != 200:
         yield f"the page answers {page}"
     if code not in ((200, 500) if stable_of(found).get("version") == "degrading" else (200,)):
         yield f"the API answers {code}"
     if not revision.endswith(f"-{stable}"):
         yield f"the API is answered by {revision or 'nobody'}, stable is {stable}"
+
+
+def _page_lacks(target: Target, found: Json) -> Iterator[str]:
+    """Every file that the manifest of the stable release's page lists exists."""
+    frontend = stable_of(found).get("frontend")
+    missing = missing_files(target, frontend) if frontend else []
+    if missing:
+        yield f"files of the page are missing: {missing}"
 
 
 def _conditions(found: Json) -> Iterator[str]:

@@ -35,6 +35,7 @@ class Cost:
     cores: float
     background: bool = False
     workers: bool = False  # its tests share the cores; all of a file in one worker, because they share what was started
+    measured: bool = False  # a run of everything counts the lines that it reaches
 
 
 # What waits for processes most of the time runs beside other such jobs; what only computes runs in the background.
@@ -46,13 +47,13 @@ COSTS: dict[str, Cost] = {
     "generate": Cost(4, 1, background=True),
     "biome and tsc": Cost(20, 1.2, background=True),
     PREPARE: Cost(1, 0.5),
-    "unit": Cost(130, 1.5, workers=True),
+    "unit": Cost(130, 1.5, workers=True, measured=True),
     "properties": Cost(130, 1, background=True),
-    "attack": Cost(60, 1, background=True),
-    "contract": Cost(180, 0.9, workers=True),
+    "attack": Cost(60, 1, background=True, measured=True),
+    "contract": Cost(180, 0.9, workers=True, measured=True),
     "frontend": Cost(15, 1.5, background=True),
     "frontend flows": Cost(120, 0.9),
-    "app": Cost(190, 1.5, workers=True),
+    "app": Cost(190, 1.5, workers=True, measured=True),
     "integration": Cost(300, 0.9, workers=True),
     "faults": Cost(265, 0.75),
     "e2e": Cost(110, 0.8),
@@ -137,7 +138,7 @@ def _pytest(name: str, target: str, layout: Layout, coverage: bool, options: Seq
     argv += ["-o", f"cache_dir={layout.root / '.pytest_cache' / name}"]
     if COSTS[name].workers and workers() > 1:
         argv += ["--numprocesses", str(workers()), "--dist", "load" if name == "unit" else "loadfile"]
-    if not coverage:
+    if not coverage or not COSTS[name].measured:
         return Command(tuple(argv), layout.root, report)
     data = layout.coverage / name / f".coverage.{name}"
     argv += ["--cov", "--cov-report="]

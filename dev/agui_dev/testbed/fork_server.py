@@ -30,6 +30,7 @@ from agui_dev.children import Child
 
 _PR_SET_PDEATHSIG = 1
 _MEASURED = "COVERAGE_"  # coverage of a fork begins in the fork: the server is not measured
+_FORKS_ARE_MEASURED = "AGUI_FORKS_MEASURED"
 
 
 class ForkedProcess:
@@ -73,15 +74,17 @@ class ForkedProcess:
 class ForkedChild(Child):
     """A program that a fork server started; `env` is its whole environment."""
 
-    def __init__(self, name: str, module: str, log: Path, env: Mapping[str, str], address: Path) -> None:
+    def __init__(
+        self, name: str, module: str, log: Path, env: Mapping[str, str], address: Path, arguments: Sequence[str] = ()
+    ) -> None:
         self.name, self.log = name, log
         log.touch()  # `output` can be asked for before the fork has opened it
         self._start_of_output = log.stat().st_size
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(address))
-        request = {"module": module, "log": str(log), "env": dict(env)}
+        request = {"module": module, "arguments": list(arguments), "log": str(log), "env": dict(env)}
         connection.sendall(json.dumps(request).encode() + b"\n")
-        self._process = ForkedProcess((sys.executable, "-m", module), connection)
+        self._process = ForkedProcess((sys.executable, "-m", module, *arguments), connection)
 
 
 class ForkServer:
@@ -94,21 +97,27 @@ class ForkServer:
         self._address = Path(self._folder.name, "socket")
         self._server: Child | None = None
 
-    def start(self, name: str, module: str, log: Path, env: Mapping[str, str]) -> Child:
-        """Starts `python -m module`. Raises ChildFailed when the server cannot import its module."""
+    def start(self, name: str, module: str, log: Path, env: Mapping[str, str], arguments: Sequence[str] = ()) -> Child:
+        """Starts `python -m module` with the arguments. Raises ChildFailed when the server cannot import its module."""
         if self._server is None:
             own = {key: value for key, value in os.environ.items() if not key.startswith(_MEASURED)}
+            own[_FORKS_ARE_MEASURED] = "1" if any(key.startswith(_MEASURED) for key in os.environ) else ""
             command = [sys.executable, "-m", "agui_dev.testbed.fork_server", str(self._address), self._imports]
             log_of_server = Path(self._folder.name, "server.log")
             self._server = Child("the fork server", command, log_of_server, env=own, inherit=False)
             self._server.until(self._address.exists, 90)
-        return ForkedChild(name, module, log, env, self._address)
+        return ForkedChild(name, module, log, env, self._address, arguments)
 
     def close(self) -> None:
         """Ends the server and what it started."""
         if self._server is not None:
             self._server.kill()
         self._folder.cleanup()
+
+
+def is_measured() -> bool:
+    """In a fork server: True when coverage of its forks is measured."""
+    return bool(os.environ.get(_FORKS_ARE_MEASURED))
 
 
 # --- the server's own process ----------------------------------------------------------------------------------------
@@ -166,7 +175,7 @@ def become(request: Mapping[str, Any], server: int) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
-    sys.argv[1:] = []
+    sys.argv[1:] = request["arguments"]
     sys.path[1:1] = [entry for entry in request["env"].get("PYTHONPATH", "").split(os.pathsep) if entry]
     if any(name.startswith(_MEASURED) for name in request["env"]):
         import coverage

@@ -1,6 +1,6 @@
 """The Kubernetes API for tests, as the administrator: one kept-alive connection, JSON in and out.
 
-kubectl is a process and a discovery a call; a test that waits for a state asks ten times a second.
+kubectl is a process and a discovery a call; a test that waits for a state of an object watches it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import ssl
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,11 +21,14 @@ from urllib.parse import urlsplit
 import yaml
 
 from agui_dev.controlplane.kubeconfig import read_cluster
+from agui_dev.testbed.kube_watch import WATCH_SECONDS, Watch, each_version
 
 GROUP_VERSION = "agui.dev/v1alpha1"
 Json = dict[str, Any]
 # How long a test waits for what must happen: sized for a machine that has other things to do.
 PATIENCE = 180.0
+# What a test waits for may be something else than a change of the object.
+_RECHECK_SECONDS = 0.1
 
 
 class ApiRefused(AssertionError):
@@ -35,9 +40,12 @@ class ApiRefused(AssertionError):
 
 
 class KubeApi:
-    """Calls an API server as the user of a kubeconfig that holds a client certificate."""
+    """Calls an API server as the user of a kubeconfig that holds a client certificate; `acting_as`: as another user,
+    by impersonation."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, acting_as: str = "") -> None:
+        who = {"Impersonate-User": acting_as, "Impersonate-Group": "system:authenticated"}
+        self._headers = who if acting_as else {}
         cluster = read_cluster(kubeconfig)
         assert cluster.ca_pem is not None
         user = yaml.safe_load(kubeconfig.read_text())["users"][0]["user"]
@@ -47,14 +55,20 @@ class KubeApi:
                 Path(folder, part).write_bytes(base64.b64decode(user[part]))
             context.load_cert_chain(Path(folder, "client-certificate-data"), Path(folder, "client-key-data"))
         address = urlsplit(cluster.server)
-        self._connection = http.client.HTTPSConnection(str(address.hostname), address.port, timeout=30, context=context)
+        self._address, self._tls = (str(address.hostname), address.port), context
+        self._connection = self._connect(30)
+
+    def _connect(self, seconds: float) -> http.client.HTTPSConnection:
+        host, port = self._address
+        return http.client.HTTPSConnection(host, port, timeout=seconds, context=self._tls)
 
     def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Json:
         """The parsed answer; a lost connection is opened again, twice. Raises ApiRefused."""
         data = None if body is None else json.dumps(body)
         for last in (False, False, True):
             try:
-                self._connection.request(method, path, data, {"Content-Type": content_type})
+                headers = {"Content-Type": content_type, **self._headers}
+                self._connection.request(method, path, data, headers)
                 answer = self._connection.getresponse()
                 text = answer.read()
                 break
@@ -112,15 +126,19 @@ class KubeApi:
     ) -> Json:
         """The object as soon as `test` holds. Raises AssertionError that shows the last status."""
         deadline = time.monotonic() + seconds
-        while True:
-            found = self.get(namespace, name)
-            if test(found):
-                return found
-            if time.monotonic() > deadline:
-                status = found.get("status") or {}
-                shown = {key: status.get(key) for key in ("phase", "message", "rollout", "waitingFor", "lastRequest")}
-                raise AssertionError(f"{what} did not happen within {seconds:g} s: {json.dumps(shown, indent=1)}")
-            time.sleep(0.05)
+        watch = partial(self._watch, self.path(namespace, "aguideployments"), name)
+        with closing(each_version(partial(self.get, namespace, name), watch, _RECHECK_SECONDS)) as versions:
+            for found in versions:
+                if test(found):
+                    return found
+                if time.monotonic() > deadline:
+                    break
+        status = found.get("status") or {}
+        shown = {key: status.get(key) for key in ("phase", "message", "rollout", "waitingFor", "lastRequest")}
+        raise AssertionError(f"{what} did not happen within {seconds:g} s: {json.dumps(shown, indent=1)}")
+
+    def _watch(self, collection: str, name: str, version: str) -> Watch:
+        return Watch(self._connect(WATCH_SECONDS + 30), collection, name, version)
 
     def events(self, namespace: str) -> list[Json]:
         return list(self.call("GET", f"/api/v1/namespaces/{namespace}/events")["items"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -17,6 +18,9 @@ from typing import Any
 from urllib.parse import quote
 
 from agui_dev.children import Child, ChildFailed
+from agui_dev.testbed.fork_server import ForkServer
+
+LOCALGCP_IMPORTS = "agui_dev.testbed.localgcp_imports"
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 20.0
@@ -33,12 +37,14 @@ class CloudRefused(AssertionError):
 class LocalCloud:
     """A running local cloud. `endpoint` serves every API, `edge` run URLs and the load balancer."""
 
-    def __init__(self, state_dir: Path, *options: str) -> None:
+    def __init__(self, state_dir: Path, *options: str, forks: ForkServer | None = None) -> None:
+        """`options` are added to its command line; with `forks` it is started as a fork of that server."""
         self.state_dir = state_dir
         self.project = "demo"
         self.location = "us-central1"
         self.parent = f"projects/{self.project}/locations/{self.location}"
         self._options = options
+        self._forks = forks
         self._running: Child | None = None
         self.endpoint = self.edge = ""
 
@@ -60,10 +66,13 @@ class LocalCloud:
         """Starts it, and waits until it serves. Raises ChildFailed with its log when it does not."""
         ready = self.state_dir.parent / f"{self.state_dir.name}.ready"
         ready.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "localgcp", "serve", "--port", str(port), "--edge-port", str(edge_port)]
-        command += ["--state-dir", str(self.state_dir), "--ready-file", str(ready), *self._options]
+        arguments = ["serve", "--port", str(port), "--edge-port", str(edge_port)]
+        arguments += ["--state-dir", str(self.state_dir), "--ready-file", str(ready), *self._options]
         log = self.state_dir.parent / f"{self.state_dir.name}.log"
-        self._running = Child("localgcp", command, log)
+        if self._forks is None:
+            self._running = Child("localgcp", [sys.executable, "-m", "localgcp", *arguments], log)
+        else:
+            self._running = self._forks.start("localgcp", "localgcp", log, os.environ, arguments)
         try:
             self._running.until(ready.exists, _START_SECONDS)
         except ChildFailed:
@@ -161,10 +170,10 @@ class LocalCloud:
 
 
 @contextmanager
-def running_local_cloud(*options: str) -> Iterator[LocalCloud]:
+def running_local_cloud(*options: str, forks: ForkServer | None = None) -> Iterator[LocalCloud]:
     """A local cloud with an empty state, for the duration of the block."""
     with tempfile.TemporaryDirectory(prefix="localgcp-test-", ignore_cleanup_errors=True) as folder:
-        cloud = LocalCloud(Path(folder) / "state", *options)
+        cloud = LocalCloud(Path(folder) / "state", *options, forks=forks)
         try:
             cloud.start()
             yield cloud

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from pathlib import Path
 from agui_dev.children import Child
 from agui_dev.paths import ROOT
 from agui_dev.ports import free_port
+from agui_dev.testbed.fork_server import ForkServer
+
+OPERATOR_IMPORTS = "agui_dev.testbed.operator_imports"
 
 _READY_SECONDS = 90.0
 _STOP_SECONDS = 30.0
@@ -22,17 +26,26 @@ class OperatorProcess:
     """`agui-operator run` with settings of its own; log and identity outlive a restart."""
 
     def __init__(
-        self, folder: Path, kubeconfig: Path, endpoint: str, *, log_level: str = "info", **settings: str
+        self,
+        folder: Path,
+        kubeconfig: Path,
+        endpoint: str,
+        *,
+        log_level: str = "info",
+        forks: ForkServer | None = None,
+        **settings: str,
     ) -> None:
-        self.identity = settings.get("AGUI_IDENTITY") or f"operator-{uuid.uuid4().hex[:6]}"
+        """With `forks` it is started as a fork of that server."""
+        self.identity = settings.get("AGUI_LEASE_HOLDER") or f"operator-{uuid.uuid4().hex[:6]}"
         self.log_path = folder / f"{self.identity}.log"
         self.port = free_port()
-        self._command = [sys.executable, "-m", "agui_operator", "run", "--log-level", log_level]
+        self._arguments = ("run", "--log-level", log_level)
+        self._forks = forks
         self._environment = {
             "KUBECONFIG": str(kubeconfig),
             "AGUI_GCP_ENDPOINT": endpoint,
             "AGUI_HTTP_PORT": str(self.port),
-            "AGUI_IDENTITY": self.identity,
+            "AGUI_LEASE_HOLDER": self.identity,
         } | settings
         self._running: Child | None = None
 
@@ -50,7 +63,14 @@ class OperatorProcess:
         return self.log_path.read_text(errors="replace")
 
     def start(self, *, wait: bool = True) -> OperatorProcess:
-        self._running = Child("the operator", self._command, self.log_path, env=self._environment, cwd=ROOT)
+        if self._forks is None:
+            command = [sys.executable, "-m", "agui_operator", *self._arguments]
+            self._running = Child("the operator", command, self.log_path, env=self._environment, cwd=ROOT)
+        else:
+            environment = {**os.environ, **self._environment}
+            self._running = self._forks.start(
+                "the operator", "agui_operator", self.log_path, environment, self._arguments
+            )
         if wait:
             self.wait_ready()
         return self

@@ -1,6 +1,7 @@
 """The real backend for the flows of frontend/e2e: PostgreSQL with seeds, and the application with its offline model.
 
-`python -m agui_dev.testbed.page_stack PORT` serves until it is ended.
+`python -m agui_dev.testbed.page_stack PORT STRICT_PORT` serves until it is ended. At STRICT_PORT is another application
+with a database of its own, where a refund needs the approval of another person than the asker: of `bea`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from agui_dev.testbed.app_instance import AppStarter, seeded_database
 from agui_dev.testbed.postgres import running_postgres
 
 SCRIPT = ROOT / "app" / "agui_app" / "data" / "script.yaml"
+RULES = ROOT / "app" / "agui_app" / "data" / "guardrails.yaml"
 LONG_ANSWER = " ".join(f"Rule {number} of the house is kindness." for number in range(1, 41))
 
 
@@ -42,8 +44,18 @@ def slow_script(folder: Path) -> Path:
     return path
 
 
-def main(port: str) -> int:
-    """Serves until SIGTERM; the application's exit code."""
+def strict_rules(folder: Path) -> Path:
+    """The application's guardrails, whose approvals need another person."""
+    rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))
+    for rule in rules["rules"]:
+        rule |= {"approver": "another"} if rule["kind"] == "approval" else {}
+    path = folder / "guardrails.yaml"
+    path.write_text(yaml.safe_dump(rules), encoding="utf-8")
+    return path
+
+
+def main(port: str, strict_port: str) -> int:
+    """Serves until SIGTERM; the first application's exit code."""
     with running_postgres() as server, tempfile.TemporaryDirectory(prefix="agui-e2e-") as folder:
         url = seeded_database(server)
         with psycopg.connect(url) as connection:
@@ -51,13 +63,16 @@ def main(port: str) -> int:
         start = AppStarter(Path(folder))
         settings = {"AGUI_IDENTITY": "development", "AGUI_SCRIPT": str(slow_script(Path(folder)))}
         instance = start(url, ready=False, PORT=port, **settings)
+        strict = {"AGUI_GUARDRAILS": str(strict_rules(Path(folder))), "AGUI_APPROVERS": "bea"}
+        start(seeded_database(server), ready=False, PORT=strict_port, **settings, **strict)
         signal.signal(signal.SIGTERM, lambda *_: instance.child.terminate())
         signal.signal(signal.SIGINT, lambda *_: instance.child.terminate())
         code = instance.child.wait()
         if code:
             print(instance.child.output(), file=sys.stderr)
+        start.stop_all()
         return code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], sys.argv[2]))

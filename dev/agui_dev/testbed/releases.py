@@ -42,6 +42,8 @@ ANALYSED: Json = {
 }
 HELD: Json = {"steps": [{"setWeight": 20}, {"pause": {}}, {"setWeight": 60}, {"pause": {}}]}
 
+_LISTS = ("buckets", "sqlInstances", "databases", "urlMaps", "backends", "domains", "secrets")
+
 
 def policy(name: str = "tests", namespaces: tuple[str, ...] = ("t-*",), **more: Any) -> Json:
     """Allows the test namespaces everything that the releases here need."""
@@ -51,7 +53,7 @@ def policy(name: str = "tests", namespaces: tuple[str, ...] = ("t-*",), **more: 
         "regions": ["us-central1"],
         "serviceAccounts": ["shop-runtime"],
         "imageRepositories": ["us-central1-docker.pkg.dev/demo/agui"],
-        **{part: ["*"] for part in ("buckets", "sqlInstances", "urlMaps", "backends", "domains", "secrets")},
+        **{part: ["*"] for part in _LISTS},
         "limits": {"maxInstances": 10},
         **more,
     }
@@ -59,7 +61,7 @@ def policy(name: str = "tests", namespaces: tuple[str, ...] = ("t-*",), **more: 
 
 
 def environment(printed: str, namespace: str) -> Json:
-    """What `localgcp init` printed, under one name in every namespace (so that equal specs have equal release ids) and
+    """What `localgcp init` printed, under one name in every namespace and
     with the one URL map that the local edge serves and a bucket for its own pages."""
     document: Json = yaml.safe_load(printed)
     document["metadata"] = {"name": ENVIRONMENT, "namespace": namespace}

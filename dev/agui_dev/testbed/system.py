@@ -20,6 +20,7 @@ from typing import Any
 
 from agui_dev.controlplane import ControlPlane
 from agui_dev.testbed.api_proxy import ApiProxy
+from agui_dev.testbed.fork_server import ForkServer
 from agui_dev.testbed.foundations import SERVICE_ACCOUNT, SYSTEM_NAMESPACE, apply_foundations
 from agui_dev.testbed.images import SHOP_IMAGES
 from agui_dev.testbed.kube_api import PATIENCE, ApiRefused, KubeApi
@@ -40,8 +41,15 @@ def service_of(namespace: str) -> str:
 class System:
     """A control plane, a local cloud and what cases do with them."""
 
-    def __init__(self, plane: ControlPlane, folder: Path, cloud_options: tuple[str, ...] = ()) -> None:
-        self.plane, self.folder = plane, folder
+    def __init__(
+        self,
+        plane: ControlPlane,
+        folder: Path,
+        cloud_options: tuple[str, ...] = (),
+        forks: ForkServer | None = None,
+    ) -> None:
+        """With `forks` operators are started as forks of that server."""
+        self.plane, self.folder, self._forks = plane, folder, forks
         self.gcp = LocalCloud(folder / "localgcp", "--catalogue", str(SHOP_IMAGES), *cloud_options)
         self.api = KubeApi(plane.kubeconfig)
         self.proxy = ApiProxy(plane.kubeconfig)
@@ -97,12 +105,9 @@ class System:
         config = token
         if not direct:
             config = (proxy or self.proxy).kubeconfig(token, self.folder / f"kubeconfig-{uuid.uuid4().hex[:6]}")
-        settings = {
-            "AGUI_LEASE_SECONDS": "3",
-            "AGUI_PROPAGATION_SECONDS": "10",
-            "AGUI_RESYNC_SECONDS": "300",
-        } | settings
-        operator = OperatorProcess(self.folder, config, self.endpoint, log_level="debug", **settings)
+        defaults = {"AGUI_LEASE_SECONDS": "3", "AGUI_PROPAGATION_SECONDS": "10", "AGUI_RESYNC_SECONDS": "300"}
+        settings = defaults | settings
+        operator = OperatorProcess(self.folder, config, self.endpoint, log_level="debug", forks=self._forks, **settings)
         self._operators.append(operator)
         return operator.start() if start else operator
 
@@ -174,6 +179,17 @@ class System:
         """Where the ledger is now."""
         return self.gcp.last
 
+    def rested(self) -> int:
+        """Where the ledger is once nothing was written for a second: a status is written before the effects of its
+        phase, so what a test counts from here on is not of what came before. Raises AssertionError."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            before = self.position
+            time.sleep(1)
+            if not self.calls(before) and not self.effects(before):
+                return before
+        raise AssertionError(f"the cloud was written to for {PATIENCE:g} s")
+
     def calls(self, since: int, *, writes: bool = True) -> list[Json]:
         """The operator's calls after `since`, oldest first."""
         found = self.gcp.ledger(since)
@@ -217,10 +233,10 @@ class System:
 
 
 @contextlib.contextmanager
-def running_system(plane: ControlPlane, *cloud_options: str) -> Iterator[System]:
+def running_system(plane: ControlPlane, *cloud_options: str, forks: ForkServer | None = None) -> Iterator[System]:
     """A system without an operator, for the duration of the block. AGUI_KEEP_LOGS names a folder for the logs."""
     with tempfile.TemporaryDirectory(prefix="agui-system-", ignore_cleanup_errors=True) as folder:
-        system = System(plane, Path(folder), cloud_options)
+        system = System(plane, Path(folder), cloud_options, forks)
         try:
             yield system.start()
         finally:

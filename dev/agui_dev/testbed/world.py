@@ -23,6 +23,7 @@ from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.pages import SAMPLES, Pages
 
 NAMESPACE, NAME = "demo", "concierge"
+OPERATOR_ACCOUNT = "agui-operator@demo.iam.gserviceaccount.com"  # as the samples name it
 CATALOGUE = ROOT / "demo" / "images" / "catalog.yaml"
 
 
@@ -34,6 +35,7 @@ class World:
     report: Callable[[str], None]
     cloud_options: tuple[str, ...] = ()  # more words for `localgcp serve`
     small_pages: bool = False
+    with_identity: bool = False  # the operator has an account, whose ID tokens come from the local metadata server
     control_plane: ControlPlane | None = None
     pages: Pages | None = None
     dashboard_port: int = field(default_factory=free_port)
@@ -42,7 +44,8 @@ class World:
     _own_control_plane: ControlPlane | None = None
 
     def __post_init__(self) -> None:
-        self.cloud = LocalCloud(self.state / "localgcp", "--catalogue", str(CATALOGUE), *self.cloud_options)
+        account = ("--metadata-email", OPERATOR_ACCOUNT) if self.with_identity else ()
+        self.cloud = LocalCloud(self.state / "localgcp", "--catalogue", str(CATALOGUE), *account, *self.cloud_options)
 
     @property
     def edge(self) -> str:
@@ -84,13 +87,19 @@ class World:
 
     def _operator(self, control_plane: ControlPlane) -> OperatorProcess:
         """An operator with the rights of its ServiceAccount and nothing more."""
+        settings = {
+            "AGUI_DASHBOARD_PORT": str(self.dashboard_port),
+            "AGUI_LEASE_SECONDS": "5",
+            "AGUI_LEASE_HOLDER": f"demo-{uuid.uuid4().hex[:6]}",
+        }
+        if self.with_identity:
+            settings |= {"GCE_METADATA_HOST": self.cloud.address, "GCE_METADATA_IP": self.cloud.address}
         return OperatorProcess(
             self.state,
             control_plane.service_account_kubeconfig(SYSTEM_NAMESPACE, SERVICE_ACCOUNT),
             self.cloud.endpoint,
-            AGUI_DASHBOARD_PORT=str(self.dashboard_port),
-            AGUI_LEASE_SECONDS="5",
-            AGUI_IDENTITY=f"demo-{uuid.uuid4().hex[:6]}",
+            forks=None,
+            **settings,
         )
 
     # --- content -------------------------------------------------------------------------------------------------
@@ -114,7 +123,8 @@ class World:
 
     def fill(self, text: str) -> str:
         """A sample as it stands, but with this run's edge address: ports are random here."""
-        return text.replace("http://127.0.0.1:8086", self.edge)
+        own = text.replace("http://127.0.0.1:8086", self.edge)
+        return own.replace(".run.localhost:8086", f".run.localhost:{self.cloud.edge_port}")
 
     def write_samples(self, folder: Path) -> None:
         """All samples as they are applied here, so that they can be edited and applied by hand."""

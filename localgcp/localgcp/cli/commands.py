@@ -57,6 +57,12 @@ def main() -> None:
     "--catalogue", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Image catalogue (YAML)."
 )
 @click.option(
+    "--attested",
+    multiple=True,
+    metavar="IMAGE",
+    help="Repository, or repository@digest, that Binary Authorization lets start; may be repeated [all].",
+)
+@click.option(
     "--ready-file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Written when all ports are served.",

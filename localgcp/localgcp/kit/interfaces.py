@@ -121,6 +121,24 @@ class TaskResult:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file that an instance of a revision, or a task of an execution, wrote. `owner` is the short name of the service
+    or job; `stream` the last part of its log's name on Cloud Run."""
+
+    path: Path
+    workload: Workload
+    owner: str
+    is_job: bool
+    stream: str
+
+
+class ContainerLogs(Protocol):
+    def outputs(self, project: str) -> Sequence[Output]:
+        """Of everything that ran in a project, also of what was deleted since."""
+        ...
+
+
 class StartFailed(Exception):
     """A revision's first instance did not become ready; the message says why, as Cloud Run would."""
 
@@ -255,6 +273,7 @@ class CdnCache(Protocol):
 
 
 RUNTIME: Slot[Runtime] = Slot("runtime")
+CONTAINER_LOGS: Slot[ContainerLogs] = Slot("container_logs")
 METRICS: Slot[MetricSink] = Slot("metrics")
 BUCKETS: Slot[Buckets] = Slot("buckets")
 URL_MAPS: Slot[UrlMaps] = Slot("url_maps")

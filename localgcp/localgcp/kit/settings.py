@@ -32,6 +32,9 @@ class Settings:
     allow_hosts: tuple[str, ...] = ()  # names beside loopback ones that requests may be for, without port
     allow_origins: tuple[str, ...] = ()  # origins whose web pages may send requests
     catalogue: Path | None = None  # image catalogue file; None: a registry without images
+    attested: tuple[
+        str, ...
+    ] = ()  # repositories, or repository@digest, with an attestation; empty: all images have one
     engine: str = "process"
     lro_seconds: float = 0.3  # how long an operation takes at least; 0: done in the first reply where the work allows
     traffic_propagation_seconds: float = 0.0  # from the end of an update to the moment the edge follows it

@@ -10,6 +10,7 @@ from localgcp.edge import service as edge
 from localgcp.kit.service import Service
 from localgcp.services import (
     compute,
+    logging,
     longrunning,
     metadata,
     monitoring,
@@ -28,6 +29,7 @@ SERVICES: tuple[Service, ...] = (
     storage.SERVICE,
     compute.SERVICE,
     run.SERVICE,
+    logging.SERVICE,
     longrunning.SERVICE,
     registry.SERVICE,
     edge.SERVICE,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
@@ -54,10 +55,17 @@ AccountPattern = Annotated[
     str, Field(pattern="^([a-z0-9-]*[*]?|[a-z0-9-]+@[a-z0-9.-]+)$", min_length=1, max_length=120)
 ]
 BucketPattern = Annotated[str, Field(pattern="^[a-z0-9][-a-z0-9_.]*[*]?$|^[*]$", min_length=1, max_length=63)]
+DatabasePattern = Annotated[
+    str, Field(pattern="^([*]|[a-z][-a-z0-9]*/([A-Za-z_][A-Za-z0-9_-]*)?[*]?)$", min_length=1, max_length=163)
+]
 DomainPattern = Annotated[
     str, Field(pattern="^([*]|([*][.])?[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$", min_length=1, max_length=253)
 ]
 SecretPattern = Annotated[str, Field(pattern="^[A-Za-z0-9_-]*[*]?$", min_length=1, max_length=128)]
+BinaryAuthorization = Annotated[
+    str,
+    Field(pattern="^(Default|projects/[a-z][-a-z0-9]*/platforms/cloudRun/[a-z]([-a-z0-9]*[a-z0-9])?)$", max_length=200),
+]
 ImagePrefix = Annotated[
     str, Field(pattern="^([a-z0-9][-a-z0-9.]*(:[0-9]{1,5})?(/[a-z0-9._-]+)*/?|[*])$", min_length=1, max_length=300)
 ]
@@ -97,6 +105,15 @@ class Stop(Model):
     reason: str = Field("", max_length=256, description="Reason, shown in the status of held deployments.")
 
 
+class Diagnostics(StrEnum):
+    """How much of what applications and jobs say may be shown in status, Events, logs and on the dashboard. Secret-like
+    strings are masked in any case."""
+
+    NONE = "None"  # exit codes, documented codes and a link to the log
+    MESSAGES = "Messages"  # also codes and messages of their own
+    LOG_LINES = "LogLines"  # also the last lines of the log of a job that failed
+
+
 class AgUiPolicySpec(Model):
     """What deployments in some namespaces may use. A deployment is permitted if one policy permits all of it."""
 
@@ -127,6 +144,11 @@ class AgUiPolicySpec(Model):
     sql_instances: tuple[NamePattern, ...] = Field(
         (), max_length=50, description="Cloud SQL instances: names in the environment's project."
     )
+    databases: tuple[DatabasePattern, ...] = Field(
+        (),
+        max_length=100,
+        description="Databases as instance/database, or instance/prefix*; those that an environment names.",
+    )
     url_maps: tuple[NamePattern, ...] = Field((), max_length=50, description="URL maps of load balancers.")
     backends: tuple[NamePattern, ...] = Field(
         (), max_length=50, description="Backend buckets and backend services of load balancers."
@@ -148,6 +170,17 @@ class AgUiPolicySpec(Model):
         max_length=50,
         description="Cloud Run services of another owner that deployments with agui.dev/adopt=true may take over, as "
         "after the loss of a cluster: names, or prefixes such as `shop-*`.",
+    )
+    binary_authorization: BinaryAuthorization | None = Field(
+        None,
+        description="Binary Authorization that Cloud Run checks images with: Default, or "
+        "projects/PROJECT/platforms/cloudRun/POLICY. Absent: none is asked for.",
+    )
+    diagnostics: Diagnostics = Field(
+        Diagnostics.NONE,
+        description="Words of applications and jobs in status, Events, logs and on the dashboard: None (exit codes, "
+        "documented codes and a link to the log), Messages (also their own codes and messages) or LogLines (also the "
+        "last lines of the log of a job that failed). Secret-like strings are masked in any case.",
     )
     limits: PolicyLimits = Field(default_factory=PolicyLimits, description="Upper bounds.")
     freezes: tuple[FreezeWindow, ...] = Field(

@@ -34,22 +34,19 @@ _CONDITIONS = keyed_list("type")
 class ReleaseStatus(Model):
     """Everything needed to restore a release. References only, never a value of a secret."""
 
-    id: Word | None = Field(
-        None, description="Names revisions, jobs and release folders. Absent before it is resolved."
-    )
-    artifact: Word | None = Field(None, description="Id of what was built; equal in all environments.")
-    fingerprint: Word | None = Field(None, description="Hash of what the spec asks for.")
+    id: Word | None = Field(None, description="Names its revisions, jobs and checks.")
+    artifact: Word | None = Field(None, description="Id of what was built; equal everywhere.")
+    fingerprint: Word | None = Field(None, description="Hash of its spec.")
     version: Word | None = Field(None, description="Human-readable version.")
     template: Text | None = Field(None, description="Its revision, as JSON.")
     backend: Word | None = Field(None, description="Image of its backend.")
     migrations: Word | None = Field(None, description="Image of its migrations.")
-    target: Word | None = Field(None, description="Schema that its migrations lead to.")
-    frontend: Word | None = Field(None, description="Folder of the browser's files.")
+    target: Word | None = Field(None, description="Schema of its migrations.")
+    frontend: Word | None = Field(None, description="Folder of its page.")
+    bundle: Word | None = Field(None, description="Bundle of its page.")
     schema_: Word | None = Field(None, alias="schema", description="Schema that it reported.")
     requires: Word | None = Field(None, description="Schema that its code needs.")
-    secrets: dict[str, Word] | None = Field(
-        None, max_length=60, description="Secret versions, by environment variable."
-    )
+    secrets: dict[str, Word] | None = Field(None, max_length=60, description="Secret versions by variable.")
     alerts: dict[str, Any] | None = Field(None, description="Its alert thresholds.", json_schema_extra={PRESERVE: True})
 
 

@@ -14,12 +14,14 @@ from typing import Any
 
 from agui_operator.api.expression import ExpressionInvalid
 from agui_operator.api.smoke import AgentCheck, Expectation
-from agui_operator.checks.agent_run import Run, Thread, word
+from agui_operator.checks import codes
+from agui_operator.checks.agent_run import Run, Thread
 from agui_operator.checks.conversation import Conversation
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.json_path import within
 from agui_operator.checks.pattern import SEARCHES
 from agui_operator.checks.target import CheckTarget, Failed, Passed
+from agui_operator.core.words import Disclosure, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,39 +75,45 @@ async def check_agent(check: AgentCheck, target: CheckTarget, guard: Guard, seco
     turns = turns_of(check)
     try:
         for turn in turns:
-            run = await _take(talk, turn, run)
-            await _hold_against(run, turn.expect, target.tenant)
+            run = await _take(talk, turn, run, target.disclosure)
+            await _hold_against(run, turn.expect, target)
     except Failed as failed:
         raise Failed(str(failed), talk.code, talk.first_token_ms) from failed
     runs = f"{len(turns)} runs" if len(turns) > 1 else "1 run"
     return Passed(f"the conversation went as expected in {runs}", talk.code, talk.first_token_ms)
 
 
-async def _take(talk: Conversation, turn: Turn, before: Run | None) -> Run:
+async def _take(talk: Conversation, turn: Turn, before: Run | None, disclosure: Disclosure) -> Run:
     if turn.say is not None:
         return await talk.say(turn.say)
     if before is None or not before.interrupts:
-        raise Failed(f"expected an interrupt to resume; {before.outcome() if before else 'nothing was said'}")
+        ended = before.outcome(disclosure) if before else "nothing was said"
+        raise Failed(f"expected an interrupt to resume; {ended}")
     return await talk.resume(before.interrupts, turn.resume)
 
 
-async def _hold_against(run: Run, expect: Sequence[Expectation], tenant: str) -> None:
+async def _hold_against(run: Run, expect: Sequence[Expectation], target: CheckTarget) -> None:
+    shown = target.disclosure
     tools = iter(run.tools)
     for wanted in expect:
         if wanted.tool is not None and wanted.tool not in tools:  # `in` on an iterator goes on after the last one found
-            raise Failed(f"expected tool {wanted.tool}; {run.outcome()}")
-        if wanted.interrupt is not None and wanted.interrupt not in (i.reason for i in run.interrupts):
-            raise Failed(f"expected interrupt {wanted.interrupt}; {run.outcome()}")
-        if wanted.blocked is not None and wanted.blocked not in run.blocked:
-            raise Failed(f"expected blocked by {wanted.blocked}; {_blocks(run)}")
-        if wanted.text is not None and not await _said(wanted.text, run.text, tenant):
-            raise Failed(f"expected text /{wanted.text}/; {_texts(run)}")
+            raise Failed(f"expected tool {wanted.tool}; {run.outcome(shown)}")
+        if wanted.interrupt is not None and _is_none_of(wanted.interrupt, [i.reason for i in run.interrupts]):
+            raise Failed(f"expected interrupt {wanted.interrupt}; {run.outcome(shown)}")
+        if wanted.blocked is not None and _is_none_of(wanted.blocked, run.blocked):
+            raise Failed(f"expected blocked by {wanted.blocked}; {_blocks(run, shown)}")
+        if wanted.text is not None and not await _said(wanted.text, run.text, target.tenant):
+            raise Failed(f"expected text /{wanted.text}/; {_texts(run, shown)}")
         if wanted.state is not None:
-            _expect_state(wanted.state, run)
+            _expect_state(wanted.state, run, shown)
         if wanted.finished and (run.interrupts or run.order.ended != "RUN_FINISHED"):
-            raise Failed(f"expected finished; {run.outcome()}")
+            raise Failed(f"expected finished; {run.outcome(shown)}")
     if run.order.ended == "RUN_ERROR":
-        raise Failed(f"expected RUN_FINISHED; {run.outcome()}")
+        raise Failed(f"expected RUN_FINISHED; {run.outcome(shown)}")
+
+
+def _is_none_of(wanted: str, said: Sequence[Words]) -> bool:
+    return Words.of_workload(wanted) not in said
 
 
 async def _said(pattern: str, text: str, tenant: str) -> bool:
@@ -115,19 +123,19 @@ async def _said(pattern: str, text: str, tenant: str) -> bool:
         raise Failed(f"expected text /{pattern}/; {wrong}") from wrong
 
 
-def _expect_state(wanted: Any, run: Run) -> None:
+def _expect_state(wanted: Any, run: Run, shown: Disclosure) -> None:
     if run.thread.state_fault:
         raise Failed(f"expected a state; {run.thread.state_fault}")
     if not within(wanted, run.thread.state):
         names = ", ".join(sorted(wanted)) if isinstance(wanted, dict) else "the whole state"
-        raise Failed(f"expected state with {names}; the values differ when {run.outcome()}")
+        raise Failed(f"expected state with {names}; the values differ when {run.outcome(shown)}")
 
 
-def _blocks(run: Run) -> str:
+def _blocks(run: Run, shown: Disclosure) -> str:
     if run.blocked:
-        return f"the run was blocked by {word(run.blocked[0])}"
-    return f"no guardrail blocked it and {run.outcome()}"
+        return f"the run was blocked by {run.blocked[0].among(codes.GUARDRAIL_RULES, shown, 'another rule')}"
+    return f"no guardrail blocked it and {run.outcome(shown)}"
 
 
-def _texts(run: Run) -> str:
-    return f"the text does not match and {run.outcome()}" if run.texts else f"no text came and {run.outcome()}"
+def _texts(run: Run, shown: Disclosure) -> str:
+    return f"{'the text does not match' if run.texts else 'no text came'} and {run.outcome(shown)}"

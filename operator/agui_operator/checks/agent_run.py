@@ -1,26 +1,26 @@
 """What one run of the agent showed: the events of a stream, reduced to what expectations ask about.
 
-https://docs.ag-ui.com/concepts/events lists the events. Everything here is the server's word, so it is bounded, and
-only event types and codes of a known form may go into a message.
+https://docs.ag-ui.com/concepts/events lists the events. Everything here is the server's word: it is bounded, and what
+may go into a message is of type Words.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import jsonpatch
 
+from agui_operator.checks import codes
 from agui_operator.checks.run_order import RunOrder, name_of
 from agui_operator.checks.target import Failed
+from agui_operator.core.words import UNSAID, Disclosure, Words
 
 GUARDRAIL_BLOCK = "guardrail.block"  # name of the CUSTOM event by which the application marks a block
 _TOKENS = frozenset({"TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_CHUNK", "TOOL_CALL_START", "TOOL_CALL_CHUNK"})
 _MALFORMED = (TypeError, ValueError, LookupError, AttributeError, RecursionError)  # patches that are no patches
-_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Interrupt:
     """A question that the agent waits for, as in RUN_FINISHED.outcome.interrupts."""
 
     id: str
-    reason: str
+    reason: Words
 
 
 @dataclass(slots=True)
@@ -51,9 +51,9 @@ class Run:
     tools: list[str] = field(default_factory=list)  # names, in order
     calls: set[str] = field(default_factory=set)  # ids of the calls that `tools` counts
     texts: dict[str, str] = field(default_factory=dict)  # message id -> what was said
-    blocked: list[str] = field(default_factory=list)  # rules of guardrails
+    blocked: list[Words] = field(default_factory=list)  # rules of guardrails
     interrupts: tuple[Interrupt, ...] = ()
-    error_code: str = ""
+    error_code: Words = UNSAID
     has_spoken: bool = False  # a first token came
     last: str = "nothing"  # type of the last event
 
@@ -61,13 +61,15 @@ class Run:
     def text(self) -> str:
         return "\n".join(self.texts.values())
 
-    def outcome(self) -> str:
-        """How the run ended, for a message: types and codes only."""
+    def outcome(self, disclosure: Disclosure) -> str:
+        """How the run ended, for a message: types and documented codes, further words by permission."""
         if self.interrupts:
-            return f"the run ended with an interrupt ({word(self.interrupts[0].reason)})"
+            reason = self.interrupts[0].reason.among(codes.INTERRUPT_REASONS, disclosure)
+            return f"the run ended with an interrupt ({reason})"
         if self.order.ended is None:
             return f"the stream ended after {self.last}"
-        return f"the run ended with {self.order.ended}" + (f" (code {self.error_code})" if self.error_code else "")
+        code = self.error_code.among(codes.RUN_ERRORS, disclosure)
+        return f"the run ended with {self.order.ended}" + (f" (code {code})" if self.error_code else "")
 
     def take(self, data: str) -> None:
         """Takes the data of one server-sent event. Raises Failed if it is no event or is illegal at this place."""
@@ -102,11 +104,11 @@ class Run:
             case "MESSAGES_SNAPSHOT" if isinstance(event.get("messages"), list):
                 self.thread.messages = list(event["messages"])
             case "CUSTOM" if event.get("name") == GUARDRAIL_BLOCK and isinstance(event.get("value"), dict):
-                self.blocked.append(str(event["value"].get("rule")))
+                self.blocked.append(Words.of_workload(event["value"].get("rule")))
             case "RUN_FINISHED":
                 self.interrupts = _interrupts(event.get("outcome"))
             case "RUN_ERROR":
-                self.error_code = word(event.get("code")) if event.get("code") else ""
+                self.error_code = Words.of_workload(event.get("code"))
 
     def _called(self, call: str, name: object) -> None:
         """A call counts once in a run, by its start, or by its result if it started in a run before (an approval)."""
@@ -131,9 +133,4 @@ def _interrupts(outcome: object) -> tuple[Interrupt, ...]:
         return ()
     listed = outcome.get("interrupts")
     entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    return tuple(Interrupt(str(entry.get("id")), str(entry.get("reason"))) for entry in entries)
-
-
-def word(text: object) -> str:
-    """A code of the server as it may be repeated in a message: one short word, else `unknown`."""
-    return text if isinstance(text, str) and _WORD.fullmatch(text) else "unknown"
+    return tuple(Interrupt(str(entry.get("id")), Words.of_workload(entry.get("reason"))) for entry in entries)

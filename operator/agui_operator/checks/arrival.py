@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -30,7 +29,6 @@ _UNNAMED = 20.0  # seconds that a 404 without a name is waited for
 _ASK_AGAIN = 0.3  # seconds
 _DEADLINE = 10.0  # seconds for one answer
 _PAGE_LIMIT = 256 * 1024
-_RELEASE = re.compile(r"[a-z0-9-]{1,40}")  # other names are an application's words, and are not repeated
 
 _log = logging.getLogger(__name__)
 Look = Callable[[], Awaitable["Answer"]]
@@ -77,7 +75,7 @@ def _release_look(target: CheckTarget, guard: Guard) -> Look:
             return Answer("nobody known", _UNNAMED) if reply.code == 404 else Answer()
         if name == target.release:
             return Answer()
-        return Answer(f"release {name}" if _RELEASE.fullmatch(name) else "another release")
+        return Answer(f"release {name}" if name in target.others else "another release")  # no words of an application
 
     return look
 

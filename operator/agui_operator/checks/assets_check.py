@@ -16,6 +16,7 @@ from agui_operator.api.smoke import AssetsCheck
 from agui_operator.checks.guard import Guard, Stream, TooLarge, Unreachable
 from agui_operator.checks.page import ALGORITHMS, Loads, Page, Reference, has_directive, integrity_of, read_page
 from agui_operator.checks.target import CheckTarget, Failed, Passed
+from agui_operator.core.words import published
 
 PAGE_LIMIT = 256 * 1024  # html and manifest
 FILE_LIMIT = 16 * 1024 * 1024
@@ -122,7 +123,7 @@ class _Site:
         """What is wrong with one file that the page loads; None if nothing is."""
         if reference.path is None:
             return f"expected every {reference.loads} from the page's own origin; one comes from another"
-        name = f"{reference.loads} {reference.path}"
+        name = f"{reference.loads} {published(reference.path)}"
         allowed = integrity_of(reference.integrity)
         if allowed is None or ALGORITHMS.index(allowed[0]) < ALGORITHMS.index(wanted):
             return f"expected integrity of at least {wanted} on {name}; it has none or a weaker one"

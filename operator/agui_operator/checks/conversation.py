@@ -98,7 +98,7 @@ class Conversation:
                         self.first_token_ms = (loop.time() - started) * 1000
             self._bytes_left -= stream.read
         if run.order.ended is None:
-            raise Failed(f"expected RUN_FINISHED; {run.outcome()}", self.code)
+            raise Failed(f"expected RUN_FINISHED; {run.outcome(self._target.disclosure)}", self.code)
 
     def _expect_events(self, stream: Stream) -> None:
         self.code = stream.code

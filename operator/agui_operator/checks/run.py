@@ -21,12 +21,15 @@ from agui_operator.checks.guard import CheckRequest, Guard, TooLarge, Unreachabl
 from agui_operator.checks.http_check import check_http
 from agui_operator.checks.target import CheckTarget, Failed, Passed
 from agui_operator.checks.websocket_check import check_websocket
+from agui_operator.core.errors import trace_of
 from agui_operator.core.snapshot import CheckResult, SchemaReport
+from agui_operator.core.words import UNDISCLOSED, Disclosure, Words
 
 __all__ = ["CheckTarget", "reported_schema", "run_check"]
 
 _BACK_OFF = (0.2, 0.5, 1.0)  # seconds between attempts; the last one repeats
-_SCHEMA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SCHEMA = re.compile(r"[0-9]{1,12}|[0-9a-f]{12}")  # a number, or what Alembic makes up
+_OTHER_SCHEMA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _log = logging.getLogger(__name__)
 
 
@@ -57,7 +60,7 @@ async def _attempt(check: SmokeCheck, target: CheckTarget, guard: Guard) -> tupl
     except (Unreachable, TooLarge) as failed:
         return CheckResult(name, False, str(failed)), False
     except Exception as unexpected:
-        _log.exception("check %s failed in itself", name)
+        _log.error("check %s failed in itself: %s", name, trace_of(unexpected))
         return CheckResult(name, False, f"the check itself failed ({type(unexpected).__name__})"), False
 
 
@@ -73,13 +76,16 @@ async def _ask(check: SmokeCheck, target: CheckTarget, guard: Guard, seconds: fl
     raise Failed("expected a check of kind http, websocket, agent or assets; other kinds run as jobs")
 
 
-async def reported_schema(guard: Guard, origin: str, *, audience: str | None = None) -> SchemaReport | None:
+async def reported_schema(
+    guard: Guard, origin: str, *, audience: str | None = None, disclosure: Disclosure = UNDISCLOSED
+) -> SchemaReport | None:
     """What the release at `origin` says of the schema (`/version`: `schema.database`, or else `schema.required`, is the
-    head), or None if it does not say. Never raises."""
+    head), or None if it does not say. Names that are no number and no id of Alembic are the application's words. Never
+    raises."""
     try:
         reply = await guard.request(CheckRequest(origin, "/version", audience=audience))
         schema = json.loads(reply.body)["schema"] if reply.code == 200 else {}
-        said = [_schema_id(schema.get(key)) for key in ("database", "required", "floor")]
+        said = [_schema_id(schema.get(key), disclosure) for key in ("database", "required", "floor")]
     except (Refused, Unreachable, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None
     head, requires, floor = said
@@ -87,8 +93,11 @@ async def reported_schema(guard: Guard, origin: str, *, audience: str | None = N
     return SchemaReport(found, requires, floor) if found is not None else None
 
 
-def _schema_id(raw: Any) -> str | None:
-    return raw if isinstance(raw, str) and _SCHEMA.fullmatch(raw) else None
+def _schema_id(raw: Any, disclosure: Disclosure) -> str | None:
+    if isinstance(raw, str) and _SCHEMA.fullmatch(raw):
+        return raw
+    told = Words.of_workload(raw).told(disclosure)
+    return told if _OTHER_SCHEMA.fullmatch(told) else None
 
 
 def _rounded(latency_ms: float | None) -> float | None:

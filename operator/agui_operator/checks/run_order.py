@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from agui_operator.checks.codes import EVENT_TYPES
+
 # What a START opens, by the field that names it; its middle events need it open, and its END closes it.
 _OPENS = {
     "TEXT_MESSAGE_START": ("text message", "messageId"),
@@ -80,14 +82,6 @@ class RunOrder:
 
 
 def name_of(kind: object) -> str:
-    """An event's type as it may be repeated in a message: a short word in capitals, or `an unknown event`. The type
-    is the server's text too, and a message must not carry the server's text."""
-    if (
-        isinstance(kind, str)
-        and len(kind) <= 40
-        and kind.isascii()
-        and kind.replace("_", "").isalpha()
-        and kind.isupper()
-    ):
-        return kind
-    return "an unknown event"
+    """An event's type as it may be repeated in a message: one of the protocol, or `an unknown event`. The type is the
+    server's text too, and a message must not carry the server's text."""
+    return kind if isinstance(kind, str) and kind in EVENT_TYPES else "an unknown event"

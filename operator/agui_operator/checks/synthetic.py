@@ -21,6 +21,7 @@ from agui_operator.checks.agent_run import Thread
 from agui_operator.checks.conversation import Conversation
 from agui_operator.checks.guard import Guard, TooLarge, Unreachable
 from agui_operator.checks.target import CheckTarget, Failed
+from agui_operator.core.errors import trace_of
 
 LABEL = "canary"  # value of the header that marks these conversations
 _AT_ONCE = 8  # per target: a release that hangs must not collect conversations without bound
@@ -95,6 +96,6 @@ class SyntheticConversations:
             sent.failed += run.order.ended != "RUN_FINISHED"
         except (Failed, Unreachable, TooLarge, Refused):
             sent.failed += 1
-        except Exception:
+        except Exception as unexpected:
             sent.failed += 1
-            _log.exception("a synthetic conversation failed in itself")
+            _log.error("a synthetic conversation failed in itself: %s", trace_of(unexpected))

@@ -8,6 +8,7 @@ from typing import Any
 
 from agui_operator.checks.guard import CheckRequest
 from agui_operator.core.names import RELEASE_HEADER
+from agui_operator.core.words import UNDISCLOSED, Disclosure
 
 SYNTHETIC = "x-agui-synthetic"  # requests with this header are not users: left out of objectives
 
@@ -17,7 +18,8 @@ class CheckTarget:
     """What is checked. `origin` comes from the Cloud Run API or the environment, never from a spec. `public` is True
     after promotion, where users are. `frontend` is the release folder of the assets. `by_name` is the release whose
     page the origin shows to requests that name it, before promotion. `audience` is the service's own origin if it wants
-    an ID token. `tenant` is the namespace whose turns the check takes."""
+    an ID token. `tenant` is the namespace whose turns the check takes, `disclosure` what may be shown of its words.
+    `others` are ids of the deployment's other releases: who they are may be told."""
 
     origin: str
     public: bool
@@ -28,6 +30,8 @@ class CheckTarget:
     extra_headers: Mapping[str, str] = field(default_factory=dict)
     audience: str | None = None
     tenant: str = ""
+    disclosure: Disclosure = UNDISCLOSED
+    others: frozenset[str] = frozenset()
 
     def call(
         self,
@@ -45,8 +49,8 @@ class CheckTarget:
 
 
 class Failed(Exception):
-    """The release does not do what the check expects. The message names the expectation and what came instead,
-    without a word of the answer's body; `code` is the HTTP status if one was seen."""
+    """The release does not do what the check expects. The message names the expectation and what came instead. Words of
+    an answer are in it only as `Words.told` or `Words.among` gives them; `code` is the HTTP status if one was seen."""
 
     def __init__(self, message: str, code: int | None = None, latency_ms: float | None = None) -> None:
         super().__init__(message)

@@ -130,12 +130,15 @@ class ExecutionCancelled:
 
 @dataclass(frozen=True, slots=True)
 class AssetsPublished:
-    """Every file of the bundle is in the pool, the release folder is complete, its html written last."""
+    """Every file of the bundle is in the pool, the release folder is complete, its html written last. `restores`: the
+    stable release whose files somebody deleted; empty: the release is being rolled out. `runtime_url` None: the page
+    may be built for any backend."""
 
     bundle: Bundle
     frontend: str
     bucket: str
     runtime_url: str | None = None
+    restores: str = ""
 
 
 @dataclass(frozen=True, slots=True)

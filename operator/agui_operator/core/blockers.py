@@ -13,8 +13,8 @@ from agui_operator.api.policy import AgUiPolicySpec
 from agui_operator.core.environment import Edge, Place
 from agui_operator.core.permitted import Unreadable, frozen, matches, refusals
 from agui_operator.core.release import Release
-from agui_operator.core.snapshot import Blocker
-from agui_operator.core.uses import of_release, of_spec
+from agui_operator.core.snapshot import Blocker, ServiceView
+from agui_operator.core.uses import Uses, databases_of, of_release, of_spec
 
 
 def blockers(
@@ -39,7 +39,8 @@ def blockers(
     place = place or (place_of(environment) if environment is not None else None)
     own = [broken for broken in unreadable if matches(namespace, broken.namespaces)]
     if place is not None:
-        found += _refused(spec, place, namespace, policies, undecided=bool(own))
+        uses = of_spec(spec, place, databases_of(environment))
+        found += _refused(uses, namespace, policies, undecided=bool(own))
     if environment is not None:
         found += _missing(spec, environment)
     freeze = frozen(policies, namespace, now, own)
@@ -56,11 +57,9 @@ def blockers(
     return tuple(found)
 
 
-def _refused(
-    spec: AgUiDeploymentSpec, place: Place, namespace: str, policies: Sequence[AgUiPolicySpec], *, undecided: bool
-) -> list[Blocker]:
+def _refused(uses: Uses, namespace: str, policies: Sequence[AgUiPolicySpec], *, undecided: bool) -> list[Blocker]:
     """`undecided`: a policy that speaks for the namespace can't be read; what runs is held, not taken back."""
-    findings = refusals(of_spec(spec, place), namespace, policies)
+    findings = refusals(uses, namespace, policies)
     if not findings:
         return []
     text = "; ".join(str(f) for f in findings)
@@ -77,6 +76,16 @@ def _refused(
             may_arrive=unnamed,
         )
     ]
+
+
+def breakglass(attested_by: str, service: ServiceView | None) -> Blocker | None:
+    """What refuses a service whose images are not checked although a policy demands it: somebody broke the glass."""
+    if not attested_by or service is None or not service.breakglass:
+        return None
+    what = f"Cloud Run service {service.name} has a breakglass justification"
+    text = f"{what}, and an AgUiPolicy demands Binary Authorization"
+    fix = f"remove it: gcloud run services update {service.name} --binary-authorization=default"
+    return Blocker(ConditionType.SPEC_ACCEPTED, Reason.NOT_PERMITTED, text, fix, holds_running=True)
 
 
 def forbidden(

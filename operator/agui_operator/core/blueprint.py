@@ -22,7 +22,7 @@ from agui_operator.core.analysis import DEFAULT_LIMITS, Limit
 from agui_operator.core.environment import Place
 from agui_operator.core.fingerprint import canonical_cpu, canonical_memory
 from agui_operator.core.names import Names
-from agui_operator.core.release import Release
+from agui_operator.core.release import Release, bundle_of
 from agui_operator.core.templates import to_json
 from agui_operator.core.verdicts import check_digest
 
@@ -78,7 +78,7 @@ def build_blueprint(spec: AgUiDeploymentSpec, names: Names, place: Place, releas
     """The blueprint of one release of this spec."""
     canary = spec.strategy.canary if spec.strategy else None
     revision = _revision(spec, names, place, release)
-    release = replace(release, template=to_json(revision))
+    release = replace(release, template=to_json(revision), bundle=bundle_of(spec))
     return Blueprint(
         release=release,
         revision=replace(revision, record=release.record),

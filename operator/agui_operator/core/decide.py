@@ -119,7 +119,7 @@ def _learn(case: Case) -> Memory:
     """The newest verdicts; the schema head that the candidate reported; alert limits and version of a spec edit that
     makes no new release; what serves where the status was lost; the steps that a canary starts with; the time that a
     hold takes."""
-    case = replace(case, memory=recovered(case.memory, case.seen, case.names))
+    case = replace(case, memory=recovered(case.memory, case.seen, case.names, case.now))
     memory, seen, plan = _clocked(case), case.seen, case.blueprint
     if memory.phase in CANARY and memory.walk is None and plan is not None:
         memory = replace(memory, walk=steps.begin(plan.steps))
@@ -137,10 +137,12 @@ def _learn(case: Case) -> Memory:
         and plan.release.id == stable.id
     ):
         release = plan.release
-        kept = replace(stable, alerts=release.alerts, version=release.version, template=release.template)
-        memory = replace(memory, stable=kept)
+        kept = replace(stable, alerts=release.alerts, version=release.version)
+        kept = replace(kept, template=release.template, bundle=release.bundle)
+        memory = replace(memory, stable=kept, promoted=past.with_bundle(memory.promoted, kept))
     if plan is not None and memory.candidate is not None and plan.release.id == memory.candidate.id:
-        memory = replace(memory, candidate=replace(memory.candidate, template=plan.release.template))
+        told = replace(memory.candidate, template=plan.release.template, bundle=plan.release.bundle)
+        memory = replace(memory, candidate=told)
     return with_fallback(replace(case, memory=memory))
 
 

@@ -7,9 +7,13 @@ with back-off, counted and logged with its traceback.
 
 from __future__ import annotations
 
+import traceback
 from enum import StrEnum
 
 from agui_operator.api.conditions import Reason
+from agui_operator.core.words import UNDISCLOSED, Disclosure, Words
+
+_FRAMES = 8
 
 
 class Fault(StrEnum):
@@ -42,29 +46,35 @@ class LeaseLost(Exception):
 
 
 class CloudError(Exception):
-    """A call to Google Cloud failed. `code` is the HTTP status (gRPC codes are mapped), `retry_after` seconds."""
+    """A call to Google Cloud failed. `code` is the HTTP status (gRPC codes are mapped), `retry_after` seconds. A text
+    is taken for the API's words; what it says about a workload is given as Words."""
 
     def __init__(
         self,
         code: int,
-        message: str,
+        message: str | Words,
         *,
         method: str = "",
         resource: str = "",
         status: str = "",
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
+        self.words = message if isinstance(message, Words) else Words.of_api(message)
+        super().__init__(self.words)
         self.code = code
         self.method = method
         self.resource = resource
         self.status = status
         self.retry_after = retry_after
 
-    def __str__(self) -> str:
+    def told(self, disclosure: Disclosure) -> str:
         where = f"{self.method} " if self.method else ""
         what = f"({self.resource}) " if self.resource else ""
-        return f"{where}{what}answered {self.code} {self.status}: {super().__str__()}".replace("  ", " ")
+        said = self.words.told(disclosure) or "its message is not shown (AgUiPolicy spec.diagnostics)"
+        return f"{where}{what}answered {self.code} {self.status}: {said}".replace("  ", " ")
+
+    def __str__(self) -> str:
+        return self.told(UNDISCLOSED)
 
 
 class ClusterError(Exception):
@@ -139,6 +149,17 @@ def reason_of(exc: BaseException) -> Reason:
     if fault is Fault.TRANSIENT:
         return Reason.CLOUD_UNAVAILABLE
     return Reason(getattr(exc, "reason", Reason.INVALID_CONFIGURATION))
+
+
+def told(exc: BaseException, disclosure: Disclosure) -> str:
+    """The text of a fault as it may be shown of a deployment."""
+    return exc.told(disclosure) if isinstance(exc, CloudError) else str(exc)
+
+
+def trace_of(exc: BaseException) -> str:
+    """Type and place of an exception that was raised over the words of others, without its message."""
+    frames = traceback.extract_tb(exc.__traceback__)[-_FRAMES:]
+    return f"{type(exc).__name__} at " + " < ".join(f"{f.filename}:{f.lineno} {f.name}" for f in reversed(frames))
 
 
 def backoff(attempts: int, fault: Fault) -> float:

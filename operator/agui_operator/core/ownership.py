@@ -9,15 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from agui_operator.api.policy import AgUiPolicySpec
+from agui_operator.core.errors import NotOwned
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import OWNER_LABEL, Names, old_service_name, service_name
 from agui_operator.core.permitted import matches
 from agui_operator.core.rollout import Phase
-from agui_operator.core.snapshot import ServiceView
 
 ADOPT = "agui.dev/adopt"
+
+
+class Labelled(Protocol):
+    """What was seen of a resource that has an owner label; "" if it has none."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def owner(self) -> str: ...
+
+
+V = TypeVar("V", bound=Labelled)
 HOW = f"annotate this deployment with {ADOPT}=true, which spec.adopt of an AgUiPolicy has to allow"
 
 
@@ -51,11 +65,13 @@ class Claims:
         return any(matches(namespace, p.namespaces) and matches(service, p.adopt) for p in self.policies)
 
 
-def foreign(names: Names, service: ServiceView | None) -> str | None:
-    """Why a service that was looked at is not the deployment's; None: it is, or there is none."""
-    if service is None or names.owns(service.owner):
-        return None
-    return f"Cloud Run service {service.name} belongs to {service.owner or 'nobody'}; to take it over, {HOW}"
+def owned(names: Names, what: str, view: V) -> V:
+    """The view, which is the deployment's. Every look at a resource by its name returns through here, so that nothing
+    is decided, called or told about somebody else's. Raises NotOwned."""
+    if names.owns(view.owner):
+        return view
+    owner = f"belongs to {view.owner}" if view.owner else f"has no label {OWNER_LABEL}"
+    raise NotOwned(f"{what} {view.name} {owner}; to take it over, {HOW}; or delete it, or rename this deployment")
 
 
 def needs_settling(memory: Memory, names: Names) -> bool:

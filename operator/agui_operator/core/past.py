@@ -5,7 +5,7 @@ releases that an undo can go back to (`promoted`), and the numbers of attempts t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -41,9 +41,26 @@ def with_stable(ring: Ring, stable: Release | None, now: datetime) -> Ring:
     return ring if stable is None or find(ring, stable.id) is not None else (Promotion(stable, now), *ring)
 
 
+def found_again(ring: Ring, stable: Release, now: datetime) -> Ring:
+    """The ring after the stable release was found in the cloud: what served before is not known, so that its promotion
+    counts from now. What nobody names any more ages from that moment (core/retention.py)."""
+    if find(ring, stable.id) is None:
+        return with_stable(ring, stable, now)[:PROMOTED_KEPT]
+    return tuple(replace(one, at=now) if one.release.id == stable.id else one for one in ring)
+
+
 def without(ring: Ring, release: str) -> Ring:
     """The ring after a release was undone: no undo goes back to it."""
     return tuple(one for one in ring if one.release.id != release)
+
+
+def with_bundle(ring: Ring, stable: Release) -> Ring:
+    """The ring with what the stable release's page was made from, which an earlier version did not record."""
+    own = find(ring, stable.id)
+    if own is None or own.release.bundle == stable.bundle:
+        return ring
+    known = replace(own, release=replace(own.release, bundle=stable.bundle))
+    return tuple(known if one is own else one for one in ring)
 
 
 def find(ring: Ring, release: str | None) -> Promotion | None:

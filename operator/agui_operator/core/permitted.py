@@ -84,6 +84,13 @@ def frozen(
     return Freeze(f"freeze window {last.name} until {last.until.isoformat()}", last.until)
 
 
+def attested_by(policies: Sequence[AgUiPolicySpec], namespace: str) -> str:
+    """The Binary Authorization that is demanded of everything deployed in a namespace: the first that a policy of it
+    names, whichever policy permits the rest; "" if none does."""
+    named = (p.binary_authorization for p in policies if matches(namespace, p.namespaces))
+    return next((found for found in named if found), "")
+
+
 def matches(name: str, patterns: Sequence[str]) -> bool:
     """True if a pattern is the name, or ends in `*` and begins the name."""
     return any(name.startswith(p[:-1]) if p.endswith("*") else name == p for p in patterns)
@@ -180,6 +187,7 @@ _RULES: Mapping[Kind, _Listed | _Bounded] = {
     Kind.CHANNEL: _Listed(lambda p: p.channels),
     Kind.BUCKET: _Listed(lambda p: p.buckets),
     Kind.SQL_INSTANCE: _Listed(lambda p: p.sql_instances),
+    Kind.DATABASE: _Listed(lambda p: p.databases),
     Kind.URL_MAP: _Listed(lambda p: p.url_maps),
     Kind.BACKEND: _Listed(lambda p: p.backends),
     Kind.DOMAIN: _Listed(lambda p: p.domains, lambda value, _, listed: is_domain(value, listed)),

@@ -7,7 +7,9 @@ operator points, else by the traffic.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
+from agui_operator.core import past
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
 from agui_operator.core.rollout import RESTING, Phase
@@ -35,11 +37,19 @@ def unknown_revision(memory: Memory, seen: Snapshot, names: Names) -> str | None
     return pointed if pointed is not None and shares == {pointed: 100} and pointed not in known else None
 
 
-def recovered(memory: Memory, seen: Snapshot, names: Names) -> Memory:
-    """The memory with what was found. Without an edge nobody can tell whether the release had passed its checks, so it
-    is rolled out again, with itself to go back to."""
+def recovered(memory: Memory, seen: Snapshot, names: Names, now: datetime) -> Memory:
+    """The memory with what was found, and when: leftovers age from that moment, whichever process looks. Without an
+    edge nobody can tell whether the release had passed its checks, so it is rolled out again, with itself to go back
+    to."""
     found = seen.found
     if found is None or found.release is None or unknown_revision(memory, seen, names) != found.revision:
-        return memory
+        return _with_stable(memory, now)
     release = found.release if seen.has_edge else replace(found.release, fingerprint="")
-    return replace(memory, stable=release)
+    return replace(memory, stable=release, promoted=past.found_again(memory.promoted, release, now))
+
+
+def _with_stable(memory: Memory, now: datetime) -> Memory:
+    """At rest the stable release is one of the promoted ones; a damaged or older status may not name it."""
+    if memory.phase not in (Phase.HEALTHY, Phase.ROLLED_BACK):
+        return memory
+    return replace(memory, promoted=past.with_stable(memory.promoted, memory.stable, now)[: past.PROMOTED_KEPT])

@@ -10,12 +10,15 @@ from agui_operator.api.conditions import ConditionType, Reason
 from agui_operator.core.actions import AlertPolicy, Pointer
 from agui_operator.core.release import Release
 from agui_operator.core.rollout import Look
+from agui_operator.core.run_reasons import explained
 from agui_operator.core.traffic import Target
+from agui_operator.core.words import NO_LINES, UNDISCLOSED, UNSAID, Disclosure, LogLines, Words
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """A Cloud Run service. `traffic` is what was asked for, `serving` what the data plane answers by now."""
+    """A Cloud Run service. `traffic` is what was asked for, `serving` what the data plane answers by now. Where it is
+    not ready: `reason` is one of Cloud Run's codes, `said` its message, `log` where the newest revision's log is."""
 
     name: str
     etag: str
@@ -29,19 +32,41 @@ class ServiceView:
     latest_ready: str
     reconciling: bool
     ready: bool | None
-    message: str = ""
+    reason: str = ""
+    said: Words = UNSAID
+    log: str = ""
+    attested_by: str = ""  # Binary Authorization, as an AgUiPolicy names it
+    breakglass: bool = False  # somebody switched it off for this service
+
+    def why(self, disclosure: Disclosure) -> str:
+        """Why it is not ready, as far as it may be shown."""
+        return explained(self.reason, self.said.told(disclosure), self.log)
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionView:
-    """A job's newest execution. `succeeded` None while it runs; `count` executions exist in all. `explained`: the
-    message says how its task ended, or nobody can tell."""
+    """A job's newest execution. `succeeded` None while it runs; `count` executions exist in all. Of one that failed:
+    `reason` is one of Cloud Run's codes or a sentence of ours, `said` Cloud Run's message, `ended` how its task ended,
+    `log` where its log is and `lines` the last of it. `explained`: the task was looked at, or nobody can tell."""
 
     name: str
     succeeded: bool | None
-    message: str = ""
+    reason: str = ""
+    said: Words = UNSAID
     count: int = 1
     explained: bool = False
+    ended: str = ""
+    log: str = ""
+    lines: LogLines = NO_LINES
+
+    def why(self, disclosure: Disclosure) -> str:
+        """Why it failed, as far as it may be shown; "" if it did not."""
+        if self.succeeded is not False:
+            return ""
+        text = explained(self.reason, self.said.told(disclosure), self.log)
+        text = f"{self.ended}: {text}" if self.ended else text
+        lines = self.lines.told(disclosure)
+        return f"{text}; last lines of the log: {lines}" if lines else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +84,7 @@ class BackupView:
 
     name: str
     succeeded: bool | None
-    message: str = ""
+    said: Words = UNSAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +127,16 @@ class TargetView:
             versions = ", ".join(self.secrets)
             return Reason.VERSION_DISABLED, f"release {self.release} needs secret versions that are off: {versions}"
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """What of a page is missing in the assets bucket: the name of the first file, and how many. `unpublished`: why
+    the last try to publish them again failed."""
+
+    first: str
+    count: int = 1
+    unpublished: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +222,7 @@ class Snapshot:
     fingerprint: str | None = None  # of the newest spec; None: the spec is invalid
     procedure: str = ""  # of the newest spec: how its release is tried
     blockers: tuple[Blocker, ...] = ()
+    disclosure: Disclosure = UNDISCLOSED  # what may be shown of others' words
     forbidden: Mapping[str, str] = field(default_factory=dict)  # releases that no policy permits now: why, by id
     request: Request | None = None
     failed: Mapping[Look, LookFault] = field(default_factory=dict)  # looks without an answer, until one succeeds
@@ -202,6 +238,7 @@ class Snapshot:
     left_running: tuple[JobView, ...] = ()  # migrations of other releases that have not ended
     check_jobs: Mapping[str, JobView | None] = field(default_factory=dict)
     assets_complete: bool | None = None
+    lacking: Lacking | None = None  # of the stable release's page; looked at while the object rests
     pointer: Pointer | None = None
     candidate_pointer: Pointer | None = None  # the candidate that the URL map shows to requests that name it
     pointer_known: bool = False  # True: the two above were read; None then means that there is none
@@ -210,5 +247,7 @@ class Snapshot:
     alerts: tuple[AlertView, ...] | None = None  # the policies that carry our owner label; None: not looked at
     target: TargetView | None = None  # of the release that an undo goes back to; None: not looked at
     channels: Mapping[str, str] = field(default_factory=dict)  # of the environment: resource by name
+    assets_bucket: str = ""  # of the place, as the next one
+    artifacts_bucket: str = ""
     has_edge: bool = False
     schema: SchemaReport | None = None  # as the staged revision reported it

@@ -6,7 +6,7 @@ is written, also when the spec says something else by now.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -31,6 +31,7 @@ class Kind(StrEnum):
     CHANNEL = "channels"
     BUCKET = "buckets"
     SQL_INSTANCE = "SQL instances"
+    DATABASE = "databases"
     URL_MAP = "URL maps"
     BACKEND = "load balancer backends"
     DOMAIN = "domains"
@@ -58,11 +59,12 @@ class Uses:
     found: tuple[Use, ...]
 
 
-def of_spec(spec: AgUiDeploymentSpec, place: Place) -> Uses:
-    """What a spec uses in a place."""
+def of_spec(spec: AgUiDeploymentSpec, place: Place, databases: Iterable[str] = ()) -> Uses:
+    """What a spec uses in a place. `databases`: those that its environment names, as instance/database."""
     reference = f"spec.environmentRef ({spec.environment_ref.name}) "
     found = (
         *_of_place(reference, place, files=spec.frontend is not None, channels=_channels_of(spec)),
+        *(Use(f"{reference}database.databases", Kind.DATABASE, name) for name in databases),
         *_of_backend(spec),
         *_of_images(spec),
         *(
@@ -94,6 +96,7 @@ def of_environment(spec: AgUiEnvironmentSpec) -> Uses:
     ]
     if database is not None:
         found.append(Use("spec.database.instance", Kind.SQL_INSTANCE, database.instance))
+        found += [Use("spec.database.databases", Kind.DATABASE, name) for name in databases_of(spec)]
         found += [Use("spec.database.users", Kind.SECRET, user.secret) for user in database.users]
     if spec.storage is not None:
         found.append(Use("spec.storage.assets.bucket", Kind.BUCKET, spec.storage.assets.bucket))
@@ -104,6 +107,12 @@ def of_environment(spec: AgUiEnvironmentSpec) -> Uses:
     for channel in observability.channels if observability is not None else ():
         found.append(Use(f"spec.observability.channels ({channel.name})", Kind.PROJECT, _project_of(channel.resource)))
     return Uses(spec.project_id, tuple(found))
+
+
+def databases_of(environment: AgUiEnvironmentSpec | None) -> tuple[str, ...]:
+    """The databases that an environment names, as instance/database."""
+    database = environment.database if environment is not None else None
+    return tuple(f"{database.instance}/{name}" for name in database.databases) if database is not None else ()
 
 
 def _of_place(reference: str, place: Place, *, files: bool, channels: tuple[str, ...]) -> Iterator[Use]:

@@ -7,6 +7,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from agui_operator.core.masking import masked
+
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _KOPF = {"k8s_ref", "k8s_skip", "settings"}
 
@@ -26,7 +28,8 @@ class JsonFormatter(logging.Formatter):
             entry["object"] = f"{reference.get('namespace')}/{reference.get('name')}"
         entry |= {k: v for k, v in vars(record).items() if not (k in _STANDARD or k in _KOPF or k.startswith("_"))}
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+            # the message of an exception may quote what others said
+            entry["exception"] = masked(self.formatException(record.exc_info))
         return json.dumps(entry, default=str)
 
 

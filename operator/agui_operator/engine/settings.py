@@ -17,6 +17,7 @@ class Settings:
     """All times in seconds."""
 
     endpoint: str | None = None  # None: real Google Cloud, with Application Default Credentials
+    metadata_server: bool = False  # beside localgcp (GCE_METADATA_HOST): checks log in with ID tokens of it
     resync: float = 300.0  # how often a resting object is looked at for drift
     retention: float = 3600.0  # how often a resting object is looked at for what earlier releases left behind
     lease_name: str = "agui-operator"
@@ -40,6 +41,11 @@ class Settings:
         """True where the cloud is localgcp: loopback addresses may then be checked."""
         return self.endpoint is not None
 
+    @property
+    def has_identity(self) -> bool:
+        """Whether ID tokens can be had: on Google Cloud, and of a metadata server that stands in for it."""
+        return not self.local or self.metadata_server
+
 
 _PREFIX = "AGUI_"
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -50,20 +56,21 @@ _YEAR = 366 * 86400.0
 def from_environment(env: Mapping[str, str] | None = None) -> Settings:
     """Reads AGUI_GCP_ENDPOINT, AGUI_RESYNC_SECONDS, AGUI_RETENTION_SECONDS, AGUI_PROPAGATION_SECONDS,
     AGUI_PERMISSION_GRACE_SECONDS, AGUI_CONCURRENT_TURNS, AGUI_LEASE_NAME, AGUI_LEASE_NAMESPACE, AGUI_LEASE_SECONDS,
-    AGUI_IDENTITY, AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT, AGUI_NAMESPACES (comma separated),
-    AGUI_CLUSTER_ID, AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST and AGUI_DASHBOARD_NAMES (comma separated). Raises
-    SettingInvalid."""
+    AGUI_LEASE_HOLDER, AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT, AGUI_NAMESPACES (comma separated),
+    AGUI_CLUSTER_ID, AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST, AGUI_DASHBOARD_NAMES (comma separated), and whether
+    GCE_METADATA_HOST is set. Raises SettingInvalid."""
     env = os.environ if env is None else env
     base = Settings()
     return Settings(
         endpoint=_endpoint(env.get("AGUI_GCP_ENDPOINT") or None),
+        metadata_server=bool(env.get("GCE_METADATA_HOST")),
         resync=_number(env, "RESYNC_SECONDS", base.resync),
         retention=_number(env, "RETENTION_SECONDS", base.retention),
         concurrent_turns=int(_number(env, "CONCURRENT_TURNS", base.concurrent_turns, least=1, most=10000)),
         lease_name=env.get("AGUI_LEASE_NAME", base.lease_name),
         lease_namespace=env.get("AGUI_LEASE_NAMESPACE", base.lease_namespace),
         lease_seconds=_number(env, "LEASE_SECONDS", base.lease_seconds),
-        identity=env.get("AGUI_IDENTITY") or env.get("HOSTNAME") or base.identity,
+        identity=env.get("AGUI_LEASE_HOLDER") or env.get("HOSTNAME") or base.identity,
         require_lease=_flag(env, "REQUIRE_LEASE", base.require_lease),
         http_port=int(_number(env, "HTTP_PORT", base.http_port, least=0, most=65535)),
         http_host=env.get("AGUI_HTTP_HOST", base.http_host),

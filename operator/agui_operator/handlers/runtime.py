@@ -95,14 +95,14 @@ async def build(
     if lease is not None:
         await lease.acquire()
     wakeups = Wakeups()
-    guard = Guard(allow_loopback=settings.local, token=None if settings.local else IdTokens().token)
+    guard = Guard(allow_loopback=settings.local, token=IdTokens().token if settings.has_identity else None)
     directory = WatchedDirectory(settings.cluster_id)
     references = directory.references
     recorder, reporter = Recorder(kube, feed=feed), Reporter(kube, feed)
     engine = Engine(
         settings=settings,
         observer=Observer(cloud, _now, wakeups, resync=settings.resync, feed=feed),
-        checks=CheckRunner(guard, wakeups, local=settings.local, propagation=settings.propagation),
+        checks=CheckRunner(guard, wakeups, propagation=settings.propagation),
         executor=Executor(cloud, wakeups),
         directory=directory,
         recorder=recorder,

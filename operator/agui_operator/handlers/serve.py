@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import kopf
 
@@ -19,6 +20,7 @@ from agui_operator.handlers import deployment, startup, surroundings  # noqa: F4
 from agui_operator.handlers.health import Health
 
 logger = logging.getLogger(__name__)
+_ENDS_WITHIN = 20.0  # seconds from the end of the work to the end of the process
 
 
 async def serve(settings: Settings) -> None:
@@ -35,19 +37,42 @@ async def serve(settings: Settings) -> None:
     logger.info("health and metrics on http://%s:%d", settings.http_host, port)
     site, feed = await _dashboard(settings, health)
     stop = asyncio.Event()
-    memo = kopf.Memo(settings=settings, health=health, stop=stop, feed=feed)
+    closing = asyncio.Event()
+    memo = kopf.Memo(settings=settings, health=health, stop=stop, closing=closing, feed=feed)
+    operator = kopf.operator(
+        standalone=True,  # the Lease guards us; kopf's peering is no lock
+        clusterwide=not settings.namespaces,
+        namespaces=list(settings.namespaces),
+        memo=memo,
+        stop_flag=stop,
+    )
     try:
-        await kopf.operator(
-            standalone=True,  # the Lease guards us; kopf's peering is no lock
-            clusterwide=not settings.namespaces,
-            namespaces=list(settings.namespaces),
-            memo=memo,
-            stop_flag=stop,
-        )
+        await _until_ended(operator, closing)
     finally:
         if site is not None:
             await site.stop()
         await health.stop()
+
+
+async def _until_ended(operator: Coroutine[Any, Any, None], closing: asyncio.Event) -> None:
+    """Waits for kopf. Once it has begun to end, nothing is watched and nothing is written any more, so that a process
+    whose tasks do not end by themselves (one that a broken watch ended waits for a login for ever) is of no use: it
+    ends at once, and what starts it again starts a new one."""
+    task, begun = asyncio.ensure_future(operator), asyncio.ensure_future(closing.wait())
+    try:
+        await asyncio.wait({task, begun}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            await asyncio.wait({task}, timeout=_ENDS_WITHIN)
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    finally:
+        begun.cancel()
+    if not task.done():
+        logger.critical("the operator did not end within %g s after it stopped; the process ends now", _ENDS_WITHIN)
+        logging.shutdown()
+        os._exit(1)  # tasks that do not end would keep the event loop too
+    await task
 
 
 @contextmanager

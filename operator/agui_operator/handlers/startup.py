@@ -61,6 +61,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
 async def stop(memo: kopf.Memo, **_: Any) -> None:
     health: Health = memo.health
     health.ready = False
+    memo.closing.set()
     if "runtime" in memo:
         await memo.runtime.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agui_app.environment import SettingsError
+from agui_app.http.common import Refused, from_json, run_input
 from agui_app.http.gate import PUBLIC
 from agui_app.http.json_input import DEEPEST, NotJson, NotStorable, parsed
 from agui_app.runs.endings import CODES
@@ -55,6 +57,54 @@ def test_what_is_no_json(body):
 def test_what_cannot_be_stored(body):
     with pytest.raises(NotStorable):
         parsed(body)
+
+
+BASE = {"threadId": "t", "runId": "r"}
+
+
+def most(entry: object) -> list[object]:
+    """As often as a body may hold it."""
+    return [entry] * (262_000 // (len(json.dumps(entry, separators=(",", ":"))) + 1))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"tools": most({"name": "t", "description": "", "parameters": {}})},
+        {"tools": most({"n": 1})},
+        {"context": most({"description": "", "value": ""})},
+        {"messages": most({})},
+        {"messages": most({"role": "user"})},
+        {"messages": [{"id": "1", "role": "user", "content": most({"type": "x"})}]},
+        {"messages": [{"id": "1", "role": "user", "content": most({"type": "text", "text": ""})}]},
+        {"resume": most({"interruptId": "1", "status": "resolved", "payload": 1})},
+        {"state": {"a": most([[[[]]]])}},
+        {"state": {str(n): 0 for n in range(25_000)}},
+        {"forwardedProps": most(0)},
+    ],
+    ids=lambda body: next(iter(body)),
+)
+def test_a_body_of_many_values_is_refused_quickly(body):
+    """The event loop serves nobody else meanwhile: 4,000 client tools once held it for two seconds."""
+    raw = json.dumps(BASE | body, separators=(",", ":")).encode()
+    assert len(raw) <= 262_144
+    began = time.process_time()
+    with pytest.raises(Refused) as refused:
+        run_input(from_json(raw, "x"))
+    assert time.process_time() - began < 0.5
+    assert refused.value.status == 422
+
+
+def test_a_long_conversation_passes():
+    call = {"id": "c", "type": "function", "function": {"name": "lookup_order", "arguments": "{}"}}
+    turn = [
+        {"id": "1", "role": "user", "content": "x"},
+        {"id": "2", "role": "assistant", "toolCalls": [call]},
+        {"id": "3", "role": "tool", "content": "y", "toolCallId": "c"},
+        {"id": "4", "role": "assistant", "content": "z"},
+    ]
+    raw = json.dumps(BASE | {"messages": turn * 250})
+    assert len(run_input(from_json(raw, "x")).messages) == 1000
 
 
 @pytest.mark.parametrize("media", ["text/plain", "application/pdf", "image/*", "image", "*/*", "image/png,text/html"])

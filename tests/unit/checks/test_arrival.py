@@ -45,7 +45,7 @@ class Server:
 async def look(serve: Serve, server: Server, propagation: float = 5.0) -> str | None:
     app = web.Application()
     app.router.add_get("/version", server.answer)
-    target = CheckTarget(await serve(app), True, "r2")
+    target = CheckTarget(await serve(app), True, "r2", others=frozenset({"r1"}))
     return await arrived(target, Guard(allow_loopback=True), page=False, propagation=propagation)
 
 

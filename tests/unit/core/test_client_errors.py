@@ -76,7 +76,7 @@ def analysis_of(**analysis: Any) -> Analysis:
         "strategy": {"canary": {"steps": [{"setWeight": 5}], "analysis": analysis}},
     }
     spec: AgUiDeploymentSpec = parse_deployment(raw)
-    release = make_release(spec, Resolved("i@sha256:1", None, {}, None))
+    release = make_release(spec, Resolved("i@sha256:1", None, {}, None), "owner")
     place = Place("p", "r", "", "", None, None)
     blueprint = build_blueprint(spec, Names("n", "a", "u", "p", "r"), place, release)
     assert blueprint.analysis is not None

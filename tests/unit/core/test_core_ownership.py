@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from agui_operator.api.parse import parse_policy
+from agui_operator.core.errors import NotOwned
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
-from agui_operator.core.ownership import Claims, Refused, Settled, candidates, foreign, needs_settling, settle
+from agui_operator.core.ownership import Claims, Refused, Settled, candidates, needs_settling, owned, settle
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import ServiceView
 from engine_fakes import sample
@@ -93,6 +94,7 @@ def test_where_the_service_may_be() -> None:
 
 def test_a_service_that_is_looked_at_has_to_be_ones_own() -> None:
     view = ServiceView(NEW, "e", NAMES.owner, "", (), (), {}, "", "", "", False, True)
-    assert foreign(NAMES, None) is None
-    assert foreign(NAMES, view) is None
-    assert "agui.dev/adopt" in str(foreign(NAMES, replace(view, owner="")))
+    assert owned(NAMES, "service", view) is view
+    for owner, text in (("", "has no label agui-owner"), ("somebody", "belongs to somebody")):
+        with pytest.raises(NotOwned, match=f"{text}; .*agui.dev/adopt"):
+            owned(NAMES, "service", replace(view, owner=owner))

@@ -34,7 +34,7 @@ def spec_of(name: str) -> dict[str, Any]:
 
 SPEC = parse_deployment(spec_of("release-v2.yaml") | {"smoke": CHECKS})
 PLACE = place_of(parse_environment(spec_of("environment.yaml")))
-RELEASE = make_release(SPEC, Resolved("img@sha256:1", "img@sha256:1", {"DB_PASSWORD": "3"}, "ab" * 32))
+RELEASE = make_release(SPEC, Resolved("img@sha256:1", "img@sha256:1", {"DB_PASSWORD": "3"}, "ab" * 32), NAMES.owner)
 PLAN = build_blueprint(SPEC, NAMES, PLACE, RELEASE)
 CANDIDATE_URL, SERVICE_URL = "https://r-1---svc.run.app", "https://svc.run.app"
 SERVICE = ServiceView(

@@ -67,7 +67,7 @@ ENVIRONMENT = parse_environment(sample("environment.yaml"))
 POLICY = parse_policy(sample("policy.yaml"))
 PLACE = place_of(ENVIRONMENT)
 RESOLVED = Resolved("img@sha256:1", "img@sha256:1", {"DB_PASSWORD": "3"}, "ab" * 32)
-RELEASE = make_release(SPEC, RESOLVED)
+RELEASE = make_release(SPEC, RESOLVED, NAMES.owner)
 PLAN = build_blueprint(SPEC, NAMES, PLACE, RELEASE)
 
 
@@ -79,9 +79,9 @@ def edited(**changes: Any) -> Any:
 
 
 def test_a_release_id_changes_with_what_it_is_made_of_and_with_nothing_else() -> None:
-    assert make_release(SPEC, RESOLVED) == RELEASE
-    assert make_release(SPEC, replace(RESOLVED, secrets={"DB_PASSWORD": "4"})).id != RELEASE.id
-    assert make_release(SPEC, replace(RESOLVED, secrets={"DB_PASSWORD": "4"})).artifact == RELEASE.artifact
+    assert make_release(SPEC, RESOLVED, NAMES.owner) == RELEASE
+    assert make_release(SPEC, replace(RESOLVED, secrets={"DB_PASSWORD": "4"}), NAMES.owner).id != RELEASE.id
+    assert make_release(SPEC, replace(RESOLVED, secrets={"DB_PASSWORD": "4"}), NAMES.owner).artifact == RELEASE.artifact
     assert fingerprint_of(edited(version="9.9.9", suspend=True, strategy={})) == RELEASE.fingerprint
     backend = sample("release-v2.yaml")["backend"] | {"timeoutSeconds": 60}
     assert fingerprint_of(edited(backend=backend)) != RELEASE.fingerprint
@@ -113,7 +113,7 @@ def test_the_blueprint_holds_what_the_spec_says() -> None:
 def test_a_spec_without_parts_gives_a_blueprint_without_them() -> None:
     spec = edited(migrations=None, frontend=None, smoke=[{"name": "e2e", "job": {"image": "h.io/a/b:1"}}], strategy={})
     spec = spec.model_copy(update={"alerts": None})
-    release = make_release(spec, replace(RESOLVED, bundle_sha256=None, migration_image=None))
+    release = make_release(spec, replace(RESOLVED, bundle_sha256=None, migration_image=None), NAMES.owner)
     bare = replace(PLACE, edge=None, sql_instance=None)
     plan = build_blueprint(spec, NAMES, bare, release)
     assert (plan.migration, plan.backup_instance, plan.bundle, plan.pointer, plan.analysis) == (None,) * 5
@@ -126,7 +126,7 @@ def test_a_spec_without_parts_gives_a_blueprint_without_them() -> None:
 def test_backups_and_arguments_can_be_chosen() -> None:
     migrations = {"backup": "Never", "args": ["stamp"], "command": ["x"]}
     spec = edited(migrations=migrations)
-    plan = build_blueprint(spec, NAMES, PLACE, make_release(spec, RESOLVED))
+    plan = build_blueprint(spec, NAMES, PLACE, make_release(spec, RESOLVED, NAMES.owner))
     assert plan.backup_instance is None
     assert plan.migration is not None
     assert plan.migration.container.args == ("stamp",)
@@ -135,7 +135,7 @@ def test_backups_and_arguments_can_be_chosen() -> None:
         "probes": {},
     }
     other = edited(backend=account)
-    revision = build_blueprint(other, NAMES, PLACE, make_release(other, RESOLVED)).revision
+    revision = build_blueprint(other, NAMES, PLACE, make_release(other, RESOLVED, NAMES.owner)).revision
     assert revision.container.service_account == "runtime@project.iam.gserviceaccount.com"
     assert revision.startup is None
 

@@ -33,7 +33,7 @@ SOCKET = ("acme-prod:us-central1:main",)
 
 def containers(spec: dict[str, Any]) -> dict[str, ContainerTemplate]:
     parsed, place = parse_deployment(spec), place_of(parse_environment(ENVIRONMENT))
-    release = make_release(parsed, Resolved(IMAGE, IMAGE, {"DB_PASSWORD": "3"}, None))
+    release = make_release(parsed, Resolved(IMAGE, IMAGE, {"DB_PASSWORD": "3"}, None), "owner")
     plan = build_blueprint(parsed, Names("shop", "concierge", "uid", "acme-prod", "us-central1"), place, release)
     assert plan.migration is not None
     jobs = {check: job.container for (stage, check), job in plan.check_jobs.items() if stage == CANDIDATE}

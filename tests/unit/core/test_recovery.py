@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from agui_operator.api.conditions import Reason
 from agui_operator.core.actions import ContainerTemplate, HttpProbe, Pointer, PointerSet, RevisionTemplate, SecretEnv
-from agui_operator.core.memory import Cause, HistoryEntry, Memory, Rejected
+from agui_operator.core.decide import decide
+from agui_operator.core.memory import Cause, HistoryEntry, Memory, Rejected, from_status, to_status
 from agui_operator.core.past import Promotion
 from agui_operator.core.phases import actions_of, event_of
 from agui_operator.core.phases.case import Case
 from agui_operator.core.phases.restoring import with_fallback
 from agui_operator.core.recovery import recovered, unknown_revision
 from agui_operator.core.release import Release
+from agui_operator.core.retention import forgotten_since, unneeded_since
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import Found, ServiceView, Snapshot
 from agui_operator.core.templates import from_json, to_json
 from agui_operator.core.traffic import Target
 from world_model import FIRST, NAMES, NOW, SECOND, blueprint
 
+HOUR = timedelta(hours=1)
 A, B = NAMES.revision("aaaa"), NAMES.revision("bbbb")
 TEMPLATE = RevisionTemplate(
     "s-1",
@@ -104,11 +108,40 @@ def test_a_status_of_an_older_time_is_told_what_serves() -> None:
 
 def test_what_was_found_is_stable_and_without_an_edge_is_proven_again() -> None:
     found = replace(NEWER, found=Found(SECOND, B))
-    assert recovered(Memory(), found, NAMES).stable == SECOND
-    assert recovered(Memory(), replace(found, has_edge=False), NAMES).stable == replace(SECOND, fingerprint="")
-    assert recovered(Memory(), replace(found, found=Found(None, B)), NAMES) == Memory()
-    assert recovered(Memory(), NEWER, NAMES) == Memory()
-    assert recovered(replace(HEALTHY, phase=Phase.SMOKING), found, NAMES).stable == FIRST
+    assert recovered(Memory(), found, NAMES, NOW).stable == SECOND
+    assert recovered(Memory(), replace(found, has_edge=False), NAMES, NOW).stable == replace(SECOND, fingerprint="")
+    assert recovered(Memory(), replace(found, found=Found(None, B)), NAMES, NOW) == Memory()
+    assert recovered(Memory(), NEWER, NAMES, NOW) == Memory()
+    assert recovered(replace(HEALTHY, phase=Phase.SMOKING), found, NAMES, NOW).stable == FIRST
+
+
+@pytest.mark.parametrize("memory", [Memory(), HEALTHY, replace(HEALTHY, promoted=(Promotion(FIRST, NOW - 9 * HOUR),))])
+def test_leftovers_age_from_the_moment_in_which_a_lost_status_was_found_again(memory: Memory) -> None:
+    """That moment is in the status, so that processes that end sooner than the window do not start it again."""
+    case = Case(memory, replace(NEWER, found=Found(SECOND, B), fingerprint="fp-b"), None, NAMES, NOW)
+    found = decide(case, 20).memory
+    assert found.stable == SECOND
+    later = NOW + 2 * HOUR
+    kept = from_status(to_status(found))
+    assert unneeded_since({"gone"}, {}, kept, later) == {"gone": NOW}, "as a new process counts it"
+
+
+def test_a_promotion_that_is_in_an_older_status_counts_from_the_moment_in_which_it_was_found_again() -> None:
+    """What was promoted in between, and is not known, may have served until now."""
+    ring = (Promotion(FIRST, NOW - HOUR), Promotion(SECOND, NOW - 9 * HOUR, "x", {"c": {}}))
+    case = Case(replace(HEALTHY, promoted=ring), replace(NEWER, found=Found(SECOND, B)), None, NAMES, NOW)
+    found = decide(case, 20).memory
+    assert found.promoted == (ring[0], Promotion(SECOND, NOW, "x", {"c": {}}))
+    assert forgotten_since(found) == NOW
+
+
+@pytest.mark.parametrize("phase", [Phase.HEALTHY, Phase.ROLLED_BACK])
+def test_a_stable_release_whose_promotion_was_lost_counts_from_now(phase: Phase) -> None:
+    memory = replace(HEALTHY, phase=phase, promoted=(Promotion(THIRD, NOW - HOUR),))
+    found = decide(Case(memory, Snapshot(), None, NAMES, NOW), 20).memory
+    assert found.promoted == (Promotion(FIRST, NOW), *memory.promoted)
+    again = decide(Case(found, Snapshot(), None, NAMES, NOW + HOUR), 20).memory
+    assert again.promoted == found.promoted
 
 
 THIRD = replace(FIRST, id="cccc", version="0", template="")

@@ -241,7 +241,7 @@ def test_a_revision_that_is_gone_is_made_again_and_looked_at_again() -> None:
     asked = replace(SERVICE, template_revision=OLD, latest_created=OLD, ready=None, reconciling=True)
     assert turn(memory, replace(gone, service=asked)).actions == ()
     assert turn(memory, replace(with_check(True), target=gone.target)).event is None
-    broken = turn(memory, replace(gone, service=replace(asked, ready=False, message="it exits")))
+    broken = turn(memory, replace(gone, service=replace(asked, ready=False, reason="it exits")))
     assert broken.event is Event.CHECK_FAILED
     assert broken.memory.acknowledged is not None
     assert "its revision did not become ready: it exits" in broken.memory.acknowledged.message

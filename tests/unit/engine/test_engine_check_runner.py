@@ -12,6 +12,7 @@ from agui_operator.checks.guard import Guard
 from agui_operator.core.memory import Memory
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import CheckResult, SchemaReport, ServiceView
+from agui_operator.core.words import Disclosure
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment import check_runner
 from agui_operator.engine.deployment.check_runner import CheckRunner
@@ -39,7 +40,7 @@ class Checks:
         self.looks.append((target.origin, page))
         return self.wrong
 
-    async def schema(self, guard: Guard, origin: str, *, audience: str | None) -> SchemaReport:
+    async def schema(self, guard: Guard, origin: str, *, audience: str | None, disclosure: Disclosure) -> SchemaReport:
         return SchemaReport("0007")
 
 
@@ -68,7 +69,7 @@ def service(scope: Scope) -> ServiceView:
 
 async def test_checks_start_once_ring_when_they_end_and_are_reported(checks: Checks) -> None:
     wakeups, scope = Wakeups(), smoking()
-    runner = CheckRunner(cast(Guard, None), wakeups, local=True)
+    runner = CheckRunner(cast(Guard, None), wakeups)
     assert (await runner.run(scope, None)).results == {}, "without a service nothing can be asked"
     for _ in range(2):
         assert (await runner.run(scope, service(scope))).results == {}
@@ -89,7 +90,7 @@ async def test_checks_start_once_ring_when_they_end_and_are_reported(checks: Che
 
 
 async def test_checks_of_a_stage_wait_for_one_look_at_who_answers(checks: Checks) -> None:
-    scope, runner = smoking(), CheckRunner(cast(Guard, None), Wakeups(), local=True)
+    scope, runner = smoking(), CheckRunner(cast(Guard, None), Wakeups())
     checks.wrong = "expected an answer of release r1; release r0 was served"
     await runner.run(scope, service(scope))
     await asyncio.sleep(0.01)
@@ -106,7 +107,7 @@ async def test_what_has_a_verdict_is_not_run_again(checks: Checks) -> None:
     assert scope.blueprint is not None
     verdicts = {c.name: CheckResult(c.name, True) for c in scope.blueprint.smoke}
     scope = scope.remembering(replace(scope.memory, verdicts=verdicts))
-    runner = CheckRunner(cast(Guard, None), Wakeups(), local=True)
+    runner = CheckRunner(cast(Guard, None), Wakeups())
     await runner.run(scope, service(scope))
     await asyncio.sleep(0)
     assert checks.started == []
@@ -115,7 +116,7 @@ async def test_what_has_a_verdict_is_not_run_again(checks: Checks) -> None:
 @pytest.mark.parametrize("end", ["begin_rollout", "end"])
 async def test_checks_of_a_release_end_with_it(checks: Checks, end: str) -> None:
     scope = smoking()
-    runner = CheckRunner(cast(Guard, None), Wakeups(), local=True)
+    runner = CheckRunner(cast(Guard, None), Wakeups())
     await runner.run(scope, service(scope))
     await asyncio.sleep(0)
     getattr(runner, end)(scope.uid)
@@ -125,7 +126,7 @@ async def test_checks_of_a_release_end_with_it(checks: Checks, end: str) -> None
 
 
 async def test_results_of_a_phase_are_not_reported_in_the_next(checks: Checks) -> None:
-    scope, runner = smoking(), CheckRunner(cast(Guard, None), Wakeups(), local=True)
+    scope, runner = smoking(), CheckRunner(cast(Guard, None), Wakeups())
     checks.gate.set()
     await runner.run(scope, service(scope))
     await asyncio.sleep(0.01)

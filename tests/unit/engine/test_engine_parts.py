@@ -207,7 +207,7 @@ def test_every_variable_is_read() -> None:
             "AGUI_LEASE_NAME": "l",
             "AGUI_LEASE_NAMESPACE": "n",
             "AGUI_LEASE_SECONDS": "4",
-            "AGUI_IDENTITY": "me",
+            "AGUI_LEASE_HOLDER": "me",
             "AGUI_REQUIRE_LEASE": "False",
             "AGUI_HTTP_HOST": "127.0.0.2",
             "AGUI_HTTP_PORT": "0",
@@ -233,7 +233,7 @@ def test_every_variable_is_read() -> None:
 def test_the_process_environment_is_the_default_and_the_pod_s_name_its_identity(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("AGUI_IDENTITY", "")
+    monkeypatch.setenv("AGUI_LEASE_HOLDER", "")
     monkeypatch.setenv("HOSTNAME", "pod-1")
     assert from_environment().identity == "pod-1"
 

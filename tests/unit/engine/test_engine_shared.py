@@ -12,7 +12,7 @@ from google.cloud import monitoring_v3, run_v2
 
 from agui_operator.core.actions import AlertDeleted, AssetsPublished, BackupTaken, Bundle, PointerSet, TrafficSplit
 from agui_operator.core.environment import Edge, Place
-from agui_operator.core.names import Names
+from agui_operator.core.names import OWNER_LABEL, Names
 from agui_operator.engine.deployment import shared as shared_module
 from agui_operator.engine.deployment.shared import SharedViews, first_due
 from agui_operator.gcp.kinds.monitoring.alert_messages import KEY, OWNER
@@ -31,6 +31,9 @@ def names(number: int, project: str = "p1") -> Names:
     return Names("demo", f"shop-{number}", f"uid-{number}", project, "r1")
 
 
+OWNERS = {names(number).service_path: names(number).owner for number in range(N)}
+
+
 class CountingCloud:
     """Answers lists of two pages each; the policy on the second page is owned by uid-7."""
 
@@ -43,7 +46,7 @@ class CountingCloud:
         if method == LIST:
             return run_v2.ListServicesResponse(next_page_token="" if request.page_token else "2")
         if method == GET:
-            return run_v2.Service(name=request.name)
+            return run_v2.Service(name=request.name, labels={OWNER_LABEL: OWNERS[request.name]})
         if not request.page_token:
             return monitoring_v3.ListAlertPoliciesResponse(next_page_token="2")
         labels = {OWNER: "uid-7", KEY: "error-rate"}
@@ -140,7 +143,7 @@ async def test_an_action_makes_only_its_own_part_of_its_own_object_old(
     assert not cloud.calls
     views.changed(names(3), [AssetsPublished(Bundle("artifacts", "b", "s"), "f1", "assets")])
     clock.now += 1
-    assert await views.page(names(3), PLACE, "f1") is False
+    assert await views.page(names(3), PLACE, "f1")
     assert cloud.calls == {PAGES: 1}
 
 

@@ -12,6 +12,7 @@ from google.longrunning import operations_pb2
 from google.rpc import status_pb2
 
 from agui_operator.core.snapshot import BackupView, ExecutionView, ServiceView
+from agui_operator.core.words import Words
 from agui_operator.gcp.kinds.sql import backup as sql_backup
 from agui_operator.gcp.pinning.images import split_image
 from agui_operator.gcp.transport import operations
@@ -41,7 +42,7 @@ def test_split_image(image: str, parts: tuple[str, str, str]) -> None:
 )
 def test_a_backup_has_three_outcomes(status: str, succeeded: bool | None) -> None:
     run = {"id": "7", "status": status, "error": {"message": "disk"}}
-    assert sql_backup.view_of(run) == BackupView("7", succeeded, "disk")
+    assert sql_backup.view_of(run) == BackupView("7", succeeded, Words.of_api("disk"))
 
 
 def run_operation(response: Any = None, error: Any = None, metadata: Any = None, done: bool = True) -> Any:
@@ -77,8 +78,9 @@ def test_how_a_run_operation_ended() -> None:
 def test_a_failed_execution_is_a_view_and_one_that_never_ran_an_error() -> None:
     state = run_v2.Condition.State
     ended = operations.result_of(run_operation(error=FAILED, metadata=execution(state.CONDITION_FAILED)))
-    where = """(log: gcloud logging read 'labels."run.googleapis.com/execution_name"="e1"' --project=a)"""
-    assert ended == operations.OperationResult(True, None, ExecutionView("e1", False, f"exit 3 {where}"))
+    where = """log: gcloud logging read 'labels."run.googleapis.com/execution_name"="e1"' --project=a"""
+    view = ExecutionView("e1", False, said=Words.of_workload("exit 3"), log=where)
+    assert ended == operations.OperationResult(True, None, view)
     lost = operations.result_of(run_operation(error=FAILED, metadata=execution(state.CONDITION_RECONCILING)))
     assert lost.error is not None
 

@@ -10,9 +10,11 @@ from google.cloud import run_v2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agui_operator.api.policy import Diagnostics
 from agui_operator.core.actions import ContainerTemplate, HttpProbe, JobTemplate, RevisionTemplate, SecretEnv
 from agui_operator.core.names import Names
 from agui_operator.core.traffic import Target, same_split
+from agui_operator.core.words import UNDISCLOSED, Disclosure, Words
 from agui_operator.gcp.kinds.run import containers
 from agui_operator.gcp.kinds.run import job as run_job
 from agui_operator.gcp.kinds.run import service as run_service
@@ -170,8 +172,22 @@ def test_the_most_specific_message_is_shown() -> None:
         run_v2.Condition(type_="RoutesReady", state=STATE.CONDITION_SUCCEEDED, message="fine"),
         run_v2.Condition(type_="ConfigurationsReady", state=STATE.CONDITION_FAILED, message="no port"),
     ]
-    assert run_service.view_of(observed(STATE.CONDITION_FAILED, conditions=conditions)).message == "no port"
-    assert run_service.view_of(observed(STATE.CONDITION_FAILED)).message == "summary"
+    assert run_service.view_of(observed(STATE.CONDITION_FAILED, conditions=conditions)).said == Words.of_workload(
+        "no port"
+    )
+    assert run_service.view_of(observed(STATE.CONDITION_FAILED)).said == Words.of_workload("summary")
+
+
+def test_by_default_the_code_and_the_log_say_why_a_revision_is_not_ready() -> None:
+    code = run_v2.Condition.RevisionReason.HEALTH_CHECK_CONTAINER_ERROR
+    failed = run_v2.Condition(state=STATE.CONDITION_FAILED, message="password=hunter2 is wrong", revision_reason=code)
+    service = observed(STATE.CONDITION_FAILED, conditions=[failed], latest_created_revision="a/revisions/web-1")
+    why = run_service.view_of(service).why(UNDISCLOSED)
+    assert why.startswith("the container did not start, or did not answer its startup probe, in time (HEALTH_CHECK")
+    assert """gcloud logging read 'resource.labels.revision_name="web-1"' --project=""" in why
+    assert "wrong" not in why
+    shown = run_service.view_of(service).why(Disclosure(Diagnostics.MESSAGES))
+    assert "password=*** is wrong" in shown
 
 
 def test_only_what_we_set_of_a_container_is_compared() -> None:

@@ -103,8 +103,8 @@ def test_priorities_rise_and_the_pages_come_last() -> None:
     assert priorities == sorted(set(priorities))
     paths = [[next(iter(m.values())) for m in route["matchRules"]] for route in routes]
     assert paths[:3] == [["/copilotkit", "/copilotkit/"], ["/api", "/api/"], ["/ws", "/ws/"]]
-    assert paths[3] == ["/assets/", "/releases/"]
-    assert "routeAction" not in routes[3]
+    assert paths[3:5] == [["/assets/"], ["/releases/abc/"]]
+    assert not any("routeAction" in route for route in routes[3:5])
     assert paths[-3:] == [["/"], ["/t/{thread=**}"], ["/{page=**}"]]
 
 
@@ -188,7 +188,7 @@ def test_a_candidate_is_asked_for_before_the_public_page_and_the_api_stays_as_it
     everybody = [{k: v for k, v in r.items() if k != "priority"} for r in routes if header_of(r) is None]
     assert everybody == [{k: v for k, v in r.items() if k != "priority"} for r in before]
     named = [n for n, r in enumerate(routes) if header_of(r) == "r2"]
-    assert len(named) == 8
+    assert len(named) == 9
     assert all("/releases/bbb/" in json.dumps(routes[n]) for n in named)
     pages = [n for n, r in enumerate(routes) if "/releases/aaa/" in json.dumps(r)]
     assert max(named) < min(pages)
@@ -197,6 +197,23 @@ def test_a_candidate_is_asked_for_before_the_public_page_and_the_api_stays_as_it
 @pytest.mark.parametrize("public", [None, Pointer(None, "r1")])
 def test_where_no_page_is_public_only_requests_by_name_meet_files(public: Pointer | None) -> None:
     routes = rules(EDGE, NAMES, public, Pointer("bbb", "r2"))["routeRules"]
+    closed = routes.pop() if public is None else None
     for route in routes:
         api = "backendServices" in route["service"]
         assert header_of(route) == (None if api and public else "r2")
+    if closed is not None:
+        assert closed["matchRules"] == [{"prefixMatch": "/"}]
+        assert closed["routeAction"]["urlRewrite"] == {"pathPrefixRewrite": "/.none/"}
+
+
+@given(edges, visible)
+def test_rules_of_an_earlier_version_are_no_change_by_hand_and_are_replaced_by_the_next_move(
+    edge: Edge, routing: Routing
+) -> None:
+    body = patch_to(EMPTY, edge, routing) or {}
+    old = rules(edge, NAMES, routing.pointer, routing.candidate, earlier=True)
+    current = patched(EMPTY, {**body, "pathMatchers": [old]})
+    assert parse(current, edge, NAMES) == routing
+    again = patch_to(current, edge, routing)
+    assert again is None or again["pathMatchers"] == body["pathMatchers"]
+    assert '"/releases/"' not in json.dumps(body["pathMatchers"]), "folders of others are not served"

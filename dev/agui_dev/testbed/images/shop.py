@@ -4,8 +4,9 @@ Run as a script with the standard library alone (`python -S -E`): a rollout unde
 container start. With arguments it is a job (`upgrade head`, `verify records`) and ends at once.
 Environment baked into an image: APP_FAIL_EVERY (each n-th /api answer is a 500), APP_DENY (each is a 401),
 APP_BROKEN (agent runs end in errors), APP_EXIT (code to exit with at start), APP_JOB_EXIT (code a job exits with),
-APP_JOB_SECONDS (how long a job takes), APP_MORTAL (after GET /api/die this revision never starts again). From a
-release: APP_WITNESS (file that gets the time of each answer to /api/fail).
+APP_LEAK (says SHOP_SECRET in codes, names and its log), APP_JOB_SECONDS (how long a job takes), APP_MORTAL (after
+GET /api/die this revision never starts again).
+From a release: APP_WITNESS (file that gets the time of each answer to /api/fail).
 """
 
 from __future__ import annotations
@@ -84,14 +85,34 @@ def _version() -> dict[str, Any]:
         "release": os.environ.get("AGUI_RELEASE", ""),
         "version": os.environ.get("AGUI_VERSION", ""),
         "revision": os.environ.get("K_REVISION", ""),
-        "schema": {"required": "0001", "database": "0001"},
+        "schema": {"required": "0001", "database": f"sk-{_secret()}" if _secret() else "0001"},
     }
+
+
+def _secret() -> str:
+    """The secret, in an image that tells it."""
+    return os.environ.get("SHOP_SECRET", "") if os.environ.get("APP_LEAK") else ""
+
+
+def _leak() -> None:
+    """A log such as careless programs write: words of use, and secrets in the shapes that they have."""
+    secret = _secret()
+    for line in (
+        f"connecting to postgres://shop:{secret}@db.example/shop",
+        f"DB_PASSWORD={secret} was refused",
+        f"the colour is {os.environ.get('COLOUR', 'not set')}",
+        "column email already exists",
+    ):
+        print(line, flush=True)
 
 
 def _run(asked: dict[str, Any]) -> list[dict[str, Any]]:
     """AG-UI events of one run (https://docs.ag-ui.com/concepts/events)."""
     ids = {"threadId": str(asked.get("threadId", "t")), "runId": str(asked.get("runId", "r"))}
     started: dict[str, Any] = {"type": "RUN_STARTED", **ids}
+    if _secret():
+        rule = {"type": "CUSTOM", "name": "guardrail.block", "value": {"rule": f"house rule, token={_secret()}"}}
+        return [started, rule, {"type": "RUN_ERROR", "message": _secret(), "code": f"NO_TOOL password={_secret()}"}]
     if os.environ.get("APP_BROKEN"):
         return [started, {"type": "RUN_ERROR", "message": "no such tool", "code": "TOOL_NOT_FOUND"}]
     text = {"messageId": "m1"}
@@ -108,11 +129,15 @@ def main(arguments: list[str]) -> int:
     if arguments:
         time.sleep(float(os.environ.get("APP_JOB_SECONDS", "0")))
         print(json.dumps({"severity": "INFO", "event": "job", "args": arguments}), flush=True)
+        if _secret():
+            _leak()
         return int(os.environ.get("APP_JOB_EXIT", "0"))
     if "APP_MORTAL" in os.environ and os.path.exists(_grave()):
         return 9
     if os.environ.get("APP_EXIT"):
         print("cannot read the configuration", flush=True)
+        if _secret():
+            _leak()
         return int(os.environ["APP_EXIT"])
     server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Answers)
     server.daemon_threads = True

@@ -1,6 +1,7 @@
 """The container of the job tests: prints its arguments and environment, then ends as its arguments say.
 
-Arguments: `exit N`, `sleep SECONDS`, or `flaky` (fails at the first attempt only).
+Arguments: `exit N`, `sleep SECONDS`, `flaky` (fails at the first attempt only), or `log LINE...`, which fails after the
+lines.
 """
 
 from __future__ import annotations
@@ -20,3 +21,5 @@ match sys.argv[1:]:
         time.sleep(float(seconds))
     case ["flaky"]:
         sys.exit(0 if os.environ["CLOUD_RUN_TASK_ATTEMPT"] != "0" else 1)
+    case ["log", *lines]:
+        sys.exit("\n".join(lines))

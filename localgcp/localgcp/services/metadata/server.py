@@ -6,6 +6,7 @@ Source: https://cloud.google.com/compute/docs/metadata/querying-metadata
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ def routes(cloud: Cloud) -> list[RestRoute]:
         RestRoute("GET", "/", "metadata.root", metadata.root, legacy_errors=False),
         RestRoute("GET", "/computeMetadata/v1/{path:.*}", "metadata.get", metadata.get, legacy_errors=False),
         RestRoute("GET", "/oauth2/v1/certs", "oauth2.certs", metadata.certificates, legacy_errors=False),
+        RestRoute("GET", "/oauth2/v3/certs", "oauth2.keys", metadata.keys, legacy_errors=False),
     ]
 
 
@@ -75,6 +77,12 @@ class Metadata:
         form = serialization.PublicFormat.SubjectPublicKeyInfo
         public = self._signing_key().public_key().public_bytes(serialization.Encoding.PEM, form)
         return json_response({_KEY_ID: public.decode()})
+
+    async def keys(self, request: web.Request, call: Call) -> web.Response:
+        """The same as a JSON Web Key Set."""
+        numbers = self._signing_key().public_key().public_numbers()
+        key = {"kty": "RSA", "alg": "RS256", "use": "sig", "kid": _KEY_ID}
+        return json_response({"keys": [key | {"n": _base64url(numbers.n), "e": _base64url(numbers.e)}]})
 
     def _account(self, path: str, query: Mapping[str, str]) -> web.Response:
         """Below service-accounts/. `default` is the configured account; any e-mail is an account of its own, as
@@ -135,6 +143,11 @@ class Metadata:
 def _asked_properly(request: web.Request) -> bool:
     """The header keeps a browser or a proxied request from reading tokens; Google refuses forwarded ones too."""
     return request.headers.get("Metadata-Flavor") == "Google" and "X-Forwarded-For" not in request.headers
+
+
+def _base64url(number: int) -> str:
+    raw = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _text(body: str) -> web.Response:

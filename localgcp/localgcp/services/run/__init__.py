@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from localgcp.edge.interfaces import DATA_PLANE
-from localgcp.kit.interfaces import INVOKERS, RUNTIME
+from localgcp.kit.interfaces import CONTAINER_LOGS, INVOKERS, RUNTIME
 from localgcp.kit.service import Part, ProtoApi, Service, Slot
 from localgcp.services.run.executions import Executions, Tasks
 from localgcp.services.run.invokers import ServiceInvokers
@@ -31,6 +31,7 @@ SERVICE = Service(
         Part(INVOKERS, ServiceInvokers),
         Part(PROCESSES, create_runtime),
         Part(RUNTIME, lambda cloud: cloud.part(PROCESSES)),
+        Part(CONTAINER_LOGS, lambda cloud: cloud.part(PROCESSES)),
         Part(DATA_PLANE, lambda cloud: cloud.part(PROCESSES)),
     ),
 )

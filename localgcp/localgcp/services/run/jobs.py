@@ -14,6 +14,7 @@ from localgcp.kit.masks import apply_mask
 from localgcp.kit.operations import Operation
 from localgcp.kit.paging import proto_page
 from localgcp.kit.store import ProtoTable, etag_of
+from localgcp.services.run.attestation import check_image, check_setting
 from localgcp.services.run.container import check_containers, set_container_defaults
 from localgcp.services.run.names import PAGE, check_id, check_labels, location_of, normal_name, short
 from localgcp.services.run.tasks import RUNS
@@ -159,12 +160,15 @@ class Jobs:
         if job is None:
             raise aborted(f"Job '{short(operation.target)}' was deleted meanwhile.")
         failure: ApiError | None = None
+        reason = CommonReason.CONTAINER_MISSING
         try:
-            self._cloud.catalogue.resolve(job.template.template.containers[0].image)
+            image = self._cloud.catalogue.resolve(job.template.template.containers[0].image)
+            reason = CommonReason.CONTAINER_IMAGE_UNAUTHORIZED
+            check_image(self._cloud.settings, job.binary_authorization, image)
             ready = condition("Ready", SUCCEEDED)
         except ApiError as error:
             failure = error
-            ready = condition("Ready", FAILED, error.message, reason=CommonReason.CONTAINER_MISSING)
+            ready = condition("Ready", FAILED, error.message, reason=reason)
         job.reconciling, job.observed_generation = False, job.generation
         job.terminal_condition.CopyFrom(ready)
         set_conditions(job, [condition("ResourcesAvailable", SUCCEEDED if failure is None else FAILED)])
@@ -210,6 +214,7 @@ class Jobs:
         task.execution_environment = task.execution_environment or GEN2
         number = self._cloud.settings.number_of(job.name.split("/")[1])
         task.service_account = task.service_account or f"{number}-compute@developer.gserviceaccount.com"
+        check_setting(job.binary_authorization)
         job.launch_stage = job.launch_stage or GA
 
     def _save(self, job: Any) -> None:

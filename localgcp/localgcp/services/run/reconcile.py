@@ -20,8 +20,9 @@ from localgcp.kit.errors import ApiError, aborted, failed_precondition, not_foun
 from localgcp.kit.interfaces import RUNTIME, ServiceRoute, StartFailed, Target, Workload
 from localgcp.kit.operations import Operation
 from localgcp.kit.store import ProtoTable, etag_of
+from localgcp.services.run.attestation import check_image
 from localgcp.services.run.names import project_and_location, short
-from localgcp.services.run.revisions import RevisionStore
+from localgcp.services.run.revisions import RevisionStore, refused_for
 from localgcp.services.run.traffic import targets, traffic_statuses
 from localgcp.services.run.types import (
     FAILED,
@@ -134,12 +135,13 @@ class Reconciler:
         try:
             spec = await self.revisions.spec(revision)
             self.revisions.save(revision)
+            check_image(self._cloud.settings, service.binary_authorization, spec.image)
             await self._cloud.part(RUNTIME).start(spec)
         except (StartFailed, ApiError) as error:
             code = error.code if isinstance(error, ApiError) else grpc.StatusCode.FAILED_PRECONDITION
             text = error.message if isinstance(error, ApiError) else str(error)
             message = f"Revision '{short(revision.name)}' is not ready and cannot serve traffic. {text}"
-            self.revisions.failed(revision, message)
+            self.revisions.failed(revision, message, refused_for(error) if isinstance(error, ApiError) else None)
             call.effect("fail", revision.name, text)
             return ApiError(code, message, error.reason if isinstance(error, ApiError) else "")
         self._started.add(revision.name)
@@ -212,12 +214,13 @@ class Reconciler:
         if configuration is None and routes is None:
             service.observed_generation = service.generation
         # A failed generation is never observed: the field keeps the state of the last one that served (run_v2.Service).
+        latest = condition_of(self._latest(service), "Ready")
         conditions = [
-            _outcome("RoutesReady", routes),
-            _outcome("ConfigurationsReady", configuration),
+            _outcome("RoutesReady", routes, latest),
+            _outcome("ConfigurationsReady", configuration, latest),
         ]
         set_conditions(service, conditions)
-        service.terminal_condition.CopyFrom(_outcome("Ready", configuration or routes))
+        service.terminal_condition.CopyFrom(_outcome("Ready", configuration or routes, latest))
         self.save(service)
 
     def _current(self, name: str, generation: int) -> Any:
@@ -270,10 +273,11 @@ class Reconciler:
         return Call("google.cloud.run.v2.Services", method, {}, self._cloud.ledger, "localgcp")
 
 
-def _outcome(type_: str, failure: ApiError | None) -> Any:
+def _outcome(type_: str, failure: ApiError | None, latest: Any) -> Any:
+    """A condition of the service. It has the reason of the newest revision's where it is that one's failure."""
     if failure is None:
         return condition(type_, SUCCEEDED)
-    reason = CommonReason.REVISION_FAILED
-    if failure.reason == "SECRETS_ACCESS_CHECK_FAILED":
-        reason = CommonReason.SECRETS_ACCESS_CHECK_FAILED
-    return condition(type_, FAILED, failure.message, reason=reason)
+    if latest.state == FAILED and latest.message == failure.message:
+        field = latest.WhichOneof("reasons")
+        return condition(type_, FAILED, failure.message, **{field: getattr(latest, field)})
+    return condition(type_, FAILED, failure.message, reason=CommonReason.REVISION_FAILED)

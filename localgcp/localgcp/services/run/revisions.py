@@ -10,7 +10,9 @@ import string
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from localgcp.kit.errors import aborted, already_exists, failed_precondition, not_found
+import grpc
+
+from localgcp.kit.errors import ApiError, aborted, already_exists, failed_precondition, not_found
 from localgcp.kit.interfaces import RUNTIME, Image, RevisionProcess, Workload
 from localgcp.kit.operations import Operation
 from localgcp.kit.paging import proto_page
@@ -31,6 +33,7 @@ from localgcp.services.run.types import (
     PENDING,
     RECONCILING,
     SUCCEEDED,
+    CommonReason,
     ListRevisionsResponse,
     Revision,
     RevisionReason,
@@ -153,14 +156,17 @@ class RevisionStore:
         set_conditions(revision, [condition(type_, SUCCEEDED) for type_ in states])
         self.save(revision)
 
-    def failed(self, revision: Any, message: str) -> None:
+    def failed(self, revision: Any, message: str, why: CommonReason | None) -> None:
+        """`why` None: its container did not start."""
         revision.reconciling, revision.observed_generation = False, revision.generation
-        reason = RevisionReason.HEALTH_CHECK_CONTAINER_ERROR
+        reason: dict[str, Any] = {"revision_reason": RevisionReason.HEALTH_CHECK_CONTAINER_ERROR}
+        if why is not None:
+            reason = {"reason": why}
         set_conditions(
             revision,
             [
-                condition("Ready", FAILED, message, revision_reason=reason),
-                condition("ContainerHealthy", FAILED, message, revision_reason=reason),
+                condition("Ready", FAILED, message, **reason),
+                condition("ContainerHealthy", FAILED, message, **reason),
                 condition("ContainerReady", PENDING),
                 condition("ResourcesAvailable", SUCCEEDED),
             ],
@@ -263,3 +269,12 @@ class Revisions:
         if revision is None:
             raise not_found(f"Resource '{short(name)}' of kind 'REVISION' does not exist.")
         return revision
+
+
+def refused_for(error: ApiError) -> CommonReason:
+    """Why an image, a secret or a mount of a template can't be used."""
+    if error.reason in CommonReason.__members__:
+        return CommonReason[error.reason]
+    if error.code is grpc.StatusCode.NOT_FOUND:
+        return CommonReason.CONTAINER_MISSING
+    return CommonReason.REVISION_FAILED

@@ -12,6 +12,7 @@ from localgcp.kit.errors import aborted, already_exists, failed_precondition, in
 from localgcp.kit.iam import Policies
 from localgcp.kit.masks import apply_mask
 from localgcp.kit.paging import proto_page
+from localgcp.services.run.attestation import check_setting
 from localgcp.services.run.container import check_containers, set_container_defaults, set_serving_defaults
 from localgcp.services.run.names import PAGE, check_id, check_labels, location_of, normal_name, short
 from localgcp.services.run.reconcile import Reconciler
@@ -189,6 +190,7 @@ class Services:
         template.service_account = template.service_account or self._default_account(service.name)
         service.launch_stage = service.launch_stage or GA
         service.ingress = service.ingress or INGRESS_ALL
+        check_setting(service.binary_authorization)
         check_traffic(service.traffic, short(service.name))
         if not service.traffic:
             service.traffic.add(type_=LATEST, percent=100)

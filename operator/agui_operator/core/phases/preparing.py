@@ -37,7 +37,7 @@ def _backed_up(case: Case) -> Happened | None:
     if case.plan.backup_instance is None or (backup and backup.succeeded):
         return _DONE
     if backup and backup.succeeded is False:
-        return case.fail(Reason.BACKUP_FAILED, f"Backup {backup.name} failed: {backup.message}")
+        return case.fail(Reason.BACKUP_FAILED, f"Backup {backup.name} failed: {backup.said.told(case.seen.disclosure)}")
     return None
 
 
@@ -54,7 +54,9 @@ def _migrated(case: Case) -> Happened | None:
     if case.plan.migration is None or (execution and execution.succeeded):
         return _DONE
     if execution and execution.succeeded is False:
-        return case.fail(Reason.MIGRATION_FAILED, f'Job "{case.plan.migration.job}" failed: {execution.message}')
+        return case.fail(
+            Reason.MIGRATION_FAILED, f'Job "{case.plan.migration.job}" failed: {execution.why(case.seen.disclosure)}'
+        )
     return None
 
 

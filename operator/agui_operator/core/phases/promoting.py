@@ -14,7 +14,9 @@ def _promoted(case: Case) -> Happened | None:
     if service is None:
         return None
     if service.ready is False and service.latest_ready != revision and case.memory.stable is not None:
-        return case.fail(Reason.REVISION_FAILED, f'Revision "{revision}" is not ready: {service.message}')
+        return case.fail(
+            Reason.REVISION_FAILED, f'Revision "{revision}" is not ready: {service.why(case.seen.disclosure)}'
+        )
     return (Event.SUCCEEDED, None) if case.serves(100) and _is_pointed(case) else None
 
 

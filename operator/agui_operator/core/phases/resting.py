@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from agui_operator.core.actions import Action, PointerSet, RevisionStaged, TrafficSplit
+from agui_operator.core.actions import Action, AssetsPublished, Bundle, PointerSet, RevisionStaged, TrafficSplit
 from agui_operator.core.phases.case import Actions, Case, Happened, Logic, no_actions
-from agui_operator.core.phases.preparing import publish
 from agui_operator.core.phases.restoring import alerts_due, restore
 from agui_operator.core.phases.routing import hide, serves_only
 from agui_operator.core.rollout import Event, Phase
@@ -45,10 +44,14 @@ def _correct_drift(case: Case) -> Actions:
 
 
 def _page_due(case: Case) -> Actions:
-    """Files of the page that somebody deleted come from the bundle again."""
-    plan, stable = case.blueprint, case.memory.stable
-    is_stable = plan is not None and stable is not None and plan.release.id == stable.id
-    return publish(case) if is_stable and not case.suspended else ()
+    """Files of the stable release's page that somebody deleted are published again from the bundle of its record,
+    whatever the spec asks for by now."""
+    stable, seen = case.memory.stable, case.seen
+    source = stable.source if stable is not None else None
+    if stable is None or not stable.frontend or source is None or seen.assets_complete is not False or case.suspended:
+        return ()
+    bundle = Bundle(seen.artifacts_bucket, *source)
+    return (AssetsPublished(bundle, stable.frontend, seen.assets_bucket, restores=f"{stable.version} ({stable.id})"),)
 
 
 def _correct_release(case: Case) -> Actions:
@@ -73,7 +76,7 @@ def _correct_release(case: Case) -> Actions:
 def _stay_rolled_back(case: Case) -> Actions:
     """Drift: the blueprint is of the rejected spec and is not needed."""
     restored = restore(case) if case.memory.stable is not None and not case.suspended else ()
-    return restored + alerts_due(case)
+    return restored + _page_due(case) + alerts_due(case)
 
 
 def _stay_failed(case: Case) -> Actions:

@@ -20,7 +20,9 @@ def _staged(case: Case) -> Happened | None:
     if service.latest_ready == revision and tagged:
         return (Event.SUCCEEDED, None) if _is_routed(case) else None
     if service.ready is False:
-        return case.fail(Reason.REVISION_FAILED, f'Revision "{revision}" did not become ready: {service.message}')
+        return case.fail(
+            Reason.REVISION_FAILED, f'Revision "{revision}" did not become ready: {service.why(case.seen.disclosure)}'
+        )
     return None
 
 

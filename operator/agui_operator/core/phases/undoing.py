@@ -37,7 +37,9 @@ def _stopped(case: Case, target: Release) -> Happened | None:
     if target.id in case.seen.forbidden:
         return case.fail(Reason.NOT_PERMITTED, case.seen.forbidden[target.id])
     if service is not None and service.ready is False and service.latest_created == case.names.revision(target.id):
-        return case.fail(Reason.REVISION_FAILED, f"its revision did not become ready: {service.message}")
+        return case.fail(
+            Reason.REVISION_FAILED, f"its revision did not become ready: {service.why(case.seen.disclosure)}"
+        )
     if case.service_gone and memory.stable is not None and case.remade(memory.stable) is None:
         return case.fail(Reason.RESOURCE_GONE, f"Cloud Run service {case.names.service} was deleted by somebody else")
     if (old := too_old(memory, target)) is not None:

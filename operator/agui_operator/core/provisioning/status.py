@@ -84,13 +84,13 @@ def _row(graph: Graph, node: Node, have: Have) -> Row:
 
 def _existing(graph: Graph, node: Node, seen: Observed) -> Row:
     what = f"{node.kind} {node.id}"
+    if node.management is Management.MANAGED and not is_ours(graph, seen):  # its state is nobody's business here
+        owner = f"belongs to {seen.owner}" if seen.owner else "carries no owner"
+        return Row(node, RowState.NOT_OWNED, f"{what} {owner}; delete it, or set management to Observed")
     if seen.state is State.FAILED:
         return Row(node, RowState.FAILED, f"{what} is in state {seen.detail or State.FAILED}")
     if node.management is Management.OBSERVED:
         return Row(node, RowState.PRESENT)
-    if not is_ours(graph, seen):
-        owner = f"belongs to {seen.owner}" if seen.owner else "carries no owner"
-        return Row(node, RowState.NOT_OWNED, f"{what} {owner}; delete it, or set management to Observed")
     if seen.state is State.PENDING:
         return Row(node, RowState.PENDING, f"{what} has an operation under way")
     if seen.diff.immutable:

@@ -15,7 +15,7 @@ async def look(cloud: Cloud, scope: Scope, cache: ObjectCache) -> tuple[str, ...
     """Releases that have a revision or a migration job. The list of jobs also tells whether a migration still runs, so
     that it is not asked for again. Raises CloudError."""
     names = scope.names
-    revisions = await collect.revisions(cloud, names)
+    revisions = await collect.attempted(cloud, names)
     jobs = await run_job.owned(cloud, names)
     if not left_running(names, jobs, ""):
         cache.views.mark_fresh(LEFT_RUNNING)

@@ -45,6 +45,7 @@ class ObjectCache:
     failures: int = 0
     drift: str | None = None
     differs: dict[Part, str | None] = field(default_factory=dict)  # what users get at rest, as it was last seen
+    unpublished: str | None = None  # why missing files of the stable page could not be published again
     compared: int | None = None  # generation at which the cloud was last compared with the stable release
     forbidden: Mapping[str, str] | None = None  # as of the last look; None: there was none
     drift_due: float = 0.0  # monotonic time of the next comparison with the cloud

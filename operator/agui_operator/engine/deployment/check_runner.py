@@ -80,12 +80,17 @@ def _subject(scope: Scope) -> _Subject | None:
     return _Subject(blueprint.release, stage, checks, blueprint.runtime_url)
 
 
-class CheckRunner:
-    """One per process. `local`: the services are on this machine and ask for no identity token. `propagation`: seconds
-    in which an answer of another release means "not yet"."""
+def _other_releases(scope: Scope) -> frozenset[str]:
+    stable = scope.memory.stable
+    return frozenset(p.release.id for p in scope.memory.promoted) | ({stable.id} if stable is not None else set())
 
-    def __init__(self, guard: Guard, wakeups: Wakeups, *, local: bool, propagation: float = PROPAGATION) -> None:
-        self._guard, self._wakeups, self._local, self._propagation = guard, wakeups, local, propagation
+
+class CheckRunner:
+    """One per process. The guard decides whether a check brings an ID token; here is said for whom one may be.
+    `propagation`: seconds in which an answer of another release means "not yet"."""
+
+    def __init__(self, guard: Guard, wakeups: Wakeups, *, propagation: float = PROPAGATION) -> None:
+        self._guard, self._wakeups, self._propagation = guard, wakeups, propagation
         self._objects: dict[str, _Checks] = {}
         self._stopping = Tasks()
         self._turns = FairGate(AT_ONCE, PER_NAMESPACE)
@@ -160,8 +165,10 @@ class CheckRunner:
             runtime_url=subject.runtime_url,
             frontend=release.frontend,
             by_name=release.id if check.assets is not None and stage == CANDIDATE and edge else None,
-            audience=service.uri if check.assets is None and not self._local else None,
+            audience=service.uri if check.assets is None else None,
             tenant=scope.names.namespace,
+            disclosure=scope.disclosure,
+            others=_other_releases(scope),
         )
 
     async def _run(self, uid: str, checks: _Checks, key: Key, check: SmokeCheck, target: CheckTarget) -> None:
@@ -195,14 +202,18 @@ class CheckRunner:
                 origin=origin,
                 public=False,
                 release=blueprint.release.id,
-                audience=None if self._local else service.uri,
+                audience=service.uri,
                 tenant=scope.names.namespace,
+                disclosure=scope.disclosure,
+                others=_other_releases(scope),
             )
             checks.tasks.start(key, self._read_schema(checks, key, target))
 
     async def _read_schema(self, checks: _Checks, key: Key, target: CheckTarget) -> None:
         await self._arrival(checks, key, target, page=False)
-        checks.schema = await reported_schema(self._guard, target.origin, audience=target.audience)
+        checks.schema = await reported_schema(
+            self._guard, target.origin, audience=target.audience, disclosure=target.disclosure
+        )
         checks.results[key] = CheckResult(_SCHEMA, checks.schema is not None)
 
     async def _converse(self, scope: Scope, service: ServiceView | None) -> None:
@@ -224,9 +235,8 @@ class CheckRunner:
 
     def _targets(self, scope: Scope, service: ServiceView) -> list[CheckTarget]:
         releases = [r.id for r in (scope.memory.stable, scope.memory.candidate) if r is not None]
-        audience = None if self._local else service.uri
         return [
-            CheckTarget(origin=uri, public=False, release=release, audience=audience, tenant=scope.names.namespace)
+            CheckTarget(origin=uri, public=False, release=release, audience=service.uri, tenant=scope.names.namespace)
             for release in releases
             if (uri := service.tag_uris.get(scope.names.tag(release)))
         ]

@@ -23,7 +23,7 @@ from agui_operator.core.deletion import (
     next_step,
     was_released,
 )
-from agui_operator.core.errors import Fault, backoff, classify
+from agui_operator.core.errors import Fault, backoff, classify, told
 from agui_operator.core.status import FaultSeen, Inputs, summarize
 from agui_operator.engine.cluster.records import Recorder
 from agui_operator.engine.deployment.belongings import Belongings
@@ -88,10 +88,11 @@ class Deleter:
         fault = classify(exc)
         attempt = cache.count_failure()
         if fault is Fault.BUG:
+            text = f"internal error: {type(exc).__name__}"
             logger.exception("internal error while deleting")
         else:
-            logger.warning("deletion failed: %s", exc, extra={"fault": str(fault), "attempt": attempt})
-        text = f"internal error: {type(exc).__name__}" if fault is Fault.BUG else str(exc)
+            text = told(exc, scope.disclosure)
+            logger.warning("deletion failed: %s", text, extra={"fault": str(fault), "attempt": attempt})
         now = "correct what the message names" if fault is Fault.USER else "retried automatically"
         await self._say(scope, cache, FaultSeen(fault, Reason.DELETION_BLOCKED, f"{text}; {now}, or {LET_GO}", attempt))
         return min(_LONGEST, backoff(attempt, fault))

@@ -28,7 +28,7 @@ from agui_operator.core.actions import (
     TrafficSplit,
     describe,
 )
-from agui_operator.core.errors import reason_of
+from agui_operator.core.errors import CloudError, UserError, reason_of, told
 from agui_operator.core.rollout import Look
 from agui_operator.core.snapshot import AlertView, BackupView, ExecutionView, JobView, LookFault, ServiceView
 from agui_operator.engine.cluster.wakeups import Wakeups
@@ -99,9 +99,10 @@ class Executor:
             for action in actions:
                 await self._apply(scope, cache, action)
         except Exception as exc:
-            logger.warning("alert policies could not be changed: %s", exc)
+            text = told(exc, scope.disclosure)
+            logger.warning("alert policies could not be changed: %s", text)
             cache.views.mark_stale(ALERTS)
-            cache.look_failed(Look.ALERTS, LookFault(reason_of(exc), str(exc)), _POLICY_RETRY)
+            cache.look_failed(Look.ALERTS, LookFault(reason_of(exc), text), _POLICY_RETRY)
         finally:
             changed()
             cache.operations.leave(ALERTS)
@@ -118,7 +119,7 @@ class Executor:
         logger.info(describe(action), extra={"action": type(action).__name__, "ms": round(milliseconds, 1)})
         self._take(cache.views, action, outcome.view)
         if outcome.operation is not None:
-            cache.operations.start(view, self._await_operation(cache, view, action, outcome.operation))
+            cache.operations.start(view, self._await_operation(scope, cache, view, action, outcome.operation))
         else:
             cache.views.mark_fresh(view)
 
@@ -126,22 +127,34 @@ class Executor:
         cloud, names, place, views = self._cloud, scope.names, scope.place, cache.views
         match action:
             case RevisionStaged() | TrafficSplit() | ServiceDeleted():
-                return await run_service.apply(cloud, names, action, views.service)
+                return await run_service.apply(cloud, names, action, views.service, scope.attested_by)
             case JobDefined() | JobDeleted():
                 job = action.template.job if isinstance(action, JobDefined) else action.job
-                return await run_job.apply(cloud, names, action, views.jobs.get(job))
+                return await run_job.apply(cloud, names, action, views.jobs.get(job), scope.attested_by)
             case ExecutionStarted() | ExecutionCancelled():
                 return await run_job.apply(cloud, names, action, views.jobs.get(action.job))
             case BackupTaken():
                 return await sql_backup.apply(cloud, names, action)
             case AssetsPublished():
-                return await release_assets.apply(cloud, action, names.owner, _log_progress, tenant=names.namespace)
+                return await self._publish(scope, cache, action)
             case PointerSet():
                 return await url_map.apply(cloud, names, place, action)
             case AlertCreated() | AlertUpdated() | AlertDeleted():
                 return await alert_policy.apply(cloud, names, action)
 
-    async def _await_operation(self, cache: ObjectCache, view: str, action: Action, operation: str) -> None:
+    async def _publish(self, scope: Scope, cache: ObjectCache, action: AssetsPublished) -> Outcome:
+        """Why files of the stable page could not be restored is told until they are."""
+        names = scope.names
+        cache.unpublished = None
+        try:
+            return await release_assets.apply(self._cloud, action, names.owner, _log_progress, tenant=names.namespace)
+        except (UserError, CloudError) as error:
+            cache.unpublished = told(error, scope.disclosure) if action.restores else None
+            raise
+
+    async def _await_operation(
+        self, scope: Scope, cache: ObjectCache, view: str, action: Action, operation: str
+    ) -> None:
         """Waits for a long operation; what it answers becomes the fresh view, an error makes the next turn look."""
         try:
             while not (result := await operations.wait(self._cloud, operation, _WAIT)).done:
@@ -155,9 +168,11 @@ class Executor:
             elif result.error is None and view == POINTER:
                 cache.views.mark_fresh(POINTER)
             if result.error is not None:
-                logger.warning("operation ended with an error: %s", result.error, extra={"operation": operation})
+                text = told(result.error, scope.disclosure)
+                logger.warning("operation ended with an error: %s", text, extra={"operation": operation})
         except Exception as exc:
-            logger.warning("waiting for an operation failed, its result will be looked up: %s", exc)
+            text = told(exc, scope.disclosure)
+            logger.warning("waiting for an operation failed, its result will be looked up: %s", text)
             await asyncio.sleep(1)
         finally:
             cache.operations.leave(view)

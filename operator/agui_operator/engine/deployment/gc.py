@@ -25,6 +25,7 @@ from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.tasks import Tasks
 from agui_operator.gcp.kinds.run import collect as run
 from agui_operator.gcp.kinds.storage import collect as collect_assets
+from agui_operator.gcp.kinds.storage.manifests import Manifests
 from agui_operator.gcp.transport.clients import Cloud
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class GarbageCollector:
 
     def __init__(self, cloud: Cloud, interval: float, clock: Callable[[], datetime]) -> None:
         self._cloud, self._interval, self._clock = cloud, interval, clock
-        self._jobs, self._manifests = run.Jobs(cloud), collect_assets.Manifests()
+        self._jobs = run.Jobs(cloud)
         self._objects: dict[str, _Object] = {}
         self._running = Tasks()
 
@@ -120,7 +121,8 @@ class GarbageCollector:
         if not due(folders, owner, kept, since, now - window):
             return
         unneeded = collect_assets.Unneeded(owner, since, now, window)
-        gone = await collect_assets.collect(self._cloud, bucket, unneeded, lambda: kept_of(cache), self._manifests)
+        manifests = self._cloud.shared(Manifests)
+        gone = await collect_assets.collect(self._cloud, bucket, unneeded, lambda: kept_of(cache), manifests)
         metrics.COLLECTED.labels("object").inc(gone)
 
 

@@ -8,23 +8,29 @@ from agui_operator.api.smoke import SmokeCheck
 from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import CheckResult, JobView, Snapshot
 from agui_operator.core.verdicts import check_digest, verdict_on
+from agui_operator.core.words import Disclosure
 from agui_operator.engine.deployment.cache import ObjectCache
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.deployment.views import of_job
 from agui_operator.gcp.kinds.run import job as run_job
+from agui_operator.gcp.kinds.run import log as run_log
 from agui_operator.gcp.transport.clients import Cloud
 
 
 async def look(cloud: Cloud, scope: Scope, cache: ObjectCache, job: str) -> JobView | None:
-    """The job with its newest execution, and with the exit code of one that failed. While the release has users, its
-    verdict does not wait for that code. Raises CloudError."""
+    """The job with its newest execution, and of one that failed with its exit code and, where an AgUiPolicy permits
+    it, its last lines. While the release has users, its verdict waits for neither. Raises CloudError."""
     found = await _found(cloud, scope, cache, job)
     execution = found.execution if found is not None else None
     if found is None or execution is None or execution.succeeded is not False or execution.explained:
         return found
     if scope.memory.phase is Phase.BAKING:
         return found
-    found = replace(found, execution=await run_job.explained(cloud, scope.names, job, execution))
+    execution = await run_job.explained(cloud, scope.names, job, execution)
+    if scope.disclosure.log_lines and execution.name:
+        lines = await run_log.last_lines(cloud, scope.names, job, execution.name)
+        execution = replace(execution, lines=lines)
+    found = replace(found, execution=execution)
     cache.views.put_job(job, found)
     return found
 
@@ -41,7 +47,7 @@ async def checks(cloud: Cloud, scope: Scope, cache: ObjectCache, seen: Snapshot,
         if known or (stage, check.name) not in blueprint.check_jobs:
             continue
         jobs[check.name] = job = await look(cloud, scope, cache, blueprint.check_jobs[stage, check.name].job)
-        result = _result(check, job)
+        result = _result(check, job, scope.disclosure)
         if result is not None:
             results[check.name] = result
     return replace(seen, checks=results, check_jobs=jobs)
@@ -64,7 +70,7 @@ async def _found(cloud: Cloud, scope: Scope, cache: ObjectCache, job: str) -> Jo
     return found
 
 
-def _result(check: SmokeCheck, job: JobView | None) -> CheckResult | None:
+def _result(check: SmokeCheck, job: JobView | None, disclosure: Disclosure) -> CheckResult | None:
     if job is None or job.execution is None or job.execution.succeeded is None:
         return None
-    return CheckResult(check.name, job.execution.succeeded, job.execution.message, check=check_digest(check))
+    return CheckResult(check.name, job.execution.succeeded, job.execution.why(disclosure), check=check_digest(check))

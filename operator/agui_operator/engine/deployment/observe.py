@@ -10,7 +10,7 @@ from typing import Any, assert_never
 
 from agui_operator.core.actions import Action
 from agui_operator.core.analysis import Window, comparable, verdict
-from agui_operator.core.errors import CloudError, Fault, LeaseLost, classify, reason_of
+from agui_operator.core.errors import CloudError, Fault, LeaseLost, NotOwned, classify, reason_of, told
 from agui_operator.core.looks import looks
 from agui_operator.core.migrating import left_running
 from agui_operator.core.names import Names
@@ -22,6 +22,7 @@ from agui_operator.core.snapshot import (
     AlertView,
     AnalysisResult,
     Found,
+    Lacking,
     LookFault,
     ServiceView,
     Snapshot,
@@ -77,11 +78,12 @@ BYSTANDER_RETRY = 15.0  # seconds
 @dataclass(frozen=True, slots=True)
 class Sight:
     """What was seen. `fault`: the first look that failed and is not a bystander's. `pending`: a look goes on beside the
-    loop and wakes the object when it ends."""
+    loop and wakes the object when it ends. `foreign`: the service by this name is somebody else's."""
 
     seen: Snapshot
     fault: Exception | None = None
     pending: bool = False
+    foreign: bool = False
 
 
 class Observer:
@@ -105,24 +107,29 @@ class Observer:
         wanted = looks(scope.memory, drift=drift)
         if scope.memory.phase is Phase.PENDING and (scope.blockers or scope.spec is None):
             wanted = frozenset()  # nothing is begun, and perhaps nobody permits to look there
-        seen, fault, pending = basic, None, False
+        seen, pending = basic, False
+        fault: Exception | None = None
         for look in (kind for kind in _ORDER if kind in wanted):
             try:
-                told = await self._one(look, scope, cache, seen, again=again)
+                answer = await self._one(look, scope, cache, seen, again=again)
             except LeaseLost:
                 raise
             except Exception as exc:
+                if look is Look.SERVICE and isinstance(exc, NotOwned):  # what else was seen is about it, too
+                    cache.views.disown()
+                    return Sight(basic, exc, foreign=True)
                 bystander = look in (_BYSTANDERS_AT_REST if again else BYSTANDERS)
-                cache.look_failed(look, LookFault(reason_of(exc), str(exc)), BYSTANDER_RETRY if bystander else 0.0)
+                failed = LookFault(reason_of(exc), told(exc, scope.disclosure))
+                cache.look_failed(look, failed, BYSTANDER_RETRY if bystander else 0.0)
                 if not bystander or classify(exc) is Fault.BUG:
                     fault = fault or exc
                 continue
-            if told is PENDING:
+            if answer is PENDING:
                 pending = True
                 continue
-            if told is not seen:  # it told something
+            if answer is not seen:  # it told something
                 cache.look_succeeded(look)
-            seen = told
+            seen = answer
         if Look.SERVICE not in wanted and SERVICE in cache.views.fresh:
             seen = replace(seen, last_service=cache.views.service)
         known = cache.views.target if again else None
@@ -135,10 +142,10 @@ class Observer:
     async def _lost(self, scope: Scope, cache: ObjectCache, seen: Snapshot) -> tuple[Snapshot, Exception | None]:
         """What serves users although the status does not know it."""
         revision = unknown_revision(scope.memory, seen, scope.names)
-        if revision is None or cache.views.found == Found(None, revision):
+        if revision is None or seen.service is None or cache.views.found == Found(None, revision):
             return seen, None
         try:
-            release = await run_revision.release_of(self._cloud, scope.names, revision)
+            release = await run_revision.release_of(self._cloud, scope.names, seen.service, revision)
         except CloudError as exc:
             return replace(seen, service=None, service_known=False), exc
         if release is not None and release.frontend is None and seen.pointer is not None:
@@ -152,7 +159,7 @@ class Observer:
             case Look.RESOLUTION:
                 return await self._resolve(scope, cache, seen)
             case Look.ASSETS if again:
-                return replace(seen, assets_complete=await self._page(scope))
+                return await self._page(scope, cache, seen)
             case Look.BACKUP | Look.MIGRATION | Look.ASSETS:
                 return await self._preparation(scope, cache, seen, look)
             case Look.SERVICE:
@@ -192,7 +199,7 @@ class Observer:
         is_young = TARGET in views.fresh and time.monotonic() - views.target_at < self._target_age
         if have is not None and is_young and have.release == release.id and have.problem is None:
             return have
-        found = await restorable.look(self._cloud, scope, release)
+        found = await restorable.look(self._cloud, scope, views.service, release)
         views.put_target(found)
         views.mark_fresh(TARGET)
         return found
@@ -207,7 +214,7 @@ class Observer:
             return seen
         resolved = await resolution(self._cloud, scope.names, scope.spec, scope.place)
         tried = await attempts.look(self._cloud, scope, cache)
-        return replace(seen, resolved=make_release(scope.spec, resolved), tried=tried)
+        return replace(seen, resolved=make_release(scope.spec, resolved, scope.names.owner), tried=tried)
 
     async def _preparation(self, scope: Scope, cache: ObjectCache, seen: Snapshot, look: Look) -> Snapshot:
         views, blueprint = cache.views, scope.blueprint
@@ -231,20 +238,26 @@ class Observer:
         if look is Look.ASSETS and blueprint.bundle is not None and blueprint.release.frontend is not None:
             if not cache.is_known(ASSETS):
                 where = blueprint.assets_bucket, blueprint.release.frontend
-                views.put_assets(await release_assets.observe(self._cloud, *where, scope.names.owner))
+                views.put_assets(await release_assets.observe(self._cloud, *where, (scope.names.owner,)))
                 views.mark_fresh(ASSETS)
             return replace(seen, assets_complete=views.assets)
         return seen
 
-    async def _page(self, scope: Scope) -> bool | None:
-        """True if the page of the stable release is complete; None: it has none, or nobody reaches it."""
+    async def _page(self, scope: Scope, cache: ObjectCache, seen: Snapshot) -> Snapshot:
+        """Whether the page of the stable release is complete; nothing if it has none, or nobody reaches it."""
         stable = scope.memory.stable
         if stable is None or stable.frontend is None or scope.place.edge is None:
-            return None
-        return await self._shared.page(scope.names, scope.place, stable.frontend)
+            return replace(seen, assets_complete=None)
+        missing = await self._shared.page(scope.names, scope.place, stable.frontend)
+        if not missing:
+            return replace(seen, assets_complete=True)
+        first = f"gs://{scope.place.assets_bucket}/{missing[0]}"
+        return replace(seen, assets_complete=False, lacking=Lacking(first, len(missing), cache.unpublished or ""))
 
     async def _service(self, scope: Scope, cache: ObjectCache, *, again: bool) -> ServiceView | None:
         views = cache.views
+        if scope.glass is not None:
+            views.mark_stale(SERVICE)  # a person removes the justification
         if again and not cache.is_awaited(SERVICE):
             views.put_service(await self._shared.service(scope.names))
             views.mark_fresh(SERVICE)  # its etag guards the next write: one on an old view is refused and looks again
@@ -271,7 +284,7 @@ class Observer:
         if not doubt or service is None:
             return frozenset()
         if cache.views.missing_at != service.etag:
-            gone = {r for r in doubt if not await run_revision.exists(self._cloud, scope.names, r)}
+            gone = {r for r in doubt if not await run_revision.exists(self._cloud, scope.names, service, r)}
             cache.views.put_missing(frozenset(gone), service.etag)
         return cache.views.missing
 

@@ -42,7 +42,7 @@ class Placer:
         wanted = candidates(memory, names, was_released(memory))
         found: dict[str, str] = {}
         for service in wanted:
-            view = await run_service.observe(self._cloud, replace(names, kept=service))
+            view = await run_service.of_anybody(self._cloud, replace(names, kept=service))
             if view is not None:
                 found[service] = view.owner
                 if names.owns(view.owner):
@@ -74,7 +74,7 @@ class Placer:
             await _as_far_as_allowed("jobs", run_job.take_over(cloud, names, label))
             if place.assets_bucket:
                 await release_assets.take_over(cloud, place.assets_bucket, label, names.owner)
-        await run_service.take_over(cloud, names)
+        await run_service.take_over(cloud, names, label)
         logger.info("service %s was taken over from owner %s", names.service, label or "none")
 
 

@@ -104,7 +104,9 @@ async def preview(cloud: Cloud, document: Mapping[str, Any], known: Documents) -
     scope = _scope(document, known)
     if any(not b.holds_running for b in scope.blockers):
         return _forecast(scope, _known(scope))  # nothing is looked up for what can't go
-    release = make_release(_spec(scope), await resolution(cloud, scope.names, _spec(scope), scope.place))
+    release = make_release(
+        _spec(scope), await resolution(cloud, scope.names, _spec(scope), scope.place), scope.names.owner
+    )
     routing = await _routing(cloud, scope)
     seen = replace(
         _known(scope),
@@ -112,7 +114,7 @@ async def preview(cloud: Cloud, document: Mapping[str, Any], known: Documents) -
         service=await run_service.observe(cloud, scope.names),
         pointer=routing.pointer,
         candidate_pointer=routing.candidate,
-        assets_complete=await _complete(cloud, scope.place.assets_bucket, release.frontend),
+        assets_complete=await _complete(cloud, scope, release.frontend),
     )
     return _forecast(scope, seen)
 
@@ -129,6 +131,7 @@ def foresee(document: Mapping[str, Any], known: Documents) -> Forecast:
             secrets={secret.env: str(secret.version) for secret in spec.backend.secrets},
             bundle_sha256=spec.frontend.bundle.sha256 if spec.frontend else None,
         ),
+        scope.names.owner,
     )
     return _forecast(scope, replace(_known(scope), resolved=release))
 
@@ -177,5 +180,6 @@ async def _routing(cloud: Cloud, scope: Scope) -> url_map.Routing:
     return (await url_map.observe(cloud, scope.names, scope.place))[0]
 
 
-async def _complete(cloud: Cloud, bucket: str, frontend: str | None) -> bool:
-    return await release_assets.observe(cloud, bucket, frontend) if frontend else True
+async def _complete(cloud: Cloud, scope: Scope, frontend: str | None) -> bool:
+    bucket, owners = scope.place.assets_bucket, scope.names.owners
+    return await release_assets.observe(cloud, bucket, frontend, owners) if frontend else True

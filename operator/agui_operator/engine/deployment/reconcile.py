@@ -23,16 +23,16 @@ from agui_operator.api.conditions import Reason
 from agui_operator.core import requests
 from agui_operator.core.actions import describe
 from agui_operator.core.decide import Decision, decide
-from agui_operator.core.errors import Fault, IllegalTransition, NotOwned, backoff, classify, reason_of
+from agui_operator.core.errors import Fault, IllegalTransition, backoff, classify, reason_of, told
 from agui_operator.core.memory import Memory
 from agui_operator.core.notices import REQUEST_ACCEPTED, REQUEST_REFUSED, UNKNOWN_ANNOTATION, notices
-from agui_operator.core.ownership import foreign
 from agui_operator.core.phases.case import Case
 from agui_operator.core.phases.weights import is_between_weights
 from agui_operator.core.rollout import CANARY, PHASES, RESTING, Phase
 from agui_operator.core.served import astray
 from agui_operator.core.snapshot import Request, RequestKind, Snapshot
 from agui_operator.core.status import FaultSeen, Inputs, summarize
+from agui_operator.core.words import UNDISCLOSED, Disclosure
 from agui_operator.engine.cluster import metrics
 from agui_operator.engine.cluster.records import Recorder
 from agui_operator.engine.deployment.cache import ObjectCache
@@ -103,6 +103,7 @@ class Engine:
     def scope(self, cache: ObjectCache, body: Mapping[str, Any], *, deleting: bool = False) -> Scope:
         """The object as it is now; the place that was known before serves while its environment is gone."""
         scope = self._scopes.build(body, cache.load(body), cache.location, deleting=deleting)
+        scope = scope.having(cache.views.service)
         cache.locate(scope.location)
         return scope
 
@@ -170,19 +171,23 @@ class Engine:
         basic = Snapshot(
             fingerprint=scope.parsed.fingerprint,
             procedure=scope.parsed.procedure,
-            blockers=scope.blockers,
+            blockers=scope.every_blocker,
+            disclosure=scope.disclosure,
             forbidden=scope.forbidden,
             request=_request(cache, scope),
             has_edge=scope.place.edge is not None,
             channels=scope.place.channels,
+            assets_bucket=scope.place.assets_bucket,
+            artifacts_bucket=scope.place.artifacts_bucket,
         )
         # an edit at rest, and a permission given or withdrawn, are compared with the cloud at once
         changed = cache.compared not in (None, scope.generation) or cache.forbidden not in (None, scope.forbidden)
         cache.forbidden = scope.forbidden
         drift = scope.memory.phase in RESTING and (changed or time.monotonic() >= cache.drift_due)
         sight = await self._observer.look(scope, cache, basic, drift=drift)
-        if (why := foreign(scope.names, sight.seen.service)) is not None:
-            return basic, NotOwned(why)
+        if sight.foreign:
+            self._checks.end(scope.uid)  # nothing more is sent to a service of somebody else
+            return basic, sight.fault
         if drift and not sight.pending:
             self._compared(cache, scope, sight.seen)
         report = await self._checks.run(scope, cache.views.service)
@@ -271,7 +276,7 @@ class Engine:
             ignored=scope.parsed.ignored,
             plan=scope.blueprint,
             seen=seen,
-            blockers=scope.blockers,
+            blockers=scope.every_blocker,
             spec_error=scope.parsed.error,
             fault=cache.fault,
             url=_url(cache, scope),
@@ -289,7 +294,7 @@ class Engine:
         if cache.operations or self._checks.is_running(scope.uid):
             return self._deadline_delay(scope, decision)
         if decision.requeue_after is not None:
-            soon = any(b.reason is Reason.NOT_PERMITTED for b in scope.blockers)  # the end of the grace
+            soon = any(b.reason is Reason.NOT_PERMITTED for b in scope.every_blocker)  # the end of the grace
             return min(decision.requeue_after.total_seconds(), _GRACE_POLL if soon else math.inf)
         return max(0.1, cache.drift_due - time.monotonic()) if scope.memory.phase in RESTING else None
 
@@ -303,6 +308,13 @@ class Engine:
         cap = decision.requeue_after.total_seconds() if waits and decision.requeue_after is not None else 60.0
         return max(1.0, min(left.total_seconds(), cap))
 
+    def _disclosure(self, cache: ObjectCache, body: Mapping[str, Any]) -> Disclosure:
+        """What may be shown of the object; nothing where it can't be understood."""
+        try:
+            return self.scope(cache, body).disclosure
+        except Exception:
+            return UNDISCLOSED
+
     async def _failed(self, cache: ObjectCache, body: Mapping[str, Any], exc: Exception) -> float:
         """Turns a fault into a condition and a delay."""
         fault = classify(exc)
@@ -310,12 +322,13 @@ class Engine:
         metrics.TURNS.labels("fault").inc()
         attempt = cache.count_failure()
         delay = max(backoff(attempt, fault), getattr(exc, "retry_after", None) or 0.0)
+        text = told(exc, self._disclosure(cache, body))
         if fault is Fault.BUG:
             logger.exception("internal error in a turn")
         else:
-            logger.warning("turn failed: %s", exc, extra={"fault": str(fault), "attempt": attempt})
+            logger.warning("turn failed: %s", text, extra={"fault": str(fault), "attempt": attempt})
         retry_at = self._clock() + timedelta(seconds=delay)
-        message = str(exc) if fault is not Fault.BUG else f"internal error: {type(exc).__name__}"
+        message = text if fault is not Fault.BUG else f"internal error: {type(exc).__name__}"
         cache.failed(FaultSeen(fault, reason_of(exc), message, attempt, retry_at))
         try:
             await self._write(cache, self.scope(cache, body), None)

@@ -19,11 +19,11 @@ async def resolution(cloud: Cloud, names: Names, spec: AgUiDeploymentSpec, place
     resolved = await resolve.resolve(cloud, names, spec, place)
     if spec.frontend is not None:  # the largest look is the last one
         bundle = spec.frontend.bundle
-        await _check(cloud, place, Bundle(place.artifacts_bucket, bundle.object, bundle.sha256), names.namespace)
+        await _check(cloud, place, Bundle(place.artifacts_bucket, bundle.object, bundle.sha256), names)
     return resolved
 
 
-async def _check(cloud: Cloud, place: Place, bundle: Bundle, namespace: str) -> None:
-    """Nothing is downloaded for a bundle that was published before."""
-    if not await release_assets.observe(cloud, place.assets_bucket, frontend_id(bundle.sha256)):
-        await release_assets.verify(cloud, bundle, runtime_url(place), namespace)
+async def _check(cloud: Cloud, place: Place, bundle: Bundle, names: Names) -> None:
+    """Nothing is downloaded for a bundle that this deployment published before."""
+    if not await release_assets.observe(cloud, place.assets_bucket, frontend_id(bundle.sha256), names.owners):
+        await release_assets.verify(cloud, bundle, runtime_url(place), names.namespace)

@@ -16,20 +16,22 @@ from agui_operator.api.deployment import AgUiDeploymentSpec, DeletionPolicy
 from agui_operator.api.environment import AgUiEnvironmentSpec
 from agui_operator.api.parse import SpecInvalid, parse_deletion_policy, parse_stored
 from agui_operator.api.policy import AgUiPolicySpec
-from agui_operator.core.blockers import blockers, forbidden, place_of, with_grace
+from agui_operator.core.blockers import blockers, breakglass, forbidden, place_of, with_grace
 from agui_operator.core.blueprint import Blueprint, build_blueprint
+from agui_operator.core.disclosure import disclosure_of
 from agui_operator.core.environment import Place
 from agui_operator.core.fingerprint import fingerprint_of, legacy_fingerprint_of, procedure_of
 from agui_operator.core.kept import kept_annotations
 from agui_operator.core.memory import Memory
 from agui_operator.core.names import Names
-from agui_operator.core.permitted import Unreadable
+from agui_operator.core.permitted import Unreadable, attested_by
 from agui_operator.core.place import PlaceRecord, moved, renewed
 from agui_operator.core.recognise import recognised
 from agui_operator.core.requests import PREFIX
 from agui_operator.core.rollout import IN_FLIGHT, RESTING, Phase
-from agui_operator.core.snapshot import Blocker
+from agui_operator.core.snapshot import Blocker, ServiceView
 from agui_operator.core.status_inputs import Asked, asked_of
+from agui_operator.core.words import Disclosure
 
 _PARSED_MAX = 512  # specs kept, which bounds memory; a larger fleet at rest is parsed once per resync
 
@@ -103,10 +105,13 @@ class Scope:
     environment: AgUiEnvironmentSpec | None
     environment_error: str | None
     blockers: tuple[Blocker, ...]
+    disclosure: Disclosure  # what may be shown of others' words
     forbidden: Mapping[str, str]  # releases that no policy permits now: why, by id
     location: Location | None
     memory: Memory
     blueprint: Blueprint | None  # of the release that the phase is about; None: the spec is about another one
+    attested_by: str = ""  # Binary Authorization that a policy demands
+    glass: Blocker | None = None  # it was switched off for the service, as last looked at
 
     @property
     def spec(self) -> AgUiDeploymentSpec | None:
@@ -126,6 +131,15 @@ class Scope:
         if self.location is None:
             raise LookupError(f"no environment of {self.namespace}/{self.name} has been seen")
         return self.location
+
+    def having(self, service: ServiceView | None) -> Scope:
+        """The same object with what the last look at its service says about permission."""
+        return replace(self, glass=breakglass(self.attested_by, service))
+
+    @property
+    def every_blocker(self) -> tuple[Blocker, ...]:
+        """Those that are known without a look, and the one that a look told of."""
+        return self.blockers if self.glass is None else (*self.blockers, self.glass)
 
     def remembering(self, memory: Memory) -> Scope:
         """The same object with another memory."""
@@ -176,10 +190,12 @@ class Scopes:
             environment=environment,
             environment_error=why,
             blockers=blocked,
+            disclosure=self._disclosure(namespace, parsed, memory, location),
             forbidden=self._forbidden(namespace, memory, location),
             location=location,
             memory=memory,
             blueprint=None if deleting else _blueprint(memory, parsed, location),
+            attested_by=attested_by(self._directory.policies(), namespace),
         )
 
     def _parse(self, uid: str, generation: int, spec: Any) -> Parsed:
@@ -217,6 +233,11 @@ class Scopes:
         unreadable = self._directory.unreadable()
         found = blockers(parsed.spec, environment, why, namespace, policies, at, place, unreadable)
         return (*((move,) if move is not None else ()), *self._directory.conflicts(uid), *found)
+
+    def _disclosure(self, namespace: str, parsed: Parsed, memory: Memory, location: Location | None) -> Disclosure:
+        place, policies = location.place if location is not None else None, self._directory.policies()
+        releases = (memory.candidate, memory.stable, memory.undo_to)
+        return disclosure_of(parsed.spec, place, namespace, policies, self._directory.unreadable(), releases)
 
     def _forbidden(self, namespace: str, memory: Memory, location: Location | None) -> dict[str, str]:
         kept = (memory.stable, memory.undo_to, *(promotion.release for promotion in memory.promoted))

@@ -46,9 +46,9 @@ class SharedViews:
     async def alerts(self, names: Names) -> tuple[AlertView, ...]:
         return await self._alerts.look(names, self._age)
 
-    async def page(self, names: Names, place: Place, frontend: str) -> bool:
-        """True if the release folder is complete."""
-        return await self._pages.is_complete(place.assets_bucket, frontend, names.owner, self._age)
+    async def page(self, names: Names, place: Place, frontend: str) -> tuple[str, ...]:
+        """Files of a page that are missing; () if it is complete."""
+        return await self._pages.missing(place.assets_bucket, frontend, names.owner, self._age)
 
     def changed(self, names: Names, actions: Sequence[Action]) -> None:
         """To be called before and after the actions: a list may have been read in between."""

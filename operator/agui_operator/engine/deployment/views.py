@@ -57,6 +57,12 @@ class Views:
     def put_service(self, service: ServiceView | None) -> None:
         self.service, self.service_at = service, time.monotonic()
 
+    def disown(self) -> None:
+        """The service by this name is somebody else's: nothing that was seen of it counts."""
+        self.put_service(None)
+        self.found = self.target = None
+        self.fresh -= {SERVICE, TARGET}
+
     def put_missing(self, missing: frozenset[str], etag: str) -> None:
         self.missing, self.missing_at = missing, etag
 

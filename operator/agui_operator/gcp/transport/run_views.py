@@ -5,11 +5,14 @@ Source: https://cloud.google.com/run/docs/reference/rpc/google.cloud.run.v2
 
 from __future__ import annotations
 
+from dataclasses import replace
+from enum import IntEnum
 from typing import Any
 
 from agui_operator.core.names import OWNER_LABEL
 from agui_operator.core.snapshot import ExecutionView, JobView, ServiceView
 from agui_operator.core.traffic import Target
+from agui_operator.core.words import Words
 
 LATEST = "LATEST"  # stands for "whatever is newest" in a Target; no revision can be called so
 BY_LATEST, BY_REVISION = 1, 2  # run_v2.TrafficTargetAllocationType
@@ -17,6 +20,7 @@ _FAILED, _SUCCEEDED = 3, 4  # run_v2.Condition.State
 # run_v2.ExecutionReference.CompletionStatus: succeeded, failed, cancelled
 _COMPLETED = {1: True, 2: False, 5: False}
 _RUNNING = (3, 4)
+_CONSOLE = "https://console.cloud.google.com/logs/viewer"
 
 
 def service_view(service: Any) -> ServiceView:
@@ -35,7 +39,9 @@ def service_view(service: Any) -> ServiceView:
         latest_ready=latest_ready,
         reconciling=_is_reconciling(service),
         ready=_verdict(service.terminal_condition),
-        message=_message(service),
+        attested_by=_attested_by(service.binary_authorization),
+        breakglass=bool(service.binary_authorization.breakglass_justification),
+        **_why_not(service),
     )
 
 
@@ -46,7 +52,8 @@ def job_view(job: Any, execution: Any = None) -> JobView:
     verdict = None if job.reconciling else _verdict(job.terminal_condition)
     seen = execution_view(execution, job.execution_count) if execution is not None else _referenced(job)
     if seen is None and verdict is False:
-        seen = ExecutionView("", False, str(job.terminal_condition.message), count=0)
+        failed = job.terminal_condition
+        seen = ExecutionView("", False, _reason(failed), Words.of_workload(failed.message), count=0)
     return JobView(
         name=short(job.name),
         image=boxes[0].image if boxes else "",
@@ -57,11 +64,14 @@ def job_view(job: Any, execution: Any = None) -> JobView:
 
 
 def execution_view(execution: Any, count: int = 1) -> ExecutionView:
-    """A run_v2.Execution; `message` says why it failed, `count` is how many the job has had."""
+    """A run_v2.Execution; `count` is how many the job has had."""
     completed = next((c for c in execution.conditions if c.type_ == "Completed"), None)
     succeeded = _verdict(completed) if completed is not None else None
-    message = f"{completed.message} ({_log(execution)})" if completed is not None and succeeded is False else ""
-    return ExecutionView(short(execution.name), succeeded, message, max(count, 1))
+    view = ExecutionView(short(execution.name), succeeded, count=max(count, 1))
+    if completed is None or succeeded is not False:
+        return view
+    said = Words.of_workload(completed.message)
+    return replace(view, reason=_reason(completed), said=said, log=_log(execution))
 
 
 def task_ended(task: Any) -> str:
@@ -75,10 +85,25 @@ def task_ended(task: Any) -> str:
 def _log(execution: Any) -> str:
     """Where the log of an execution is: a link to the console, and a command."""
     name = str(execution.name)
-    project = name.removeprefix("projects/").partition("/")[0]
     query = f'labels."run.googleapis.com/execution_name"="{short(name)}"'
     link = f"log: {execution.log_uri}; or: " if execution.log_uri else "log: "
-    return f"{link}gcloud logging read '{query}' --project={project}"
+    return f"{link}gcloud logging read '{query}' --project={_project(name)}"
+
+
+def _revision_log(service: Any) -> str:
+    """The same for a service's newest revision; the link is the one that the revision itself would give."""
+    name, revision = str(service.name), short(service.latest_created_revision)
+    if not revision:
+        return ""
+    project = _project(name)
+    resource = f"cloud_run_revision/service_name/{short(name)}/revision_name/{revision}"
+    link = f"{_CONSOLE}?project={project}&resource={resource}"
+    query = f'resource.labels.revision_name="{revision}"'
+    return f"log: {link}; or: gcloud logging read '{query}' --project={project}"
+
+
+def _project(name: str) -> str:
+    return name.removeprefix("projects/").partition("/")[0]
 
 
 def says_enough(job: Any) -> bool:
@@ -94,14 +119,18 @@ def short(name: str) -> str:
     return str(name).rpartition("/")[2]
 
 
+def _attested_by(found: Any) -> str:
+    return str(found.policy) or ("Default" if found.use_default else "")
+
+
 def _referenced(job: Any) -> ExecutionView | None:
     """What the job itself says about its newest execution."""
     reference = job.latest_created_execution
     if not reference.name:
         return None
     succeeded = _COMPLETED.get(int(reference.completion_status))
-    message = "the execution failed; it is not there any more to say why" if succeeded is False else ""
-    return ExecutionView(short(reference.name), succeeded, message, max(job.execution_count, 1))
+    reason = "the execution failed; it is not there any more to say why" if succeeded is False else ""
+    return ExecutionView(short(reference.name), succeeded, reason, count=max(job.execution_count, 1))
 
 
 def _target(target: Any, latest: str) -> Target:
@@ -120,7 +149,20 @@ def _verdict(condition: Any) -> bool | None:
     return {_SUCCEEDED: True, _FAILED: False}.get(int(condition.state))
 
 
-def _message(service: Any) -> str:
-    """Why the service is not ready: the first failed condition, which is more specific than their summary."""
-    failed = (str(c.message) for c in service.conditions if _verdict(c) is False and c.message)
-    return next(failed, str(service.terminal_condition.message))
+def _why_not(service: Any) -> dict[str, Any]:
+    """Why the service is not ready: by the first failed condition, which is more specific than their summary."""
+    summary = service.terminal_condition
+    if _verdict(summary) is not False:
+        return {}
+    failed = next((c for c in service.conditions if _verdict(c) is False and c.message), summary)
+    said = Words.of_workload(failed.message)
+    return {"reason": _reason(failed) or _reason(summary), "said": said, "log": _revision_log(service)}
+
+
+def _reason(condition: Any) -> str:
+    """The code of a condition, one of Google's enums; "" if it has none, or one that is newer than the client."""
+    for field in ("execution_reason", "revision_reason", "reason"):
+        code = getattr(condition, field)
+        if code and isinstance(code, IntEnum):
+            return code.name
+    return ""

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from agui_operator.core.errors import CloudError
+from agui_operator.core.words import Words
 
-_LONGEST_MESSAGE = 600
+_LONGEST_TEXT = 2000  # bytes of a reply that is not JSON
 _THROTTLED = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded"})
 # Name and HTTP status of each gRPC code, by number: google/rpc/code.proto
 GRPC_CODES: tuple[tuple[str, int], ...] = (
@@ -42,14 +43,15 @@ def from_google(error: Any, method: str, resource: str) -> CloudError:
         name, code = _of_grpc(int(status.value[0]))
     else:
         code, name = int(error.code or 500), ""
-    message = _short(str(error.message))
+    message = str(error.message)
     return CloudError(code, message, method=method, resource=resource, status=name, retry_after=_retry_info(error))
 
 
 def from_status(status: Any, method: str, resource: str) -> CloudError:
-    """A google.rpc.Status, as long operations end with it."""
+    """A google.rpc.Status, as long operations of Cloud Run end with it: of a revision that does not start it says what
+    its condition says."""
     name, code = _of_grpc(int(status.code))
-    return CloudError(code, _short(str(status.message)), method=method, resource=resource, status=name)
+    return CloudError(code, Words.of_workload(str(status.message)), method=method, resource=resource, status=name)
 
 
 def from_reply(code: int, headers: Mapping[str, str], body: bytes, method: str, resource: str) -> CloudError:
@@ -59,7 +61,7 @@ def from_reply(code: int, headers: Mapping[str, str], body: bytes, method: str, 
         code = 429  # the older APIs say 403 for "too fast"
     return CloudError(
         code,
-        _short(message or f"HTTP status {code} without a message"),
+        message or f"HTTP status {code} without a message",
         method=method,
         resource=resource,
         status=status,
@@ -75,7 +77,7 @@ def _read_body(body: bytes) -> tuple[str, str]:
     try:
         document = json.loads(body)
     except ValueError:
-        return body[:200].decode("utf-8", "replace"), ""
+        return body[:_LONGEST_TEXT].decode("utf-8", "replace"), ""
     if not isinstance(document, dict):
         return "", ""
     error = document.get("error")
@@ -103,7 +105,3 @@ def _seconds(raw: str | None) -> float | None:
     except ValueError:
         return None
     return value if 0 <= value < 86_400 else None
-
-
-def _short(message: str) -> str:
-    return message if len(message) <= _LONGEST_MESSAGE else f"{message[: _LONGEST_MESSAGE - 1]}…"

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import json
 import random
 import socket
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localgcp.kit.interfaces import RevisionProcess, Workload
+from localgcp.kit.interfaces import Output, RevisionProcess, Workload
 from localgcp.services.run.runtime.probes import wait_until_started
 from localgcp.services.run.runtime.tether import Child, Tether
 
 _PORTS = range(20000, 32000)  # below Linux' ephemeral range: an outgoing connection can't take a port we just chose
 _TAIL_BYTES = 16_384
+SYSTEM = ".system"  # suffix of what Cloud Run itself says about an instance
+OWNER = "owner.json"
 
 
 class State(enum.StrEnum):
@@ -29,7 +32,7 @@ class State(enum.StrEnum):
 
 
 class InstanceFailed(Exception):
-    """An instance did not become ready. The message is Cloud Run's, ending in what the container said last."""
+    """An instance did not become ready. The message is Cloud Run's, which quotes nothing of the container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Instance:
         self.since = time.time()
         self.idle_since = time.monotonic()
         self.port = free_port()
-        self.log = log_file(host.logs, spec.workload, self.id)
+        self.log = log_file(host.logs, spec, self.id, is_job=False)
         self.child = launch(spec, host, self.log, container_env(spec, self.port))
 
     async def become_ready(self) -> None:
@@ -65,7 +68,8 @@ class Instance:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             failure = "" if self.child.exited.done() else probing.result()
             if self.child.exited.done() or failure or self.state is not State.STARTING:
-                raise InstanceFailed(self._why_not_ready(failure, time.monotonic() - began))
+                self._tell(failure, time.monotonic() - began)
+                raise InstanceFailed(self._why_not_ready())
         except BaseException:
             probing.cancel()
             await self.end(0)
@@ -82,17 +86,26 @@ class Instance:
         self.state = State.GONE
         return code
 
-    def _why_not_ready(self, failure: str, seconds: float) -> str:
-        message = (
-            "The user-provided container failed to start and listen on the port defined provided by the "
-            f"PORT={self.port} environment variable within the allocated timeout."
-        )
+    def _tell(self, failure: str, seconds: float) -> None:
+        """What Cloud Run says about the container, which is in its system log and not in the message."""
+        text = f"The startup probe failed for {seconds:.1f} s: {failure}. The instance was not started."
         if self.child.exited.done():
-            message += f" Container called exit({self.child.exited.result()}) after {seconds:.1f} s."
-        else:
-            message += f" The startup probe failed for {seconds:.1f} s: {failure}."
-        last = tail(self.log, 1)
-        return message + (f" Last line of its log: {last[0][:300]}" if last else "")
+            text = f"Container called exit({self.child.exited.result()}) after {seconds:.1f} s."
+        with self.log.with_suffix(SYSTEM).open("a", encoding="utf-8") as log:
+            log.write(f"{text}\n")
+
+    def _why_not_ready(self) -> str:
+        """Cloud Run's message of a failed start, as it answers UpdateService."""
+        spec = self.spec
+        return (
+            "The user-provided container failed to start and listen on the port defined provided by the "
+            f"PORT={self.port} environment variable within the allocated timeout. This can happen when the container "
+            "port is misconfigured or if the timeout is too short. The health check timeout can be extended. Logs for "
+            "this revision might contain more information. Logs URL: https://console.cloud.google.com/logs/viewer?"
+            f"project={spec.project}&resource=cloud_run_revision/service_name/{spec.service}/revision_name/"
+            f"{spec.revision}&advancedFilter=resource.type%3D%22cloud_run_revision%22 For more troubleshooting "
+            "guidance, see https://cloud.google.com/run/docs/troubleshooting#container-failed-to-start"
+        )
 
 
 def container_env(spec: RevisionProcess, port: int) -> dict[str, str]:
@@ -127,9 +140,21 @@ def log_folder(logs: Path, owner: Workload) -> Path:
     return logs / owner.project / owner.location / owner.name
 
 
-def log_file(logs: Path, owner: Workload, name: str) -> Path:
-    """Log of one instance or task."""
-    return log_folder(logs, owner) / f"{name}.log"
+def log_file(logs: Path, spec: RevisionProcess, name: str, *, is_job: bool) -> Path:
+    """Log of one instance or task, in a folder that says whose it is."""
+    folder = log_folder(logs, spec.workload)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / OWNER).write_text(json.dumps({"owner": spec.service, "is_job": is_job}))
+    return folder / f"{name}.log"
+
+
+def outputs(logs: Path, project: str) -> Iterator[Output]:
+    """Every log of a project; a folder of an earlier version does not say whose it is and is left out."""
+    for marker in sorted((logs / project).glob(f"*/*/{OWNER}")):
+        owner, workload = json.loads(marker.read_text()), Workload(project, marker.parts[-3], marker.parts[-2])
+        for suffix, stream in ((".log", "stdout"), (SYSTEM, "varlog/system")):
+            for path in sorted(marker.parent.glob(f"*{suffix}")):
+                yield Output(path, workload, owner["owner"], owner["is_job"], stream)
 
 
 def tail(log: Path, lines: int) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localgcp.edge.traffic import Routes, TrafficTable
-from localgcp.kit.interfaces import RevisionProcess, ServiceRoute, StartFailed, TaskResult, Workload
-from localgcp.services.run.runtime.instances import Host, log_folder
+from localgcp.kit.interfaces import Output, RevisionProcess, ServiceRoute, StartFailed, TaskResult, Workload
+from localgcp.services.run.runtime.instances import Host, log_folder, outputs
 from localgcp.services.run.runtime.pool import RevisionPool
 from localgcp.services.run.runtime.tasks import Tasks
 from localgcp.services.run.runtime.tether import Tether
@@ -120,6 +120,10 @@ class ProcessRuntime:
     def logs(self, owner: Workload) -> Sequence[Path]:
         """Log files of a revision or an execution, oldest first."""
         return sorted(log_folder(self._host.logs, owner).glob("*.log"), key=lambda path: path.stat().st_mtime)
+
+    def outputs(self, project: str) -> Sequence[Output]:
+        """See `interfaces.ContainerLogs`."""
+        return list(outputs(self._host.logs, project))
 
     def pool_of(self, revision: Workload) -> RevisionPool | None:
         """For the proxy: where to get an instance of a revision."""

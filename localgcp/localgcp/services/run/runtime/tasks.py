@@ -26,7 +26,7 @@ class Tasks:
         """Runs one task to its end; a task past `timeout` gets SIGTERM and is never a success."""
         execution = spec.workload
         index, attempt = env.get("CLOUD_RUN_TASK_INDEX", "0"), env.get("CLOUD_RUN_TASK_ATTEMPT", "0")
-        log = log_file(self._host.logs, execution, f"task-{index}-{attempt}")
+        log = log_file(self._host.logs, spec, f"task-{index}-{attempt}", is_job=True)
         began = time.monotonic()
         try:
             child = launch(spec, self._host, log, {**spec.image.env, **spec.env, **env})

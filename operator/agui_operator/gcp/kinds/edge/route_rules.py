@@ -1,7 +1,8 @@
 """The rules of a deployment in a URL map: built from the release pointer, read back from their description, compared.
 
 Assets are never rewritten, so that a tab that is still open finds its files; html is rewritten to the release's folder.
-While a candidate is checked, only requests that carry its id in the header x-agui-release get its page.
+While a candidate is checked, only requests that carry its id in the header x-agui-release get its page. Of the release
+folders in the bucket, which others may publish into, a host serves its own releases' alone.
 Source: https://cloud.google.com/compute/docs/reference/rest/v1/urlMaps
 """
 
@@ -21,6 +22,7 @@ Json = dict[str, Any]
 ROOT_FILES = ("/favicon.", "/apple-touch-icon", "/robots.txt", "/site.webmanifest", "/manifest.webmanifest")
 _LINK = "https://www.googleapis.com/compute/v1/projects/{}/global/{}/{}"
 _DESCRIPTION = re.compile(rf"{OWNER_LABEL}=(\S*) release=(\S*) frontend=(\S*)(?: candidate=(\S+) shown=(\S+))?")
+_NOWHERE = "/.none/"  # no object is called so: while nothing is public the bucket is not served by path
 _NOBODY = "none"  # a release in the description: nothing is public yet
 
 
@@ -34,10 +36,13 @@ class Described:
     candidate: Pointer | None
 
 
-def rules(edge: Edge, names: Names, pointer: Pointer | None, candidate: Pointer | None = None) -> Json:
+def rules(
+    edge: Edge, names: Names, pointer: Pointer | None, candidate: Pointer | None = None, *, earlier: bool = False
+) -> Json:
     """The deployment's path matcher. For a public release: API paths to the service, assets as they are, html from its
     folder; without a frontend everything goes to the service. For a candidate the same, for requests that name it;
-    their API calls reach the public release, because a URL map can't choose among Cloud Run's revisions."""
+    their API calls reach the public release, because a URL map can't choose among Cloud Run's revisions. `earlier`: as
+    an earlier version wrote them, with the folders of everybody."""
     service = _LINK.format(names.project, "backendServices", edge.backend_service)
     bucket = _LINK.format(names.project, "backendBuckets", edge.backend_bucket)
     matcher: Json = {
@@ -46,17 +51,20 @@ def rules(edge: Edge, names: Names, pointer: Pointer | None, candidate: Pointer 
         "defaultService": service if pointer is not None and pointer.frontend is None else bucket,
     }
     api = [_api(service, path) for path in edge.api_paths if path != "/"]
-    pooled = _route(bucket, {"prefixMatch": "/assets/"}, {"prefixMatch": "/releases/"})
+    pooled = _route(bucket, {"prefixMatch": "/assets/"}, *([{"prefixMatch": "/releases/"}] if earlier else ()))
     has_pages = pointer is not None and pointer.frontend is not None
     routes = api if pointer is not None else []
     if candidate is not None:
-        shown = [*([] if routes else api), *([] if has_pages else [pooled]), *_pages(bucket, candidate)]
+        pages = _pages(bucket, candidate, earlier=earlier)
+        shown = [*([] if routes else api), *([] if has_pages else [pooled]), *pages]
         named = [_only_for(route, candidate.release) for route in shown]
         routes = [*routes, *([pooled] if has_pages else []), *named]
     elif has_pages:
         routes = [*routes, pooled]
     if pointer is not None:
-        routes = [*routes, *_pages(bucket, pointer)]
+        routes = [*routes, *_pages(bucket, pointer, earlier=earlier)]
+    elif not earlier:
+        routes = [*routes, _route(bucket, {"prefixMatch": "/"}, rewrite={"pathPrefixRewrite": _NOWHERE})]
     if routes:
         matcher["routeRules"] = [{"priority": 10 * (n + 1), **route} for n, route in enumerate(routes)]
     return matcher
@@ -66,13 +74,14 @@ def _api(service: str, path: str) -> Json:
     return _route(service, {"fullPathMatch": path}, {"prefixMatch": path.rstrip("/") + "/"})
 
 
-def _pages(bucket: str, pointer: Pointer) -> list[Json]:
+def _pages(bucket: str, pointer: Pointer, *, earlier: bool) -> list[Json]:
     """Routes to a release's folder; the last one matches every path that is neither the API's nor a file's."""
     if pointer.frontend is None:
         return []
     folder = f"/releases/{pointer.frontend}"
     page = {"pathTemplateRewrite": f"{folder}/index.html"}
     return [
+        *([] if earlier else [_route(bucket, {"prefixMatch": f"{folder}/"})]),
         *(_route(bucket, {"prefixMatch": path}, rewrite={"pathPrefixRewrite": folder + path}) for path in ROOT_FILES),
         _route(bucket, {"fullPathMatch": "/"}, rewrite={"pathPrefixRewrite": f"{folder}/index.html"}),
         _route(bucket, {"pathTemplateMatch": "/t/{thread=**}"}, rewrite=page),

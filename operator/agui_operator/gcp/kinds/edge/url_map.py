@@ -52,7 +52,7 @@ def parse(url_map: UrlMap, edge: Edge, names: Names) -> Routing:
     if said is None or not names.owns(said.owner):
         return Routing(None)
     pointer, candidate = said.pointer, said.candidate
-    if (pointer or candidate) and is_same(matcher, rules(edge, names, pointer, candidate)):
+    if (pointer or candidate) and _is_ruled(matcher, edge, names, Routing(pointer, candidate)):
         return Routing(pointer, candidate)
     return Routing(Pointer(CHANGED_BY_HAND, said.release), candidate)
 
@@ -63,7 +63,9 @@ def patch(url_map: UrlMap, edge: Edge, names: Names, pointer: Pointer | None, ca
     wanted = Routing(pointer, candidate)
     visible = pointer is not None or candidate is not None
     _check_owner(url_map, edge, names, visible=visible)
-    if parse(url_map, edge, names) == wanted and (visible or _ours(url_map, names) is None):
+    mine = _ours(url_map, names)
+    is_new = mine is None or is_same(mine, rules(edge, names, pointer, candidate))
+    if parse(url_map, edge, names) == wanted and is_new and (visible or mine is None):
         return None
     host_rules = [rule for rule in url_map.host_rules if rule.get("pathMatcher") != names.path_matcher]
     matchers = [matcher for matcher in url_map.matchers if matcher.get("name") != names.path_matcher]
@@ -214,6 +216,13 @@ def _edge(place: Place) -> Edge:
 
 def _ours(url_map: UrlMap, names: Names) -> Json | None:
     return next((m for m in url_map.matchers if m.get("name") == names.path_matcher), None)
+
+
+def _is_ruled(matcher: Json, edge: Edge, names: Names, routing: Routing) -> bool:
+    """True if the path matcher routes so, by the rules of this version or by those that an earlier one wrote: these
+    are no change by hand, and are replaced when the pointer moves."""
+    pointer, candidate = routing.pointer, routing.candidate
+    return any(is_same(matcher, rules(edge, names, pointer, candidate, earlier=old)) for old in (False, True))
 
 
 def _is_routed(url_map: UrlMap, edge: Edge, names: Names) -> bool:

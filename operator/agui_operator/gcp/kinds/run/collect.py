@@ -6,31 +6,49 @@ Source: https://cloud.google.com/run/docs/reference/rpc/google.cloud.run.v2
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from agui_operator.core.errors import CloudError
+from agui_operator.core.errors import CloudError, NotOwned
 from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
 from agui_operator.core.retention import Made
+from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.paging import pages
 from agui_operator.gcp.transport.run_views import short
 
+logger = logging.getLogger(__name__)
 _PAGE = 500
 
 
 async def revisions(cloud: Cloud, names: Names) -> tuple[Made, ...]:
     """Revisions that the operator made for the deployment's service, which may have been taken over since: a revision
-    never changes its labels. One call for each 500."""
+    never changes its labels. None if the service is not the deployment's. One call, and one for each 500 revisions."""
+    try:
+        if await run_service.observe(cloud, names) is None:
+            return ()
+    except NotOwned as error:
+        logger.warning("nothing is deleted: %s", error)
+        return ()
+    return await _revisions(cloud, names, _is_released)
+
+
+async def attempted(cloud: Cloud, names: Names) -> tuple[Made, ...]:
+    """Revisions that were made for this deployment. One call for each 500."""
+    return await _revisions(cloud, names, lambda labels: _is_released(labels) and names.owns(labels[OWNER_LABEL]))
+
+
+async def _revisions(cloud: Cloud, names: Names, wanted: Callable[[Mapping[str, str]], bool]) -> tuple[Made, ...]:
     from google.cloud import run_v2
 
     found: list[Made] = []
     request = run_v2.ListRevisionsRequest(parent=names.service_path, page_size=_PAGE)
     async for page in pages(cloud, "Revisions.ListRevisions", request, names.service_path):
-        found += [_made(r) for r in page.revisions if _is_ours(r.labels) and not r.delete_time]
+        found += [_made(r) for r in page.revisions if wanted(r.labels) and not r.delete_time]
     return tuple(found)
 
 
@@ -97,7 +115,7 @@ def _made(found: Any, *, busy: bool = False) -> Made:
     return Made(short(found.name), str(found.labels.get(RELEASE_LABEL, "")), at, str(found.etag), busy)
 
 
-def _is_ours(labels: Mapping[str, str]) -> bool:
+def _is_released(labels: Mapping[str, str]) -> bool:
     return bool(labels.get(OWNER_LABEL)) and bool(labels.get(RELEASE_LABEL))
 
 

@@ -84,3 +84,10 @@ def _environment(template: ContainerTemplate, release: str) -> list[Any]:
         source = run_v2.EnvVarSource(secret_key_ref=reference)
         variables.append(run_v2.EnvVar(name=secret.env, value_source=source))
     return variables
+
+
+def binary_authorization(attested_by: str) -> Any:
+    """As Cloud Run has it: `Default` is the policy of the project, anything else the name of one; None: not sent."""
+    if not attested_by:
+        return None
+    return {"use_default": True} if attested_by == "Default" else {"policy": attested_by}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from agui_operator.core.names import Names
+from agui_operator.core.ownership import owned
 from agui_operator.core.snapshot import ServiceView
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.shared import Changes, SharedReads
@@ -31,14 +32,15 @@ class Inventory:
 
     async def look(self, names: Names, age: float) -> ServiceView | None:
         """The deployment's service, or None: of a list that is at most `age` seconds old, or read by itself if this
-        process has changed it since. Raises CloudError."""
+        process has changed it since. Raises NotOwned, CloudError."""
         region = names.project, names.region
         since = self._lists.clock() - age
         self._changes.forget_before(since)
         read = await self._lists.get(region, since, lambda: self._list(*region))
         if self._changes.after(names.owner, read.at):
             return await run_service.observe(self._cloud, names)
-        return read.value.get(names.service)
+        found = read.value.get(names.service)
+        return found if found is None else owned(names, run_service.SERVICE, found)
 
     def forget(self, names: Names) -> None:
         """This process changes the deployment's service: no list that began before tells how it is."""

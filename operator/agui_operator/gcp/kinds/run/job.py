@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from agui_operator.core.actions import ExecutionCancelled, ExecutionStarted, JobDefined, JobDeleted, JobTemplate
-from agui_operator.core.errors import CloudError, NotOwned
+from agui_operator.core.errors import CloudError
 from agui_operator.core.names import OWNER_LABEL, RELEASE_LABEL, Names
-from agui_operator.core.ownership import HOW
+from agui_operator.core.ownership import owned as owned_by
 from agui_operator.core.snapshot import ExecutionView, JobView
 from agui_operator.gcp.kinds.run import containers
 from agui_operator.gcp.transport import operations
@@ -23,12 +23,14 @@ from agui_operator.gcp.transport.run_views import job_view as view_of
 
 __all__ = ["apply", "desired", "execution_view", "observe", "owned", "view_of"]
 
+JOB = "Cloud Run job"
 _PAGE = 500
 _TASKS = 10
 
 
 async def observe(cloud: Cloud, names: Names, job: str) -> JobView | None:
-    """The job with its newest execution: one call, and a second one when the job does not say how it ended."""
+    """The job with its newest execution: one call, and a second one when the job does not say how it ended. Raises
+    NotOwned, CloudError."""
     from google.cloud import run_v2
 
     path = names.job_path(job)
@@ -40,8 +42,9 @@ async def observe(cloud: Cloud, names: Names, job: str) -> JobView | None:
         raise
     if found.delete_time:
         return None
+    view = owned_by(names, JOB, view_of(found))
     if says_enough(found):
-        return view_of(found)
+        return view
     execution = short(found.latest_created_execution.name)
     return view_of(found, await _execution(cloud, f"{path}/executions/{execution}"))
 
@@ -59,7 +62,7 @@ async def explained(cloud: Cloud, names: Names, job: str, execution: ExecutionVi
     except CloudError:
         return told
     ended = next((text for task in reply.tasks if (text := task_ended(task))), "")
-    return replace(told, message=f"{ended}: {execution.message}" if ended else execution.message)
+    return replace(told, ended=ended)
 
 
 async def owned(cloud: Cloud, names: Names) -> list[JobView]:
@@ -79,12 +82,14 @@ async def apply(
     names: Names,
     action: JobDefined | ExecutionStarted | ExecutionCancelled | JobDeleted,
     have: JobView | None,
+    attested_by: str = "",
 ) -> Outcome:
     """Creates, runs or deletes the job, or ends its execution. An execution is started only if fewer than `attempt`
-    exist. Raises NotOwned, CloudError."""
+    exist. `attested_by`: the Binary Authorization that a new job's image is checked with. Raises NotOwned,
+    CloudError."""
     match action:
         case JobDefined(template=template):
-            return await _define(cloud, names, template, have)
+            return await _define(cloud, names, template, have, attested_by)
         case ExecutionStarted():
             return await _start(cloud, names, action, have)
         case ExecutionCancelled():
@@ -109,7 +114,7 @@ async def take_over(cloud: Cloud, names: Names, label: str) -> None:
             await operations.finish(cloud, outcome.operation)
 
 
-def desired(template: JobTemplate, names: Names) -> Any:
+def desired(template: JobTemplate, names: Names, attested_by: str = "") -> Any:
     """The run_v2.Job of a release, as it is sent."""
     from google.cloud import run_v2
 
@@ -124,24 +129,24 @@ def desired(template: JobTemplate, names: Names) -> Any:
         service_account=box.service_account,
     )
     execution = run_v2.ExecutionTemplate(labels=labels, task_count=1, parallelism=1, template=task)
-    return run_v2.Job(labels=labels, template=execution)
+    checked = containers.binary_authorization(attested_by)
+    return run_v2.Job(labels=labels, template=execution, binary_authorization=checked)
 
 
-async def _define(cloud: Cloud, names: Names, template: JobTemplate, have: JobView | None) -> Outcome:
+async def _define(cloud: Cloud, names: Names, template: JobTemplate, have: JobView | None, attested_by: str) -> Outcome:
     from google.cloud import run_v2
 
     if have is not None:
-        _check_owner(have, names)
-        return Outcome(None, have)  # the name holds the release, so its template is this one
+        return Outcome(None, owned_by(names, JOB, have))  # the name holds the release, so its template is this one
     path = names.job_path(template.job)
-    request = run_v2.CreateJobRequest(parent=names.parent, job=desired(template, names), job_id=template.job)
+    job = desired(template, names, attested_by)
+    request = run_v2.CreateJobRequest(parent=names.parent, job=job, job_id=template.job)
     try:
         operation = await cloud.rpc("Jobs.CreateJob", request, path, write=True)
     except CloudError as error:
         found = await observe(cloud, names, template.job) if error.code == 409 else None
         if found is None:
             raise
-        _check_owner(found, names)
         return Outcome(None, found)
     return _outcome(operation)
 
@@ -153,7 +158,7 @@ async def _start(cloud: Cloud, names: Names, action: ExecutionStarted, have: Job
     path = names.job_path(action.job)
     if have is None:
         raise CloudError(404, f"job {action.job} does not exist", method="Jobs.RunJob", resource=path)
-    _check_owner(have, names)
+    owned_by(names, JOB, have)
     if have.execution is not None and have.execution.count >= action.attempt:
         return Outcome(None, have)
     request = run_v2.RunJobRequest(name=path)
@@ -185,7 +190,7 @@ async def _delete(cloud: Cloud, names: Names, job: str, have: JobView | None) ->
     have = have or await observe(cloud, names, job)
     if have is None:
         return Outcome()
-    _check_owner(have, names)
+    owned_by(names, JOB, have)
     try:
         operation = await cloud.rpc("Jobs.DeleteJob", run_v2.DeleteJobRequest(name=path), path, write=True)
     except CloudError as error:
@@ -213,11 +218,3 @@ def _outcome(operation: Any) -> Outcome:
     if result.error is not None:
         raise result.error
     return Outcome(None, result.view)
-
-
-def _check_owner(have: JobView, names: Names) -> None:
-    if names.owns(have.owner):
-        return
-    owner = f"belongs to {have.owner}" if have.owner else f"has no label {OWNER_LABEL}"
-    text = f"Cloud Run job {have.name} {owner}; to take it over, {HOW}; or delete it, or rename this deployment"
-    raise NotOwned(text)

@@ -12,7 +12,7 @@ from agui_operator.api.conditions import Reason
 from agui_operator.core.actions import RevisionStaged, RevisionTemplate, ServiceDeleted, TrafficSplit
 from agui_operator.core.errors import CloudError, NotOwned, UserError
 from agui_operator.core.names import OWNER_LABEL, RECORD_ANNOTATION, RELEASE_LABEL, Names
-from agui_operator.core.ownership import HOW
+from agui_operator.core.ownership import owned as owned_by
 from agui_operator.core.snapshot import ServiceView
 from agui_operator.core.traffic import Target, same_split
 from agui_operator.gcp.kinds.run import containers
@@ -25,12 +25,19 @@ from agui_operator.gcp.transport.run_views import service_view as view_of
 
 __all__ = ["apply", "desired", "observe", "owned", "view_of"]
 
+SERVICE = "Cloud Run service"
 _PAGE = 500
 _INGRESS = {"All": 1, "Internal": 2, "InternalAndCloudLoadBalancing": 3}  # run_v2.IngressTraffic
 
 
 async def observe(cloud: Cloud, names: Names) -> ServiceView | None:
-    """One call. None: the service does not exist, or is being deleted."""
+    """One call. None: the service does not exist, or is being deleted. Raises NotOwned, CloudError."""
+    found = await of_anybody(cloud, names)
+    return found if found is None else owned_by(names, SERVICE, found)
+
+
+async def of_anybody(cloud: Cloud, names: Names) -> ServiceView | None:
+    """The same whoever owns it: for the decision whether it may be taken over, and for nothing else."""
     from google.cloud import run_v2
 
     path = names.service_path
@@ -56,30 +63,39 @@ async def owned(cloud: Cloud, names: Names) -> list[ServiceView]:
 
 
 async def apply(
-    cloud: Cloud, names: Names, action: RevisionStaged | TrafficSplit | ServiceDeleted, have: ServiceView | None
+    cloud: Cloud,
+    names: Names,
+    action: RevisionStaged | TrafficSplit | ServiceDeleted,
+    have: ServiceView | None,
+    attested_by: str = "",
 ) -> Outcome:
     """Creates, patches or deletes the service; `have` is the service as last read, and its etag guards the write.
+    `attested_by`: the Binary Authorization that a new revision is checked with; "": what the service has stays.
     Raises NotOwned, CloudError (409 when the service was changed in between), UserError."""
     if have is None:
         have = await observe(cloud, names) if not isinstance(action, RevisionStaged) else None
     if have is not None:
-        _check_owner(have, names)
+        owned_by(names, SERVICE, have)
     match action:
         case ServiceDeleted():
             return await _delete(cloud, names, have)
         case RevisionStaged():
-            return await (_create(cloud, names, action) if have is None else _stage(cloud, names, action, have))
+            if have is None:
+                return await _create(cloud, names, action, attested_by)
+            return await _stage(cloud, names, action, have, attested_by)
         case TrafficSplit():
             return await _split(cloud, names, action.traffic, have)
 
 
-async def take_over(cloud: Cloud, names: Names) -> None:
-    """Gives the service the deployment's owner, whatever owner it has; its other labels, its traffic and its revisions
-    stay. Raises CloudError."""
+async def take_over(cloud: Cloud, names: Names, label: str) -> None:
+    """Gives the service that carries this owner label the deployment's own; its other labels, its traffic and its
+    revisions stay. Raises NotOwned if it has got another one meanwhile, CloudError."""
     from google.cloud import run_v2
 
     path = names.service_path
     have = await cloud.rpc("Services.GetService", run_v2.GetServiceRequest(name=path), path)
+    if have.labels.get(OWNER_LABEL, "") not in (label, *names.owners):
+        raise NotOwned(f"{SERVICE} {names.service} got another owner while it was taken over; retried automatically")
     wanted = run_v2.Service(name=path, labels={**have.labels, **names.labels}, etag=have.etag)
     request = run_v2.UpdateServiceRequest(service=wanted, update_mask={"paths": ["labels"]})
     outcome = _outcome(await cloud.rpc("Services.UpdateService", request, path, write=True))
@@ -87,7 +103,7 @@ async def take_over(cloud: Cloud, names: Names) -> None:
         await operations.finish(cloud, outcome.operation)
 
 
-def desired(template: RevisionTemplate, traffic: Sequence[Target], names: Names) -> Any:
+def desired(template: RevisionTemplate, traffic: Sequence[Target], names: Names, attested_by: str = "") -> Any:
     """The run_v2.Service of a release, as it is sent."""
     from google.cloud import run_v2
 
@@ -97,13 +113,14 @@ def desired(template: RevisionTemplate, traffic: Sequence[Target], names: Names)
         ingress=_INGRESS[template.ingress],
         template=_revision(template, names),
         traffic=[_target(t) for t in traffic],
+        binary_authorization=containers.binary_authorization(attested_by),
     )
 
 
-async def _create(cloud: Cloud, names: Names, action: RevisionStaged) -> Outcome:
+async def _create(cloud: Cloud, names: Names, action: RevisionStaged, attested_by: str) -> Outcome:
     from google.cloud import run_v2
 
-    wanted = desired(action.template, action.traffic, names)
+    wanted = desired(action.template, action.traffic, names, attested_by)
     wanted.name = ""
     request = run_v2.CreateServiceRequest(parent=names.parent, service=wanted, service_id=names.service)
     try:
@@ -114,17 +131,18 @@ async def _create(cloud: Cloud, names: Names, action: RevisionStaged) -> Outcome
         have = await observe(cloud, names)  # an earlier attempt had its effect, or the name is taken
         if have is None:
             raise
-        _check_owner(have, names)
-        return await _stage(cloud, names, action, have)
+        return await _stage(cloud, names, action, have, attested_by)
     return _outcome(operation)
 
 
-async def _stage(cloud: Cloud, names: Names, action: RevisionStaged, have: ServiceView) -> Outcome:
-    if have.template_revision == action.template.revision and same_split(action.traffic, have.traffic):
+async def _stage(cloud: Cloud, names: Names, action: RevisionStaged, have: ServiceView, attested_by: str) -> Outcome:
+    is_checked = not attested_by or attested_by == have.attested_by
+    if have.template_revision == action.template.revision and same_split(action.traffic, have.traffic) and is_checked:
         return Outcome(None, have)
-    wanted = desired(action.template, action.traffic, names)
+    wanted = desired(action.template, action.traffic, names, attested_by)
+    checked = ("binary_authorization",) if attested_by else ()
     try:
-        return await _patch(cloud, names, wanted, have, ("template", "traffic", "ingress"))
+        return await _patch(cloud, names, wanted, have, ("template", "traffic", "ingress", *checked))
     except CloudError as error:
         if error.status != "ALREADY_EXISTS":
             raise
@@ -189,13 +207,6 @@ async def _check_same_revision(cloud: Cloud, names: Names, wanted: Any) -> None:
     if not revision.containers or not containers.same_container(wanted.template.containers[0], revision.containers[0]):
         message = f"revision {name} exists with another template; delete it or change the release"
         raise UserError(message, reason=Reason.REVISION_CONFLICT)
-
-
-def _check_owner(have: ServiceView, names: Names) -> None:
-    if not names.owns(have.owner):
-        owner = f"belongs to {have.owner}" if have.owner else f"has no label {OWNER_LABEL}"
-        text = f"Cloud Run service {have.name} {owner}; to take it over, {HOW}; or delete it, or rename this deployment"
-        raise NotOwned(text)
 
 
 def _revision(template: RevisionTemplate, names: Names) -> Any:

@@ -45,8 +45,9 @@ class Secrets(Kind[Secret]):
         found = await or_none(cloud.rpc("SecretManagerService.GetSecret", request, name))
         if found is None:
             return None
-        fields = {} if want.generated is None else {"generated": await _has_version(cloud, name)}
         owner = str(found.labels.get(OWNER_LABEL, ""))
+        looked_into = want.generated is not None and owner == site.owner  # nothing is asked about a secret of others
+        fields = {"generated": await _has_version(cloud, name)} if looked_into else {}
         return View(fields, outputs={"name": want.name}, owner=owner, version=str(found.etag))
 
     async def create(self, cloud: Cloud, site: Site, want: Secret) -> Outcome:

@@ -10,6 +10,7 @@ from typing import Any
 from agui_operator.core.actions import BackupTaken
 from agui_operator.core.names import Names
 from agui_operator.core.snapshot import BackupView
+from agui_operator.core.words import Words
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
@@ -65,7 +66,8 @@ async def apply(cloud: Cloud, names: Names, action: BackupTaken) -> Outcome:
 def view_of(run: dict[str, Any]) -> BackupView:
     """A sql#backupRun."""
     error = run.get("error") or {}
-    return BackupView(str(run.get("id", "")), _ENDED.get(str(run.get("status"))), str(error.get("message", "")))
+    said = Words.of_api(error.get("message", ""))
+    return BackupView(str(run.get("id", "")), _ENDED.get(str(run.get("status"))), said)
 
 
 def _age(run: dict[str, Any]) -> str:

@@ -8,17 +8,17 @@ Source: https://cloud.google.com/storage/docs/json_api/v1/objects
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agui_operator.core.errors import CloudError
 from agui_operator.core.retention import Folder, Kept, Stored, collect_assets, due
 from agui_operator.gcp.kinds.storage import objects
+from agui_operator.gcp.kinds.storage.manifests import Manifests
 from agui_operator.gcp.kinds.storage.objects import MARK, Listed, Upload
 from agui_operator.gcp.kinds.storage.release_assets import CLAIMS, MARK_LIFETIME, NEVER
 from agui_operator.gcp.kinds.storage.unpack import COLLECTION_MARK, MANIFEST, POOL
@@ -28,31 +28,6 @@ logger = logging.getLogger(__name__)
 _RELEASES = "releases/"
 _MOST = 200  # deletions in one run
 _SECONDS = 30.0  # of one run: far less than the lifetime of a mark
-
-
-@dataclass(slots=True)
-class Manifests:
-    """What the manifests of release folders name in the pool. A folder's name is a hash of its content, so what was
-    read once stays true."""
-
-    known: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
-
-    async def needs(self, cloud: Cloud, bucket: str, frontend: str) -> frozenset[str]:
-        """Raises CloudError; ValueError for a manifest that is not ours to read."""
-        key = (bucket, frontend)
-        if key not in self.known:
-            raw = await objects.read(cloud, bucket, f"{_RELEASES}{frontend}/{MANIFEST}")
-            self.known[key] = needs_of(raw)
-        return self.known[key]
-
-
-def needs_of(manifest: bytes) -> frozenset[str]:
-    """Files of the pool that a manifest names. Raises ValueError if it is none."""
-    document = json.loads(manifest)
-    files = document.get("files") if isinstance(document, dict) else None
-    if not isinstance(files, list) or not all(isinstance(f, dict) and isinstance(f.get("path"), str) for f in files):
-        raise ValueError("the manifest lists no files")
-    return frozenset(f["path"] for f in files if f["path"].startswith(POOL))
 
 
 def folders_of(listed: Mapping[str, Listed]) -> list[Folder]:

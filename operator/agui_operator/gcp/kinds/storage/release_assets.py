@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from agui_operator.core.actions import AssetsPublished, Bundle
-from agui_operator.core.errors import CloudError
+from agui_operator.core.errors import CloudError, UserError
 from agui_operator.gcp.kinds.storage import objects
 from agui_operator.gcp.kinds.storage.bundle import BundleContents, BundleRefused, check_runtime_url
 from agui_operator.gcp.kinds.storage.objects import Listed, Upload
@@ -56,15 +56,16 @@ def uploads(contents: BundleContents, frontend: str) -> tuple[tuple[Upload, ...]
     return tuple(files), (manifest,), tuple(pages[:-1]), tuple(pages[-1:])
 
 
-async def observe(cloud: Cloud, bucket: str, frontend: str, owner: str | None = None) -> bool:
-    """One call: True if the release's folder is complete, and claimed by the owner where one is given."""
-    return needed(frontend, owner) <= (await objects.list_objects(cloud, bucket, folder(frontend))).keys()
+async def observe(cloud: Cloud, bucket: str, frontend: str, owners: Sequence[str]) -> bool:
+    """One call: True if the release's folder is complete and claimed by one of the owners. A folder that nobody of them
+    claims is somebody else's, whatever it holds."""
+    have = await objects.list_objects(cloud, bucket, folder(frontend))
+    return needed(frontend) <= have.keys() and any(claim(frontend, owner).name in have for owner in owners if owner)
 
 
-def needed(frontend: str, owner: str | None = None) -> frozenset[str]:
-    """Names of the objects that tell a complete folder, claimed by the owner where one is given."""
-    wanted = {folder(frontend) + ENTRYPOINT, folder(frontend) + MANIFEST}
-    return frozenset(wanted | ({claim(frontend, owner).name} if owner else set()))
+def needed(frontend: str) -> frozenset[str]:
+    """Names of the objects that tell a complete folder."""
+    return frozenset({folder(frontend) + ENTRYPOINT, folder(frontend) + MANIFEST})
 
 
 async def take_over(cloud: Cloud, bucket: str, label: str, owner: str) -> None:
@@ -95,6 +96,16 @@ async def apply(
 ) -> Outcome:
     """Downloads, validates, and only then claims the folder and uploads what is missing. `tenant`: the namespace whose
     turn this takes. Raises BundleRefused, UserError, CloudError."""
+    try:
+        return await _apply(cloud, action, owner, progress, tenant)
+    except UserError as error:
+        if not action.restores:
+            raise
+        text = f"missing files of the page of release {action.restores} can't be published again: {error}"
+        raise UserError(text, reason=error.reason) from error
+
+
+async def _apply(cloud: Cloud, action: AssetsPublished, owner: str, progress: Progress | None, tenant: str) -> Outcome:
     async with cloud.shared(Publications).opened(cloud, action.bundle, tenant) as contents:
         check_runtime_url(contents, action.runtime_url)
         await objects.create(cloud, action.bucket, claim(action.frontend, owner))
