@@ -67,6 +67,7 @@ async def test_a_flood_of_checks_has_a_share_and_the_others_run_at_once(monkeypa
     async def no_schema(*_: Any, **__: Any) -> None:
         return None
 
+    monkeypatch.setattr(check_runner, "arrived", no_schema)
     monkeypatch.setattr(check_runner, "run_check", run_check)
     monkeypatch.setattr(check_runner, "reported_schema", no_schema)
     runner = CheckRunner(cast(Guard, None), Wakeups())

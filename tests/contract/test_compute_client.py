@@ -116,7 +116,7 @@ def test_a_site_is_built_and_the_edge_finds_it(site: Compute) -> None:
     assert seen["selfLink"] == f"{GLOBAL}/urlMaps/site"
     maps = site.server.cloud.part(URL_MAPS)
     assert maps.edge_url_map() == ("demo", "site")
-    assert maps.url_map("demo", "site") == seen
+    assert maps.url_map("demo", "site", 0) == seen
     bucket = maps.backend("demo", "backendBuckets", "assets")
     assert bucket is not None
     assert bucket["cdnPolicy"]["cacheMode"] == "CACHE_ALL_STATIC"  # type: ignore[index]

@@ -12,12 +12,13 @@ import tarfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 import pytest
+from google.cloud import monitoring_v3
 
 from agui_dev.testbed.images import SMALL_IMAGES
 from agui_dev.testbed.kube_api import PATIENCE
@@ -25,7 +26,7 @@ from agui_dev.testbed.local_cloud import LocalCloud
 from agui_operator.api.conditions import Reason
 from agui_operator.api.deployment import AgUiDeploymentSpec
 from agui_operator.api.environment import AgUiEnvironmentSpec
-from agui_operator.core import alerts
+from agui_operator.core import alerts, metric_filters
 from agui_operator.core.actions import (
     AssetsPublished,
     BackupTaken,
@@ -533,6 +534,42 @@ async def test_requests_are_measured_by_revision(cloud: Cloud, fresh_cloud: Loca
     assert sample.latency_p50_ms is not None
     assert 0 < sample.latency_p50_ms <= (sample.latency_p95_ms or 0) <= (sample.latency_p99_ms or 0)
     assert samples["other"] == Sample()
+
+
+def counter(metric: str, task: str, revision: str, began: datetime, ended: datetime, value: int) -> dict[str, Any]:
+    """A point as OpenTelemetry's exporter writes it: the total since the process began."""
+    labels = {"project_id": "demo", "location": "us-central1", "namespace": "", "job": NAMES.service, "task_id": task}
+    return {
+        "metric": {"type": metric, "labels": {"revision": revision}},
+        "resource": {"type": "generic_task", "labels": labels},
+        "metric_kind": "CUMULATIVE",
+        "points": [{"interval": {"start_time": began, "end_time": ended}, "value": {"int64_value": value}}],
+    }
+
+
+async def test_counters_of_the_application_are_read_as_differences(cloud: Cloud) -> None:
+    revision, now = NAMES.revision("r1"), datetime.now(UTC)
+    window = now - timedelta(seconds=90)
+    await timeseries.read(cloud, NAMES, [revision], window, now, guardrails=True)  # nobody has written: no data
+
+    async def wrote(task: str, began: int, ended: int, checks: int, failures: int) -> None:
+        times = (now + timedelta(seconds=began), now + timedelta(seconds=ended))
+        series = [
+            counter(metric_filters.GUARDRAIL_CHECKS, task, revision, *times, checks),
+            counter(metric_filters.GUARDRAIL_FAILURES, task, revision, *times, failures),
+        ]
+        request = {"name": "projects/demo", "time_series": series}
+        await cloud.rpc(
+            "MetricService.CreateTimeSeries", monitoring_v3.CreateTimeSeriesRequest(request), "projects/demo"
+        )
+
+    await wrote("old", -600, -100, 1000, 7)  # before the window
+    await wrote("old", -600, -40, 1080, 57)
+    await wrote("old", -600, -10, 1100, 67)
+    for ended in (-50, -30, -5):  # one failure, told three times
+        await wrote("young", -60, ended, 20, 1)
+    sample = (await timeseries.read(cloud, NAMES, [revision], window, now, guardrails=True))[revision]
+    assert (sample.guardrail_checks, sample.guardrail_failures) == (100 + 20, 60 + 1)
 
 
 async def test_what_an_environment_names_is_looked_at(cloud: Cloud, balancer: LocalCloud) -> None:

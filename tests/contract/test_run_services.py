@@ -82,6 +82,7 @@ async def test_broken_revision_leaves_traffic_where_it_was(run: Run) -> None:
         )
     seen = await run.get()
     assert seen.terminal_condition.state == STATES.CONDITION_FAILED
+    assert (seen.reconciling, seen.generation, seen.observed_generation) == (False, 2, 1)  # as run_v2.Service says
     assert seen.latest_ready_revision.endswith("/web-a")
     assert seen.latest_created_revision.endswith("/web-bad")
     assert [(t.revision, t.percent, t.tag) for t in seen.traffic_statuses] == [("web-a", 100, "")]

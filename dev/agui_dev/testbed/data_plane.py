@@ -108,7 +108,7 @@ class MemoryUrlMaps:
         self.map: Mapping[str, Any] | None = None
         self.backends: dict[tuple[str, str], Mapping[str, Any]] = {}
 
-    def url_map(self, project: str, name: str) -> Mapping[str, object] | None:
+    def url_map(self, project: str, name: str, front_end: int) -> Mapping[str, object] | None:
         return self.map if (project, name) == ("demo", "web") else None
 
     def backend(self, project: str, kind: str, name: str) -> Mapping[str, object] | None:

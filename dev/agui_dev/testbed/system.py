@@ -115,7 +115,8 @@ class System:
         config = token
         if not direct:
             config = (proxy or self.proxy).kubeconfig(token, self.folder / f"kubeconfig-{uuid.uuid4().hex[:6]}")
-        settings = {"AGUI_LEASE_SECONDS": "3", "AGUI_RESYNC_SECONDS": "300"} | settings
+        defaults = {"AGUI_LEASE_SECONDS": "3", "AGUI_PROPAGATION_SECONDS": "10", "AGUI_RESYNC_SECONDS": "300"}
+        settings = defaults | settings
         operator = OperatorProcess(self.folder, config, self.endpoint, log_level="debug", forks=self._forks, **settings)
         self._operators.append(operator)
         return operator.start() if start else operator

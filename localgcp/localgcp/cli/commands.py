@@ -71,6 +71,7 @@ def main() -> None:
 @click.option("--region", default="us-central1", show_default=True)
 @click.option("--lro-seconds", default=0.3, show_default=True, help="Minimum duration of an operation.")
 @click.option("--traffic-propagation-seconds", default=0.0, show_default=True)
+@click.option("--url-map-propagation-seconds", default=0.0, show_default=True)
 @click.option("--metric-delay-seconds", default=0.0, show_default=True)
 @click.option("--metric-period-seconds", default=1.0, show_default=True)
 @click.option("--idle-seconds", default=60.0, show_default=True, help="Time after which an idle instance stops.")

@@ -20,7 +20,7 @@ from localgcp.edge.headers import edit
 from localgcp.edge.interfaces import DATA_PLANE, DataPlane, Sources
 from localgcp.edge.pages import error_page, page_not_found, reserved_path
 from localgcp.edge.proxy import Forward, Proxy
-from localgcp.edge.requests import DECISION, RUN_SUFFIX, host_of, origin_form, seen_of
+from localgcp.edge.requests import DECISION, RUN_SUFFIX, front_end_of, host_of, origin_form, seen_of
 from localgcp.edge.urlmap import HeaderEdits, Redirect, Route, error_answer, evaluate
 from localgcp.edge.urlmap_match import as_text
 from localgcp.edge.visitors import Visitors
@@ -118,7 +118,7 @@ class Edge:
     async def _serve_balanced(self, request: web.BaseRequest) -> web.StreamResponse:
         maps = self._url_maps()
         edge = maps.edge_url_map()
-        url_map = maps.url_map(*edge) if edge is not None else None
+        url_map = maps.url_map(*edge, front_end_of(request)) if edge is not None else None
         if edge is None or url_map is None:
             return error_page(404, "No forwarding rule of this project serves this address.")
         decision = request.get(DECISION) or evaluate(url_map, seen_of(request), random.random())

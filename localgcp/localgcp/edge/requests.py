@@ -20,6 +20,12 @@ def host_of(request: web.BaseRequest) -> str:
     return host_name(request.headers.get(hdrs.HOST, ""))
 
 
+def front_end_of(request: web.BaseRequest) -> int:
+    """Which front end of the load balancer took the request's connection: by the client's port."""
+    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    return int(peer[1]) if peer else 0
+
+
 def seen_of(request: web.BaseRequest) -> Seen:
     """What a URL map decides by."""
     path, _, query = origin_form(request).partition("?")

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from localgcp.edge.backends import cloud_run_of, service_reference
 from localgcp.edge.interfaces import DataPlane, Sources
-from localgcp.edge.requests import DECISION, RUN_SUFFIX, host_of, seen_of
+from localgcp.edge.requests import DECISION, RUN_SUFFIX, front_end_of, host_of, seen_of
 from localgcp.edge.traffic import TrafficTable
 from localgcp.edge.urlmap import Redirect, evaluate, names_host
 from localgcp.kit.guard import is_link
@@ -27,7 +27,7 @@ class Visitors:
         """Whether the URL map of the forwarding rule names a host; `*` names none."""
         maps = self._url_maps()
         edge = maps.edge_url_map()
-        url_map = maps.url_map(*edge) if edge is not None else None
+        url_map = maps.url_map(*edge, 0) if edge is not None else None
         return url_map is not None and names_host(url_map, name)
 
     def judge(self, request: web.BaseRequest, _: str) -> str:
@@ -52,7 +52,7 @@ class Visitors:
             return found[0] if found is not None else None
         maps = self._url_maps()
         edge = maps.edge_url_map()
-        url_map = maps.url_map(*edge) if edge is not None else None
+        url_map = maps.url_map(*edge, front_end_of(request)) if edge is not None else None
         if edge is None or url_map is None:
             return None
         decision = evaluate(url_map, seen_of(request), random.random())

@@ -203,7 +203,11 @@ class Buckets(Protocol):
 class UrlMaps(Protocol):
     """The load balancer's configuration as the edge reads it (JSON bodies of compute/v1)."""
 
-    def url_map(self, project: str, name: str) -> Mapping[str, object] | None: ...
+    def url_map(self, project: str, name: str, front_end: int) -> Mapping[str, object] | None:
+        """As one of the load balancer's front ends has it by now; `front_end` is any number that stays with a
+        connection."""
+        ...
+
     def backend(self, project: str, kind: str, name: str) -> Mapping[str, object] | None:
         """`kind` is backendBuckets or backendServices."""
         ...

@@ -38,6 +38,7 @@ class Settings:
     engine: str = "process"
     lro_seconds: float = 0.3  # how long an operation takes at least; 0: done in the first reply where the work allows
     traffic_propagation_seconds: float = 0.0  # from the end of an update to the moment the edge follows it
+    url_map_propagation_seconds: float = 0.0  # until the last front end serves a changed URL map (Google: minutes)
     metric_delay_seconds: float = 0.0  # until a sample can be read (Google: up to 180)
     metric_period_seconds: float = 1.0  # sample period (Google: 60)
     idle_seconds: float = 60.0  # until an instance without traffic is stopped (Google: 15 minutes)

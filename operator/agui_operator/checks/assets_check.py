@@ -22,7 +22,6 @@ PAGE_LIMIT = 256 * 1024  # html and manifest
 FILE_LIMIT = 16 * 1024 * 1024
 FILES_LIMIT = 128
 _AT_ONCE = 6
-_ASK_AGAIN = 0.3  # seconds
 _TYPES = {
     Loads.SCRIPT: ("text/javascript", "application/javascript", "application/x-javascript", "text/ecmascript"),
     Loads.MODULE: ("text/javascript", "application/javascript"),
@@ -32,18 +31,18 @@ _TYPES = {
 
 async def check_assets(check: AssetsCheck, target: CheckTarget, guard: Guard, seconds: float) -> Passed:
     """The release folder's page, and the one at `/`: after promotion as everybody meets it, before as a request meets
-    it that names the candidate. Raises Failed, Unreachable, TooLarge, Refused. The latency is the time to the page."""
+    it that names the candidate. That it has arrived there is known before (arrival.py). Raises Failed, Unreachable,
+    TooLarge, Refused. The latency is the time to the page."""
     if target.frontend is None:
         raise Failed("expected a frontend; the release has none")
     site = _Site(target, guard, asyncio.get_running_loop().time() + seconds)
     folder = f"/releases/{target.frontend}"
     html, latency = await site.page(f"{folder}/index.html")
-    if target.public:
+    if target.public or target.by_name is not None:
         shown, latency = await site.page("/")
         if shown != html:
-            raise Failed(f"expected release folder {target.frontend} at /; another page is served", 200, latency)
-    elif target.by_name is not None:
-        latency = await site.shows(html)
+            asked = "/" if target.public else "/ for requests that name the release"
+            raise Failed(f"expected release folder {target.frontend} at {asked}; another page is served", 200, latency)
     page = read_page(html, "/" if target.public or target.by_name else f"{folder}/index.html")
     try:
         await _check_page(check, page, site, folder)
@@ -108,22 +107,6 @@ class _Site:
         if reply.truncated:
             raise Failed(f"expected a page of at most {PAGE_LIMIT // 1024} kB at {path}; it is longer", reply.code)
         return reply.body, reply.latency_ms
-
-    async def shows(self, html: bytes) -> float:
-        """Asks for `/` until it is the candidate's page: a load balancer's edges learn a new rule one after the other.
-        Returns the milliseconds of the answer that was right."""
-        while True:
-            fault: Failed | None = None
-            try:
-                shown, latency = await self.page("/")
-                if shown == html:
-                    return latency
-            except Failed as failed:
-                fault = failed
-            if self._left() <= _ASK_AGAIN:
-                told = f"expected release folder {self.target.frontend} at / for requests that name the release"
-                raise Failed(f"{told}; {fault or 'another page is served'}", fault.code if fault else 200)
-            await asyncio.sleep(_ASK_AGAIN)
 
     async def manifest_runtime_url(self, path: str) -> str | None:
         reply = await self._guard.request(self.target.call(path, deadline=self._left()), limit=PAGE_LIMIT)

@@ -18,7 +18,8 @@ class CheckTarget:
     """What is checked. `origin` comes from the Cloud Run API or the environment, never from a spec. `public` is True
     after promotion, where users are. `frontend` is the release folder of the assets. `by_name` is the release whose
     page the origin shows to requests that name it, before promotion. `audience` is the service's own origin if it wants
-    an ID token. `tenant` is the namespace whose turns the check takes, `disclosure` what may be shown of its words."""
+    an ID token. `tenant` is the namespace whose turns the check takes, `disclosure` what may be shown of its words.
+    `others` are ids of the deployment's other releases: who they are may be told."""
 
     origin: str
     public: bool
@@ -30,6 +31,7 @@ class CheckTarget:
     audience: str | None = None
     tenant: str = ""
     disclosure: Disclosure = UNDISCLOSED
+    others: frozenset[str] = frozenset()
 
     def call(
         self,

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from agui_operator.core.metric_filters import GUARDRAIL_CHECKS
 from agui_operator.core.snapshot import AnalysisResult, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """Requests that one revision answered in the window. `errors` are 5xx answers, `client_errors` 4xx answers;
-    latency in milliseconds, None if nothing was measured; `guardrail_failures` are conversations in which a guardrail
-    failed."""
+    latency in milliseconds, None if nothing was measured; `guardrail_checks` are conversations that a guardrail looked
+    at, `guardrail_failures` those of them in which it failed itself."""
 
     requests: int = 0
     errors: int = 0
@@ -25,6 +26,7 @@ class Sample:
     latency_p99_ms: float | None = None
     guardrail_failures: int = 0
     client_errors: int = 0
+    guardrail_checks: int = 0
 
     @property
     def error_rate(self) -> float:
@@ -36,7 +38,7 @@ class Sample:
 
     @property
     def guardrail_failure_rate(self) -> float:
-        return self.guardrail_failures / self.requests if self.requests else 0.0
+        return self.guardrail_failures / self.guardrail_checks if self.guardrail_checks else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,12 @@ _READERS: Mapping[str, Callable[[Sample], float | None]] = {
     "latency-p50": lambda s: s.latency_p50_ms,
     "latency-p95": lambda s: s.latency_p95_ms,
     "latency-p99": lambda s: s.latency_p99_ms,
-    "guardrail-failure-rate": lambda s: s.guardrail_failure_rate if s.requests else None,
+    "guardrail-failure-rate": lambda s: s.guardrail_failure_rate if s.guardrail_checks else None,
 }
 METRICS = tuple(_READERS)
+_WRITTEN_BY: Mapping[str, str] = {
+    "guardrail-failure-rate": f"; the application writes {GUARDRAIL_CHECKS} if AGUI_TELEMETRY is gcp"
+}
 
 
 def comparable(stable: Sample | None, weight: int, min_samples: int) -> Sample | None:
@@ -124,7 +129,8 @@ def nothing_measured(window: Window) -> AnalysisResult | None:
             continue
         mine = _READERS[limit.name](window.candidate)
         if mine is None:
-            return AnalysisResult(Verdict.INCONCLUSIVE, f"no {limit.name} data for the candidate")
+            hint = _WRITTEN_BY.get(limit.name, "")
+            return AnalysisResult(Verdict.INCONCLUSIVE, f"no {limit.name} data for the candidate{hint}")
         if window.stable is None or (limit.max_above_stable is None and limit.max_ratio_to_stable is None):
             continue
         theirs = _READERS[limit.name](window.stable)

@@ -28,6 +28,7 @@ class Settings:
     require_lease: bool = True
     http_port: int = 8080  # /healthz, /metrics; 0 picks a free port
     http_host: str = "127.0.0.1"
+    propagation: float = 180.0  # in which an answer of another release means that a change has not arrived yet
     permission_grace: float = 60.0  # between the withdrawal of a permission and the roll-back of a running rollout
     namespaces: tuple[str, ...] = ()  # empty: all
     cluster_id: str = ""  # part of the owner label; empty: the uid of the namespace kube-system
@@ -53,11 +54,11 @@ _YEAR = 366 * 86400.0
 
 
 def from_environment(env: Mapping[str, str] | None = None) -> Settings:
-    """Reads AGUI_GCP_ENDPOINT, AGUI_RESYNC_SECONDS, AGUI_RETENTION_SECONDS, AGUI_PERMISSION_GRACE_SECONDS,
-    AGUI_CONCURRENT_TURNS, AGUI_LEASE_NAME, AGUI_LEASE_NAMESPACE, AGUI_LEASE_SECONDS, AGUI_LEASE_HOLDER,
-    AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT, AGUI_NAMESPACES (comma separated), AGUI_CLUSTER_ID,
-    AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST, AGUI_DASHBOARD_NAMES (comma separated), and whether GCE_METADATA_HOST is
-    set. Raises SettingInvalid."""
+    """Reads AGUI_GCP_ENDPOINT, AGUI_RESYNC_SECONDS, AGUI_RETENTION_SECONDS, AGUI_PROPAGATION_SECONDS,
+    AGUI_PERMISSION_GRACE_SECONDS, AGUI_CONCURRENT_TURNS, AGUI_LEASE_NAME, AGUI_LEASE_NAMESPACE, AGUI_LEASE_SECONDS,
+    AGUI_LEASE_HOLDER, AGUI_REQUIRE_LEASE, AGUI_HTTP_HOST, AGUI_HTTP_PORT, AGUI_NAMESPACES (comma separated),
+    AGUI_CLUSTER_ID, AGUI_DASHBOARD_PORT, AGUI_DASHBOARD_HOST, AGUI_DASHBOARD_NAMES (comma separated), and whether
+    GCE_METADATA_HOST is set. Raises SettingInvalid."""
     env = os.environ if env is None else env
     base = Settings()
     return Settings(
@@ -73,6 +74,7 @@ def from_environment(env: Mapping[str, str] | None = None) -> Settings:
         require_lease=_flag(env, "REQUIRE_LEASE", base.require_lease),
         http_port=int(_number(env, "HTTP_PORT", base.http_port, least=0, most=65535)),
         http_host=env.get("AGUI_HTTP_HOST", base.http_host),
+        propagation=_number(env, "PROPAGATION_SECONDS", base.propagation, least=0, most=3600),
         permission_grace=_number(env, "PERMISSION_GRACE_SECONDS", base.permission_grace, least=0),
         namespaces=_namespaces(env),
         cluster_id=_cluster_id(env),

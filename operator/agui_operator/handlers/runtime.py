@@ -107,7 +107,7 @@ def _assembled(settings: Settings, kube: Kube, control: Kube, lease: Lease | Non
     engine = Engine(
         settings=settings,
         observer=Observer(cloud, _now, wakeups, resync=settings.resync, feed=feed),
-        checks=CheckRunner(guard, wakeups),
+        checks=CheckRunner(guard, wakeups, propagation=settings.propagation),
         executor=Executor(cloud, wakeups),
         directory=directory,
         recorder=recorder,

@@ -226,13 +226,21 @@ def test_verdicts(window: Window, expected: Verdict, says: str) -> None:
 
 
 def test_latency_is_told_in_milliseconds_and_every_metric_can_be_read() -> None:
-    sample = Sample(100, 1, 10, 900, 950, guardrail_failures=3)
+    sample = Sample(100, 1, 10, 900, 950, guardrail_failures=3, guardrail_checks=12)
     limits = tuple(Limit(name, max=0.5) for name in METRICS)
     found = verdict(Window(sample, None, 50, limits))
     assert found.verdict is Verdict.FAILED
     assert "latency-p50 is 10 ms" in found.message
     assert set(found.values) == {*METRICS, "requests"}
     assert (Sample().error_rate, Sample().guardrail_failure_rate) == (0.0, 0.0)
+    assert found.values["guardrail-failure-rate"] == 0.25  # of the conversations that were checked, not of requests
+
+
+def test_a_guardrail_that_nobody_measured_promotes_nothing() -> None:
+    limits = (Limit("guardrail-failure-rate", max=0.01),)
+    found = verdict(Window(Sample(100), None, 50, limits))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "workload.googleapis.com/agui.guardrail.checks if AGUI_TELEMETRY is gcp" in found.message
 
 
 @given(st.integers(0, 200), st.integers(0, 200))

@@ -28,11 +28,17 @@ class Checks:
         self.started: list[str] = []
         self.gate = asyncio.Event()
         self.passed = True
+        self.looks: list[tuple[str, bool]] = []
+        self.wrong: str | None = None
 
     async def run(self, check: Any, target: Any, guard: Guard) -> CheckResult:
         self.started.append(check.name)
         await self.gate.wait()
         return CheckResult(check.name, self.passed)
+
+    async def arrived(self, target: Any, guard: Guard, *, page: bool, propagation: float) -> str | None:
+        self.looks.append((target.origin, page))
+        return self.wrong
 
     async def schema(self, guard: Guard, origin: str, *, audience: str | None, disclosure: Disclosure) -> SchemaReport:
         return SchemaReport("0007")
@@ -41,6 +47,7 @@ class Checks:
 @pytest.fixture
 def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
     made = Checks()
+    monkeypatch.setattr(check_runner, "arrived", made.arrived)
     monkeypatch.setattr(check_runner, "run_check", made.run)
     monkeypatch.setattr(check_runner, "reported_schema", made.schema)
     return made
@@ -66,7 +73,7 @@ async def test_checks_start_once_ring_when_they_end_and_are_reported(checks: Che
     assert (await runner.run(scope, None)).results == {}, "without a service nothing can be asked"
     for _ in range(2):
         assert (await runner.run(scope, service(scope))).results == {}
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
     assert scope.blueprint is not None
     expected = {c.name for c in scope.blueprint.checks("candidate")} - {n for _, n in scope.blueprint.check_jobs}
     assert sorted(checks.started) == sorted(expected)
@@ -80,6 +87,19 @@ async def test_checks_start_once_ring_when_they_end_and_are_reported(checks: Che
     assert report.schema == SchemaReport("0007")
     assert not runner.is_running(scope.uid)
     assert runner.failed_at(scope.uid) is not None
+
+
+async def test_checks_of_a_stage_wait_for_one_look_at_who_answers(checks: Checks) -> None:
+    scope, runner = smoking(), CheckRunner(cast(Guard, None), Wakeups())
+    checks.wrong = "expected an answer of release r1; release r0 was served"
+    await runner.run(scope, service(scope))
+    await asyncio.sleep(0.01)
+    report = await runner.run(scope, service(scope))
+    assert len(checks.looks) == len(set(checks.looks)), "one for the backend, one for the page"
+    assert checks.started == [], "another release would have been checked"
+    assert report.results
+    assert {result.message for result in report.results.values()} == {checks.wrong}
+    assert {result.passed for result in report.results.values()} == {False}
 
 
 async def test_what_has_a_verdict_is_not_run_again(checks: Checks) -> None:

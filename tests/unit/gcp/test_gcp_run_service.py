@@ -158,6 +158,15 @@ def test_a_generation_that_was_not_observed_is_reconciling() -> None:
     assert not run_service.view_of(observed(STATE.CONDITION_SUCCEEDED, generation=2, observed_generation=2)).reconciling
 
 
+def test_a_generation_that_failed_is_never_observed() -> None:
+    """If reconciliation failed, `observed_generation` has the state of the last serving revision (run_v2.Service)."""
+    behind = observed(STATE.CONDITION_FAILED, generation=2, observed_generation=1)
+    assert not run_service.view_of(behind).reconciling
+    assert run_service.view_of(behind).ready is False
+    behind.reconciling = True
+    assert run_service.view_of(behind).reconciling
+
+
 def test_the_most_specific_message_is_shown() -> None:
     conditions = [
         run_v2.Condition(type_="RoutesReady", state=STATE.CONDITION_SUCCEEDED, message="fine"),

@@ -24,6 +24,7 @@ from localgcp.kit.service import Slot
 from localgcp.kit.store import etag_of
 from localgcp.services.compute.kinds import KINDS, Kind, bad_value, required
 from localgcp.services.compute.operations import BASE, DIALECT, PAGE, ComputeOperations, Json, new_id, timestamp
+from localgcp.services.compute.propagation import Propagation
 from localgcp.services.compute.url_map import load_errors, test_failures
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Resources:
     def __init__(self, cloud: Cloud) -> None:
         self._table = cloud.store.json("compute.resources")
         self._read: dict[str, tuple[int, Json]] = {}  # parsed records: the edge asks for each request
+        self._propagation = Propagation(cloud.settings.url_map_propagation_seconds)
 
     def get(self, key: str) -> Json | None:
         """The record; not to be changed."""
@@ -67,8 +69,11 @@ class Resources:
 
     def reset(self) -> None:
         self._read.clear()
+        self._propagation.reset()
 
     def put(self, key: str, record: Json) -> None:
+        if "/global/urlMaps/" in key and (before := self.get(key)) is not None:
+            self._propagation.changed(key, before)
         self._table.put(key, record)
         self._read.pop(key, None)
 
@@ -79,8 +84,9 @@ class Resources:
     def items(self, prefix: str = "") -> list[tuple[str, Json]]:
         return list(self._table.items(prefix))
 
-    def url_map(self, project: str, name: str) -> Mapping[str, object] | None:
-        return self.get(f"{project}/global/urlMaps/{name}")
+    def url_map(self, project: str, name: str, front_end: int) -> Mapping[str, object] | None:
+        key = f"{project}/global/urlMaps/{name}"
+        return self._propagation.seen(key, self.get(key), front_end)
 
     def backend(self, project: str, kind: str, name: str) -> Mapping[str, object] | None:
         """Also a networkEndpointGroup, whose region is then looked for."""

@@ -58,7 +58,7 @@ def _aligned(series: Series, how: Aggregation, end: int) -> Series:
     if not fits:
         raise _bad("per_series_aligner", f"{how.aligner} does not go with {series.kind} {series.value_type} metrics")
     blocks: dict[int, list[Point]] = {}
-    for before, point in zip((None, *series.points), series.points, strict=False):
+    for before, point in zip((series.previous, *series.points), series.points, strict=False):
         step = _difference(before, point) if series.kind == "CUMULATIVE" and kind != "CUMULATIVE" else point
         if step is not None:
             blocks.setdefault((end - step.end) // how.period, []).append(step)

@@ -62,13 +62,15 @@ class Point:
 
 @dataclass(slots=True)
 class Series:
-    """`kind` is GAUGE, DELTA or CUMULATIVE, `value_type` as in MetricDescriptor; points are oldest first."""
+    """`kind` is GAUGE, DELTA or CUMULATIVE, `value_type` as in MetricDescriptor; points are oldest first. `previous` is
+    the last cumulative point before them, which an alignment to deltas starts from."""
 
     identity: Identity
     kind: str
     value_type: str
     unit: str = "1"
     points: deque[Point] = field(default_factory=deque)
+    previous: Point | None = None
 
 
 class Metrics:
@@ -115,7 +117,8 @@ class Metrics:
                 series = found[identity]
                 points = deque(p for p in series.points if start < p.end <= visible or start == p.end == end)
                 if points:
-                    yield Series(identity, series.kind, series.value_type, series.unit, points)
+                    previous = _previous(series, points[0], start)
+                    yield Series(identity, series.kind, series.value_type, series.unit, points, previous)
 
     def _open(self, series: Series, now: int) -> Point:
         """The sample of the running period."""
@@ -176,3 +179,13 @@ def create_metrics(cloud: Cloud) -> Metrics:
 
 
 SERIES: Slot[Metrics] = Slot("monitoring.series")
+
+
+def _previous(series: Series, first: Point, start: int) -> Point | None:
+    """What a cumulative series stood at before `first`. A stream that began in the interval began at zero."""
+    if series.kind != "CUMULATIVE":
+        return None
+    earlier = [p for p in series.points if p.end < first.end]
+    if earlier:
+        return earlier[-1]
+    return Point(first.start, first.start, 0) if first.start >= start else None

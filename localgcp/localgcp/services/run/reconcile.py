@@ -61,7 +61,7 @@ class Reconciler:
         self.services.put(service.name, service)
 
     def begin(self, service: Any) -> None:
-        """Marks a service as being reconciled; `observed_generation` stays behind until that has ended."""
+        """Marks a service as being reconciled; `observed_generation` stays behind until that has succeeded."""
         service.uri = self._uri(service)
         del service.urls[:]
         service.urls.append(service.uri)
@@ -211,7 +211,9 @@ class Reconciler:
 
     def _finish(self, service: Any, configuration: ApiError | None, routes: ApiError | None) -> None:
         service.reconciling = False
-        service.observed_generation = service.generation
+        if configuration is None and routes is None:
+            service.observed_generation = service.generation
+        # A failed generation is never observed: the field keeps the state of the last one that served (run_v2.Service).
         latest = condition_of(self._latest(service), "Ready")
         conditions = [
             _outcome("RoutesReady", routes, latest),

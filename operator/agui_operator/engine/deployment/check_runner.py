@@ -6,11 +6,13 @@ running goes on.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from agui_operator.api.deployment import SmokeCheck
+from agui_operator.checks.arrival import PROPAGATION, arrived
 from agui_operator.checks.guard import Guard
 from agui_operator.checks.run import CheckTarget, reported_schema, run_check
 from agui_operator.checks.synthetic import SyntheticConversations
@@ -21,7 +23,6 @@ from agui_operator.core.rollout import Phase
 from agui_operator.core.snapshot import CheckResult, SchemaReport, ServiceView
 from agui_operator.core.undo import checks_of
 from agui_operator.core.verdicts import check_digest, verdict_on
-from agui_operator.core.words import Disclosure
 from agui_operator.engine.cluster.wakeups import Wakeups
 from agui_operator.engine.deployment.scope import Scope
 from agui_operator.engine.tasks import Tasks
@@ -45,11 +46,17 @@ class _Checks:
     """What is known of one object's checks."""
 
     tasks: Tasks = field(default_factory=Tasks)
+    arrivals: dict[tuple[str, str, bool], asyncio.Task[str | None]] = field(default_factory=dict)
     results: dict[Key, CheckResult] = field(default_factory=dict)
     schema: SchemaReport | None = None
     failed_at: float | None = None
     synthetic: SyntheticConversations | None = None
     spoken: object = None  # what the synthetic conversations were made from
+
+    def forget_arrivals(self) -> None:
+        for task in self.arrivals.values():
+            task.cancel()
+        self.arrivals.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +80,17 @@ def _subject(scope: Scope) -> _Subject | None:
     return _Subject(blueprint.release, stage, checks, blueprint.runtime_url)
 
 
-class CheckRunner:
-    """One per process. The guard decides whether a check brings an ID token; here is said for whom one may be."""
+def _other_releases(scope: Scope) -> frozenset[str]:
+    stable = scope.memory.stable
+    return frozenset(p.release.id for p in scope.memory.promoted) | ({stable.id} if stable is not None else set())
 
-    def __init__(self, guard: Guard, wakeups: Wakeups) -> None:
-        self._guard, self._wakeups = guard, wakeups
+
+class CheckRunner:
+    """One per process. The guard decides whether a check brings an ID token; here is said for whom one may be.
+    `propagation`: seconds in which an answer of another release means "not yet"."""
+
+    def __init__(self, guard: Guard, wakeups: Wakeups, *, propagation: float = PROPAGATION) -> None:
+        self._guard, self._wakeups, self._propagation = guard, wakeups, propagation
         self._objects: dict[str, _Checks] = {}
         self._stopping = Tasks()
         self._turns = FairGate(AT_ONCE, PER_NAMESPACE)
@@ -116,12 +129,14 @@ class CheckRunner:
         """Results of the last phase count no more."""
         if uid in self._objects:
             self._objects[uid].results.clear()
+            self._objects[uid].forget_arrivals()
 
     def begin_rollout(self, uid: str) -> None:
         """Ends the checks of the last release."""
         checks = self._objects.get(uid)
         if checks is not None:
             checks.tasks.cancel()
+            checks.forget_arrivals()
             checks.results.clear()
             checks.schema = checks.failed_at = None
 
@@ -130,6 +145,7 @@ class CheckRunner:
         checks = self._objects.pop(uid, None)
         if checks is not None:
             checks.tasks.cancel()
+            checks.forget_arrivals()
             if checks.synthetic is not None:
                 self._stopping.start(checks.synthetic, checks.synthetic.stop())
 
@@ -152,16 +168,29 @@ class CheckRunner:
             audience=service.uri if check.assets is None else None,
             tenant=scope.names.namespace,
             disclosure=scope.disclosure,
+            others=_other_releases(scope),
         )
 
     async def _run(self, uid: str, checks: _Checks, key: Key, check: SmokeCheck, target: CheckTarget) -> None:
-        async with self._turns.turn(target.tenant):
-            result = replace(await run_check(check, target, self._guard), check=key[3])
+        wrong = await self._arrival(checks, key, target, page=check.assets is not None)
+        if wrong is not None:
+            result = CheckResult(check.name, False, wrong, check=key[3])
+        else:
+            async with self._turns.turn(target.tenant):
+                result = replace(await run_check(check, target, self._guard), check=key[3])
         if result.passed is False:
             checks.failed_at = time.monotonic()
         checks.results[key] = result
         checks.tasks.leave(key)
         self._wakeups.wake(uid)
+
+    async def _arrival(self, checks: _Checks, key: Key, target: CheckTarget, *, page: bool) -> str | None:
+        """Why the release does not answer at the target; all checks of a stage wait for one look."""
+        where = (key[0], key[1], page)
+        if where not in checks.arrivals:
+            work = arrived(target, self._guard, page=page, propagation=self._propagation)
+            checks.arrivals[where] = asyncio.create_task(work)
+        return await asyncio.shield(checks.arrivals[where])
 
     def _ask_schema(self, scope: Scope, checks: _Checks, service: ServiceView) -> None:
         blueprint = scope.blueprint
@@ -169,12 +198,22 @@ class CheckRunner:
         origin = service.tag_uris.get(scope.names.tag(blueprint.release.id))
         key = (blueprint.release.id, CANDIDATE, _SCHEMA, "")
         if origin is not None and key not in checks.results:
-            checks.tasks.start(key, self._read_schema(checks, key, origin, service.uri, scope.disclosure))
+            target = CheckTarget(
+                origin=origin,
+                public=False,
+                release=blueprint.release.id,
+                audience=service.uri,
+                tenant=scope.names.namespace,
+                disclosure=scope.disclosure,
+                others=_other_releases(scope),
+            )
+            checks.tasks.start(key, self._read_schema(checks, key, target))
 
-    async def _read_schema(
-        self, checks: _Checks, key: Key, origin: str, audience: str | None, disclosure: Disclosure
-    ) -> None:
-        checks.schema = await reported_schema(self._guard, origin, audience=audience, disclosure=disclosure)
+    async def _read_schema(self, checks: _Checks, key: Key, target: CheckTarget) -> None:
+        await self._arrival(checks, key, target, page=False)
+        checks.schema = await reported_schema(
+            self._guard, target.origin, audience=target.audience, disclosure=target.disclosure
+        )
         checks.results[key] = CheckResult(_SCHEMA, checks.schema is not None)
 
     async def _converse(self, scope: Scope, service: ServiceView | None) -> None:

@@ -37,7 +37,7 @@ def service_view(service: Any) -> ServiceView:
         template_revision=service.template.revision,
         latest_created=short(service.latest_created_revision),
         latest_ready=latest_ready,
-        reconciling=bool(service.reconciling) or service.observed_generation < service.generation,
+        reconciling=_is_reconciling(service),
         ready=_verdict(service.terminal_condition),
         attested_by=_attested_by(service.binary_authorization),
         breakglass=bool(service.binary_authorization.breakglass_justification),
@@ -136,6 +136,13 @@ def _referenced(job: Any) -> ExecutionView | None:
 def _target(target: Any, latest: str) -> Target:
     revision = short(target.revision) if int(target.type_) == BY_REVISION else latest
     return Target(revision, target.percent, target.tag or None)
+
+
+def _is_reconciling(service: Any) -> bool:
+    """A generation that failed is never observed: `observed_generation` keeps that of the last serving revision
+    (comment of `reconciling` in run_v2.Service)."""
+    behind = service.observed_generation < service.generation
+    return bool(service.reconciling) or (behind and _verdict(service.terminal_condition) is not False)
 
 
 def _verdict(condition: Any) -> bool | None:
