@@ -201,7 +201,10 @@ def window(requests: int, errors: int, stable: Sample | None = None, **limits: f
         pytest.param(window(50, 10, max=0.1), Verdict.FAILED, "20.00%, limit 10.00%", id="over its own limit"),
         pytest.param(window(50, 5, max=0.1), Verdict.PASSED, "within all limits", id="at the limit is within it"),
         pytest.param(
-            window(50, 5, Sample(), max_above_stable=0.1), Verdict.INCONCLUSIVE, "no data", id="stable has no data"
+            window(50, 5, Sample(), max_above_stable=0.1),
+            Verdict.INCONCLUSIVE,
+            "no error-rate data",
+            id="stable has no data",
         ),
         pytest.param(
             window(50, 5, Sample(100, 0), max_above_stable=0.01),

@@ -94,7 +94,7 @@ async def test_a_manifest_that_asks_again_is_refused_once_and_left_alone() -> No
     assert annotations(bench) == []
     keep(bench, promote="true")
     await bench.settle()
-    assert "remove the annotation from git" in bench.kube.status["lastRequest"]["message"]
+    assert "remove the annotation from Git" in bench.kube.status["lastRequest"]["message"]
     assert bench.kube.status["rollout"]["obeyed"][0]["repeated"] is True
     assert annotations(bench) == ["agui.dev/promote"], "the tool would only put it back"
     log = len(bench.kube.log)
