@@ -31,7 +31,7 @@ SPOKEN = {
         "interval": "1s",
         "deadline": "60s",
         "metrics": [{"name": "error-rate", "max": 0}],
-        "syntheticConversations": {"perMinute": 300},
+        "syntheticConversations": {"perMinute": 60},
     },
 }
 

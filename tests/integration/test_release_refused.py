@@ -178,7 +178,7 @@ def test_a_service_of_somebody_else_is_never_touched(system: System, place: str)
     before = system.cloud(f"{parent}/{service_of(place)}")
     system.api.apply(release(place, "v1"))
     found = stalled(system, place, "NotOwned")
-    assert "belongs to nobody" in found["status"]["message"]
+    assert "has no label agui-owner" in found["status"]["message"]
     assert "agui.dev/adopt=true" in found["status"]["message"]
     assert system.cloud(f"{parent}/{service_of(place)}")["generation"] == before["generation"]
 

@@ -100,7 +100,7 @@ GOOD = Sample(100, 1, 10, 20, 30)
             GOOD,
             (Limit("latency-p95", max_ratio_to_stable=2),),
             Verdict.INCONCLUSIVE,
-            "of the candidate",
+            "for the candidate",
             id="the side that lacks data is named",
         ),
         pytest.param(

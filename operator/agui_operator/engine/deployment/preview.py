@@ -104,9 +104,8 @@ async def preview(cloud: Cloud, document: Mapping[str, Any], known: Documents) -
     scope = _scope(document, known)
     if any(not b.holds_running for b in scope.blockers):
         return _forecast(scope, _known(scope))  # nothing is looked up for what can't go
-    release = make_release(
-        _spec(scope), await resolution(cloud, scope.names, _spec(scope), scope.place), scope.names.owner
-    )
+    resolved = await resolution(cloud, scope.names, _spec(scope), scope.place)
+    release = make_release(_spec(scope), resolved, scope.names.uid)
     routing = await _routing(cloud, scope)
     seen = replace(
         _known(scope),
@@ -144,6 +143,10 @@ def _scope(document: Mapping[str, Any], known: Documents) -> Scope:
     if scope.location is None:
         name = f"{scope.namespace}/{scope.spec.environment_ref.name}"
         raise UserError(f"AgUiEnvironment {name} not found, neither in these files nor in the cluster")
+    record = scope.memory.place
+    owner = record.owner if record is not None and record.owner else scope.names.owner
+    # A login may not know the cluster's identity, from which the owner is computed; the object's own status records it.
+    scope = replace(scope, location=replace(scope.location, names=replace(scope.names, uid=owner)))
     if known.policies_known:
         return scope
     blocked = tuple(b for b in scope.blockers if b.reason is not Reason.NOT_PERMITTED)
