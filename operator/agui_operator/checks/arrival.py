@@ -19,8 +19,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from agui_operator.checks.addresses import Refused
+from agui_operator.checks.assets_check import PAGE_LIMIT
 from agui_operator.checks.guard import Guard, Reply, TooLarge, Unreachable
 from agui_operator.checks.target import CheckTarget
+from agui_operator.core.errors import trace_of
 from agui_operator.core.names import RELEASE_HEADER
 
 IN_A_ROW = 20  # right answers over new connections: of three front ends one that lags is missed 3 times in 10,000
@@ -28,7 +30,6 @@ PROPAGATION = 180.0  # seconds
 _UNNAMED = 20.0  # seconds that a 404 without a name is waited for
 _ASK_AGAIN = 0.3  # seconds
 _DEADLINE = 10.0  # seconds for one answer
-_PAGE_LIMIT = 256 * 1024
 
 _log = logging.getLogger(__name__)
 Look = Callable[[], Awaitable["Answer"]]
@@ -36,11 +37,11 @@ Look = Callable[[], Awaitable["Answer"]]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`who` says who answered where it was somebody else; None: the right one, or nobody can tell. `patience` in
-    seconds: how long such an answer means "not yet"."""
+    """`who` says who answered where it was somebody else; None: the right one, or nobody can tell. `is_unnamed`: an
+    application that names itself nowhere may answer so itself, so the wait is short and ends without a fault."""
 
     who: str | None = None
-    patience: float = PROPAGATION
+    is_unnamed: bool = False
 
 
 async def arrived(target: CheckTarget, guard: Guard, *, page: bool, propagation: float = PROPAGATION) -> str | None:
@@ -56,13 +57,14 @@ async def arrived(target: CheckTarget, guard: Guard, *, page: bool, propagation:
                 in_a_row += 1
                 continue
             in_a_row = 0
-            if loop.time() - began + _ASK_AGAIN > min(answer.patience, propagation):
-                return None if answer.patience < PROPAGATION else _sentence(target, answer.who, page, propagation)
+            patience = min(_UNNAMED, propagation) if answer.is_unnamed else propagation
+            if loop.time() - began + _ASK_AGAIN > patience:
+                return None if answer.is_unnamed else _sentence(target, answer.who, page, propagation)
             await asyncio.sleep(_ASK_AGAIN)
     except (Unreachable, TooLarge, Refused):
         return None
-    except Exception:
-        _log.exception("the look at who answers failed in itself")
+    except Exception as unexpected:
+        _log.error("the look at who answers failed in itself: %s", trace_of(unexpected))
         return None
     return None
 
@@ -72,7 +74,7 @@ def _release_look(target: CheckTarget, guard: Guard) -> Look:
         reply = await guard.request(target.call("/version", deadline=_DEADLINE))
         name = reply.headers.get(RELEASE_HEADER) or _told(reply)
         if name is None:
-            return Answer("nobody known", _UNNAMED) if reply.code == 404 else Answer()
+            return Answer("nobody known", is_unnamed=True) if reply.code == 404 else Answer()
         if name == target.release:
             return Answer()
         return Answer(f"release {name}" if name in target.others else "another release")  # no words of an application
@@ -87,7 +89,7 @@ def _page_look(target: CheckTarget, guard: Guard) -> Look | None:
     own: bytes | None = None
 
     async def page(path: str) -> Reply:
-        return await guard.request(target.call(path, deadline=_DEADLINE), limit=_PAGE_LIMIT)
+        return await guard.request(target.call(path, deadline=_DEADLINE), limit=PAGE_LIMIT)
 
     async def look() -> Answer:
         nonlocal own

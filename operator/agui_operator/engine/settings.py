@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agui_operator.checks.arrival import PROPAGATION
+
 
 class SettingInvalid(Exception):
     """A setting has a value that can't be used; the message names the variable and what it accepts."""
@@ -28,7 +30,7 @@ class Settings:
     require_lease: bool = True
     http_port: int = 8080  # /healthz, /metrics; 0 picks a free port
     http_host: str = "127.0.0.1"
-    propagation: float = 180.0  # in which an answer of another release means that a change has not arrived yet
+    propagation: float = PROPAGATION  # in which an answer of another release means that a change has not arrived yet
     permission_grace: float = 60.0  # between the withdrawal of a permission and the roll-back of a running rollout
     namespaces: tuple[str, ...] = ()  # empty: all
     cluster_id: str = ""  # part of the owner label; empty: the uid of the namespace kube-system

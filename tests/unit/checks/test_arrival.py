@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
@@ -144,3 +145,21 @@ async def test_a_fault_of_the_look_itself_lets_the_checks_begin(caplog: pytest.L
 
     assert await arrived(CheckTarget("http://x", True, "r2"), Broken(), page=False) is None
     assert "the look at who answers failed in itself" in caplog.text
+
+
+async def test_a_longer_propagation_time_is_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loop:
+        now = 0.0
+
+        def time(self) -> float:
+            self.now += 60.0
+            return self.now
+
+    loop = Loop()
+    monkeypatch.setattr(arrival, "asyncio", SimpleNamespace(get_running_loop=lambda: loop, sleep=asyncio.sleep))
+    server = Server(*[OLD] * 9, OWN)
+    assert await look(serve, server, propagation=600.0) is None
+    assert server.asked == 9 + IN_A_ROW
+    wrong = await look(serve, Server(OLD), propagation=600.0)
+    assert wrong is not None
+    assert "was served for 600 s" in wrong
