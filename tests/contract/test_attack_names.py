@@ -42,9 +42,8 @@ from agui_operator.gcp.kinds.sql import backup as sql_backup
 from agui_operator.gcp.kinds.storage import objects, release_assets
 from agui_operator.gcp.kinds.storage.objects import Upload
 from agui_operator.gcp.kinds.storage.unpack import ENTRYPOINT, MANIFEST
-from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
-from agui_operator.gcp.transport.outcome import Outcome
+from cloud_calls import finished, make, make_balancer
 
 pytestmark = pytest.mark.contract
 
@@ -59,27 +58,10 @@ PLACE = Place("demo", "us-central1", "assets", "artifacts", "main", EDGE)
 FRONTEND, JOB = "f-1", MINE.migration_job("r1")
 
 
-async def finished(cloud: Cloud, outcome: Outcome) -> None:
-    if outcome.operation is not None:
-        await operations.finish(cloud, outcome.operation)
-
-
-def make(fresh: LocalCloud, path: str, body: dict[str, Any]) -> None:
-    answer = fresh.call(path, "POST", body)
-    while answer.get("status") not in (None, "DONE"):
-        where = f"{path.rpartition('/')[0]}/operations/{answer['name']}"
-        answer = fresh.call(where)
-
-
 @pytest.fixture
 async def cloud(fresh_cloud: LocalCloud) -> AsyncIterator[Cloud]:
     """With everything that `THEIRS` has of release r1."""
-    compute = "/compute/v1/projects/demo/global"
-    link = f"https://www.googleapis.com{compute}/backendBuckets/site-assets"
-    fresh_cloud.call("/storage/v1/b?project=demo", "POST", {"name": "assets"})
-    make(fresh_cloud, f"{compute}/backendBuckets", {"name": "site-assets", "bucketName": "assets"})
-    make(fresh_cloud, f"{compute}/backendServices", {"name": "site-api", "loadBalancingScheme": "EXTERNAL_MANAGED"})
-    make(fresh_cloud, f"{compute}/urlMaps", {"name": "site", "defaultService": link})
+    make_balancer(fresh_cloud)
     instance = {"name": "main", "region": "us-central1", "databaseVersion": "POSTGRES_16", "settings": {"tier": "t"}}
     make(fresh_cloud, "/v1/projects/demo/instances", instance)
     cloud = await connect(CloudSettings(endpoint=fresh_cloud.endpoint))

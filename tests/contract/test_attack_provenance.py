@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 from google.cloud import run_v2
 
 from agui_dev.testbed.images import SMALL_IMAGES
-from agui_dev.testbed.local_cloud import LocalCloud
 from agui_operator.api.policy import Diagnostics
 from agui_operator.core.actions import ContainerTemplate, JobDefined, JobTemplate, RevisionStaged, RevisionTemplate
 from agui_operator.core.errors import CloudError
@@ -20,7 +18,7 @@ from agui_operator.core.words import UNDISCLOSED, Disclosure
 from agui_operator.gcp.kinds.run import job as run_job
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.transport import operations
-from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
+from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
 
 pytestmark = pytest.mark.contract
@@ -33,13 +31,6 @@ ACCOUNT = "runtime@demo.iam.gserviceaccount.com"
 POLICY = "projects/demo/platforms/cloudRun/signed"
 DENIED = "is not authorized by policy"
 SHOWN = Disclosure(Diagnostics.MESSAGES)
-
-
-@pytest.fixture
-async def cloud(fresh_cloud: LocalCloud) -> AsyncIterator[Cloud]:
-    cloud = await connect(CloudSettings(endpoint=fresh_cloud.endpoint))
-    yield cloud
-    await cloud.close()
 
 
 async def ended(cloud: Cloud, outcome: Outcome) -> Any:

@@ -3,7 +3,7 @@ by its owner and deleted; and what happens when an attempt is lost or the name i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from agui_operator.gcp.kinds.sql.instance import SqlInstance
 from agui_operator.gcp.kinds.sql.user import SqlUser
 from agui_operator.gcp.kinds.storage.bucket import Bucket
 from agui_operator.gcp.transport import operations
-from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
+from agui_operator.gcp.transport.clients import Cloud
 from agui_operator.gcp.transport.outcome import Outcome
 
 pytestmark = pytest.mark.contract
@@ -91,13 +91,6 @@ BY_TYPE = {kind.desired: kind for kind in KINDS.values()}
 
 def test_every_kind_of_the_registry_is_tested_here() -> None:
     assert sorted(CASES) == sorted(KINDS)
-
-
-@pytest.fixture
-async def cloud(fresh_cloud: LocalCloud) -> AsyncIterator[Cloud]:
-    cloud = await connect(CloudSettings(endpoint=fresh_cloud.endpoint))
-    yield cloud
-    await cloud.close()
 
 
 @pytest.fixture(autouse=True)

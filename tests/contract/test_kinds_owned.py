@@ -38,6 +38,7 @@ from agui_operator.gcp.kinds.storage import objects, release_assets
 from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.outcome import Outcome
+from cloud_calls import finished
 
 pytestmark = pytest.mark.contract
 
@@ -55,13 +56,6 @@ async def cloud(fresh_cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Asy
     cloud = await connect(CloudSettings(endpoint=fresh_cloud.endpoint))
     yield cloud
     await cloud.close()
-
-
-async def finished(cloud: Cloud, outcome: Outcome) -> None:
-    if outcome.operation is not None:
-        result = await operations.wait(cloud, outcome.operation, 20)
-        assert result.done
-        assert result.error is None, result.error
 
 
 async def define(cloud: Cloud, names: Names, job: str) -> None:

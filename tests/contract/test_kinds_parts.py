@@ -10,7 +10,7 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -53,9 +53,8 @@ from agui_operator.gcp.kinds.storage import objects, release_assets
 from agui_operator.gcp.kinds.storage.bundle import BundleRefused
 from agui_operator.gcp.kinds.storage.page_inventory import PageInventory
 from agui_operator.gcp.pinning import resolve
-from agui_operator.gcp.transport import operations
-from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
-from agui_operator.gcp.transport.outcome import Outcome
+from agui_operator.gcp.transport.clients import Cloud
+from cloud_calls import finished, make
 
 pytestmark = pytest.mark.contract
 
@@ -65,34 +64,6 @@ NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
 EDGE = Edge("http://127.0.0.1:1", "site", "site-assets", "site-api", ("/copilotkit", "/api"))
 PLACE = Place("demo", "us-central1", "assets", "artifacts", "main", EDGE)
 HTML = b"<!doctype html><script src=/assets/app-1.js></script>"
-
-
-@pytest.fixture
-async def cloud(fresh_cloud: LocalCloud) -> AsyncIterator[Cloud]:
-    cloud = await connect(CloudSettings(endpoint=fresh_cloud.endpoint))
-    yield cloud
-    await cloud.close()
-
-
-async def finished(cloud: Cloud, outcome: Outcome) -> None:
-    if outcome.operation is not None:
-        result = await operations.wait(cloud, outcome.operation, 30)
-        assert result.done
-        assert result.error is None, result.error
-
-
-def make(fresh: LocalCloud, path: str, body: Mapping[str, Any]) -> None:
-    """Creates something with plain HTTP and waits for a compute or sql operation."""
-    answer = fresh.call(path, "POST", body)
-    kind = str(answer.get("kind", ""))
-    project = f"/compute/v1/projects/{NAMES.project}"
-    while kind.endswith("#operation") and answer["status"] != "DONE":
-        if kind.startswith("sql"):
-            answer = fresh.call(f"/v1/projects/{NAMES.project}/operations/{answer['name']}")
-        else:
-            scope = f"regions/{NAMES.region}" if answer.get("region") else "global"
-            answer = fresh.call(f"{project}/{scope}/operations/{answer['name']}")
-    assert "error" not in answer, answer
 
 
 # --- backup ----------------------------------------------------------------------------------------------------------

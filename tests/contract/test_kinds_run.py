@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -45,13 +45,6 @@ LOCALGCP_OPTIONS = ("--catalogue", str(SMALL_IMAGES))
 REPOSITORY = "us-central1-docker.pkg.dev/demo/agui"
 NAMES = Names("shop", "concierge", "uid-1", "demo", "us-central1")
 STRANGER = replace(NAMES, uid="uid-2", cluster="other")
-
-
-@pytest.fixture
-async def cloud(fresh_cloud: LocalCloud) -> AsyncIterator[Cloud]:
-    cloud = await connect(CloudSettings(endpoint=fresh_cloud.endpoint))
-    yield cloud
-    await cloud.close()
 
 
 def revision(release: str, tag: str = "v1") -> RevisionTemplate:

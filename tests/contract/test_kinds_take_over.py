@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -40,9 +40,9 @@ from agui_operator.gcp.kinds.run import job as run_job
 from agui_operator.gcp.kinds.run import revision as run_revision
 from agui_operator.gcp.kinds.run import service as run_service
 from agui_operator.gcp.kinds.storage import objects, release_assets
-from agui_operator.gcp.transport import operations
 from agui_operator.gcp.transport.clients import Cloud, CloudSettings, connect
 from agui_operator.gcp.transport.outcome import Outcome
+from cloud_calls import finished, make_balancer
 from engine_fakes import FakeDirectory, sample
 
 pytestmark = pytest.mark.contract
@@ -57,26 +57,10 @@ PLACE = Place("demo", "us-central1", "assets", "artifacts", None, EDGE)
 STABLE = Release("r1", "a", "fp", "1", "img@sha256:a")
 
 
-async def finished(cloud: Cloud, outcome: Outcome) -> None:
-    if outcome.operation is not None:
-        await operations.finish(cloud, outcome.operation)
-
-
-def make(fresh: LocalCloud, collection: str, body: dict[str, Any]) -> None:
-    project = "/compute/v1/projects/demo"
-    answer = fresh.call(f"{project}/global/{collection}", "POST", body)
-    while answer["status"] != "DONE":
-        answer = fresh.call(f"{project}/global/operations/{answer['name']}")
-
-
 @pytest.fixture
 async def cloud(fresh_cloud: LocalCloud) -> AsyncIterator[Cloud]:
     """With everything that a deployment of the lost cluster, or of an earlier version, owned; and a stranger's."""
-    link = "https://www.googleapis.com/compute/v1/projects/demo/global/backendBuckets/site-assets"
-    fresh_cloud.call("/storage/v1/b?project=demo", "POST", {"name": "assets"})
-    make(fresh_cloud, "backendBuckets", {"name": "site-assets", "bucketName": "assets"})
-    make(fresh_cloud, "backendServices", {"name": "site-api", "loadBalancingScheme": "EXTERNAL_MANAGED"})
-    make(fresh_cloud, "urlMaps", {"name": "site", "defaultService": link})
+    make_balancer(fresh_cloud)
     cloud = await connect(CloudSettings(endpoint=fresh_cloud.endpoint))
     for names, host in ((LOST, "a.example"), (STRANGER, "b.example")):
         await released(cloud, names, host)

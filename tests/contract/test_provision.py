@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -34,13 +33,6 @@ _SERVERS_OWN = re.compile(
     r"^(id|etag|.*[tT]ime(stamp|Created)?|created|updated|fingerprint|.*[gG]eneration|settingsVersion|ipAddresses"
     r"|labels|userLabels|description|creationRecord|mutationRecords)$"
 )
-
-
-@pytest.fixture
-async def cloud(fresh_cloud: LocalCloud) -> AsyncIterator[Cloud]:
-    cloud = await connect(CloudSettings(endpoint=fresh_cloud.endpoint))
-    yield cloud
-    await cloud.close()
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
-from agui_dev.ports import free_port
 from agui_dev.testbed.operator_process import OperatorProcess
 from agui_dev.testbed.releases import AGENT_CHECK, AT_ONCE, NAME, SECRET, SECRET_VALUE, policy, release
 from agui_dev.testbed.system import System, service_of
@@ -39,18 +37,6 @@ LEAKS: dict[str, tuple[str, Json, str, str]] = {
     "rule": ("leaking", {"smoke": [BLOCKED]}, "SmokeFailed", "the run was blocked by another rule"),
     "schema": ("leaking", {"smoke": [READY]}, "", ""),
 }
-
-
-@pytest.fixture(scope="module")
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture(scope="module")
-def operator(system: System, port: int) -> Iterator[OperatorProcess]:
-    running = system.operator(AGUI_DASHBOARD_PORT=str(port))
-    yield running
-    system.retire(running)
 
 
 def leaking(system: System, place: str, leak: str) -> Json:
@@ -105,11 +91,11 @@ def places(system: System, place: str, operator: OperatorProcess, port: int) -> 
 
 @pytest.mark.parametrize("leak", LEAKS)
 def test_by_default_no_place_shows_what_a_release_says(
-    system: System, operator: OperatorProcess, port: int, leak: str
+    system: System, dashboard_operator: OperatorProcess, dashboard_port: int, leak: str
 ) -> None:
     place = system.case()
     found = leaking(system, place, leak)
-    shown = places(system, place, operator, port)
+    shown = places(system, place, dashboard_operator, dashboard_port)
     assert len(shown) == 13
     assert all(shown.values()), [name for name, text in shown.items() if not text]
     assert [name for name, text in shown.items() if SECRET_VALUE in text] == []
@@ -122,7 +108,7 @@ def test_by_default_no_place_shows_what_a_release_says(
 
 @pytest.mark.parametrize("leak", LEAKS)
 def test_with_diagnostics_the_words_appear_and_secrets_are_masked(
-    system: System, operator: OperatorProcess, port: int, leak: str
+    system: System, dashboard_operator: OperatorProcess, dashboard_port: int, leak: str
 ) -> None:
     place = system.case()
     system.api.apply(policy(f"diagnostics-{leak}", (place,), diagnostics="LogLines"))
@@ -140,5 +126,5 @@ def test_with_diagnostics_the_words_appear_and_secrets_are_masked(
             assert "the run was blocked by house rule, token=***" in message
         case _:
             assert found["status"]["stable"]["schema"] == "0001", "a name that looks like a key is no name"
-    shown = places(system, place, operator, port)
+    shown = places(system, place, dashboard_operator, dashboard_port)
     assert [name for name, text in shown.items() if SECRET_VALUE in text] == []

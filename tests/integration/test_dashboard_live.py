@@ -56,21 +56,9 @@ class Dashboard:
             connection.close()
 
 
-@pytest.fixture(scope="module")
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture(scope="module")
-def operator(system: System, port: int) -> Iterator[OperatorProcess]:
-    running = system.operator(AGUI_DASHBOARD_PORT=str(port))
-    yield running
-    system.retire(running)
-
-
 @pytest.fixture
-def dashboard(operator: OperatorProcess, port: int) -> Dashboard:
-    return Dashboard(port)
+def dashboard(dashboard_operator: OperatorProcess, dashboard_port: int) -> Dashboard:
+    return Dashboard(dashboard_port)
 
 
 def test_a_rollout_is_followed_from_its_first_phase_to_its_last(system: System, dashboard: Dashboard) -> None:
@@ -130,7 +118,8 @@ def test_a_deleted_object_leaves_the_list(system: System, dashboard: Dashboard) 
     assert dashboard.get(f"/d/{place}/{NAME}")[0] == 404
 
 
-def test_looking_asks_the_api_server_nothing(system: System, dashboard: Dashboard, operator: OperatorProcess) -> None:
+@pytest.mark.usefixtures("dashboard_operator")
+def test_looking_asks_the_api_server_nothing(system: System, dashboard: Dashboard) -> None:
     asked: list[str] = []
     system.proxy.strike(lambda _, path, __: asked.append(path) is not None)  # strikes at nothing, sees everything
     try:
@@ -143,7 +132,9 @@ def test_looking_asks_the_api_server_nothing(system: System, dashboard: Dashboar
     assert [path for path in asked if "agui.dev" in path] == []
 
 
-def test_a_replica_without_the_lease_says_that_it_stands_by(system: System, operator: OperatorProcess) -> None:
+def test_a_replica_without_the_lease_says_that_it_stands_by(
+    system: System, dashboard_operator: OperatorProcess
+) -> None:
     own = free_port()
     second = system.operator(start=False, AGUI_DASHBOARD_PORT=str(own)).start(wait=False)
     try:
@@ -162,6 +153,6 @@ def _listens(port: int) -> bool:
     return True
 
 
-def test_nothing_listens_unless_it_is_asked_for(system: System, operator: OperatorProcess) -> None:
-    assert operator.http("/d/demo/shop")[0] == 404, "the port of health and metrics shows no rollouts"
-    assert operator.http("/")[0] == 404
+def test_nothing_listens_unless_it_is_asked_for(system: System, dashboard_operator: OperatorProcess) -> None:
+    assert dashboard_operator.http("/d/demo/shop")[0] == 404, "the port of health and metrics shows no rollouts"
+    assert dashboard_operator.http("/")[0] == 404

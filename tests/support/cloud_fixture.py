@@ -1,16 +1,21 @@
 """A local Google Cloud for tests.
 
-`local_cloud` is shared by a test module; `fresh_cloud` empties it before each test that asks for it.
+`local_cloud` is shared by a test module; `fresh_cloud` empties it before each test that asks for it. `cloud` is the
+operator's connection to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from agui_dev.testbed.fork_server import ForkServer, shared_forks
 from agui_dev.testbed.local_cloud import LOCALGCP_IMPORTS, LocalCloud, running_local_cloud
+
+if TYPE_CHECKING:
+    from agui_operator.gcp.transport.clients import Cloud
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +37,13 @@ def fresh_cloud(local_cloud: LocalCloud) -> LocalCloud:
     """The module's local cloud, emptied."""
     local_cloud.reset()
     return local_cloud
+
+
+@pytest.fixture
+async def cloud(fresh_cloud: LocalCloud) -> AsyncIterator[Cloud]:
+    """The operator's clients of the emptied local cloud."""
+    from agui_operator.gcp.transport.clients import CloudSettings, connect
+
+    connected = await connect(CloudSettings(endpoint=fresh_cloud.endpoint))
+    yield connected
+    await connected.close()

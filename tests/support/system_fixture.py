@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from agui_dev.controlplane import ControlPlane
+from agui_dev.ports import free_port
 from agui_dev.testbed.fork_server import ForkServer, shared_forks
 from agui_dev.testbed.operator_process import OPERATOR_IMPORTS, OperatorProcess
 from agui_dev.testbed.system import System, running_system
@@ -30,5 +31,18 @@ def system(control_plane: ControlPlane, operator_forks: ForkServer) -> Iterator[
 def operator(system: System) -> Iterator[OperatorProcess]:
     """The operator of a module's tests. It holds the lease: a module that needs its own does not ask for this one."""
     running = system.operator()
+    yield running
+    system.retire(running)
+
+
+@pytest.fixture(scope="module")
+def dashboard_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def dashboard_operator(system: System, dashboard_port: int) -> Iterator[OperatorProcess]:
+    """As `operator`, with a dashboard."""
+    running = system.operator(AGUI_DASHBOARD_PORT=str(dashboard_port))
     yield running
     system.retire(running)

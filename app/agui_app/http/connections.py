@@ -44,17 +44,39 @@ class _Timer:
         self._call()
 
 
-class HttpConnection(HttpToolsProtocol):
+class _Unread(asyncio.Protocol):
+    """What both protocols share: a client that does not read what it asked for is cut off."""
+
+    bounds = Connections()
+    transport: Any
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._stalled = _Timer(self._cut)
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        super().pause_writing()
+        self._stalled.start(self.bounds.stalled_seconds)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._stalled.stop()
+        super().resume_writing()
+
+    def _cut(self) -> None:
+        self.transport.abort()
+
+
+class HttpConnection(_Unread, HttpToolsProtocol):
     """`bounds` and `idle`, the connections without a request in the order in which they began to wait, belong to a
     server; see `protocols`."""
 
-    bounds = Connections()
     idle: dict[HttpConnection, None]
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._request = _Timer(self._too_late)
-        self._stalled = _Timer(self._cut)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A new connection has to send its first request in time."""
@@ -102,16 +124,6 @@ class HttpConnection(HttpToolsProtocol):
         self._forget()
         super().handle_websocket_upgrade()
 
-    def pause_writing(self) -> None:
-        """The client does not read."""
-        super().pause_writing()
-        self._stalled.start(self.bounds.stalled_seconds)
-
-    def resume_writing(self) -> None:
-        """It reads again."""
-        self._stalled.stop()
-        super().resume_writing()
-
     def _wait(self) -> None:
         """Among the idle ones; above their number the one that has waited longest makes room."""
         self.idle.pop(self, None)
@@ -134,36 +146,14 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.close()
         self._stalled.start(self.bounds.stalled_seconds)
 
-    def _cut(self) -> None:
-        self.transport.abort()
 
-
-class SocketConnection(WebSocketsSansIOProtocol):
+class SocketConnection(_Unread, WebSocketsSansIOProtocol):
     """A WebSocket whose client has to read."""
-
-    bounds = Connections()
-
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self._stalled = _Timer(self._cut)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
         self._stalled.stop()
         super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """The client does not read."""
-        super().pause_writing()
-        self._stalled.start(self.bounds.stalled_seconds)
-
-    def resume_writing(self) -> None:
-        """It reads again."""
-        self._stalled.stop()
-        super().resume_writing()
-
-    def _cut(self) -> None:
-        self.transport.abort()
 
 
 def protocols(bounds: Connections) -> tuple[type[HttpConnection], type[SocketConnection]]:

@@ -80,9 +80,20 @@ def _subject(scope: Scope) -> _Subject | None:
     return _Subject(blueprint.release, stage, checks, blueprint.runtime_url)
 
 
-def _other_releases(scope: Scope) -> frozenset[str]:
+def _backend(scope: Scope, service: ServiceView, release: str, origin: str) -> CheckTarget:
+    """A release's backend before users meet it."""
     stable = scope.memory.stable
-    return frozenset(p.release.id for p in scope.memory.promoted) | ({stable.id} if stable is not None else set())
+    return CheckTarget(
+        origin=origin,
+        public=False,
+        release=release,
+        audience=service.uri,
+        tenant=scope.names.namespace,
+        disclosure=scope.disclosure,
+        others=frozenset(
+            {p.release.id for p in scope.memory.promoted} | ({stable.id} if stable is not None else set())
+        ),
+    )
 
 
 class CheckRunner:
@@ -158,17 +169,13 @@ class CheckRunner:
         origin = edge.origin if check.assets is not None and edge else backend
         if origin is None:
             return None
-        return CheckTarget(
-            origin=origin,
+        return replace(
+            _backend(scope, service, release.id, origin),
             public=stage != CANDIDATE,
-            release=release.id,
             runtime_url=subject.runtime_url,
             frontend=release.frontend,
             by_name=release.id if check.assets is not None and stage == CANDIDATE and edge else None,
             audience=service.uri if check.assets is None else None,
-            tenant=scope.names.namespace,
-            disclosure=scope.disclosure,
-            others=_other_releases(scope),
         )
 
     async def _run(self, uid: str, checks: _Checks, key: Key, check: SmokeCheck, target: CheckTarget) -> None:
@@ -198,15 +205,7 @@ class CheckRunner:
         origin = service.tag_uris.get(scope.names.tag(blueprint.release.id))
         key = (blueprint.release.id, CANDIDATE, _SCHEMA, "")
         if origin is not None and key not in checks.results:
-            target = CheckTarget(
-                origin=origin,
-                public=False,
-                release=blueprint.release.id,
-                audience=service.uri,
-                tenant=scope.names.namespace,
-                disclosure=scope.disclosure,
-                others=_other_releases(scope),
-            )
+            target = _backend(scope, service, blueprint.release.id, origin)
             checks.tasks.start(key, self._read_schema(checks, key, target))
 
     async def _read_schema(self, checks: _Checks, key: Key, target: CheckTarget) -> None:
@@ -236,7 +235,7 @@ class CheckRunner:
     def _targets(self, scope: Scope, service: ServiceView) -> list[CheckTarget]:
         releases = [r.id for r in (scope.memory.stable, scope.memory.candidate) if r is not None]
         return [
-            CheckTarget(origin=uri, public=False, release=release, audience=service.uri, tenant=scope.names.namespace)
+            _backend(scope, service, release, uri)
             for release in releases
             if (uri := service.tag_uris.get(scope.names.tag(release)))
         ]
