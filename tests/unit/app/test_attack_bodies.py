@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 from hypothesis import given, settings
@@ -69,6 +71,17 @@ def most(entry: object) -> list[object]:
     return [entry] * (262_000 // (len(json.dumps(entry, separators=(",", ":"))) + 1))
 
 
+@contextmanager
+def own_work() -> Iterator[None]:
+    """Without the collection of what thousands of tests before left in this process."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -90,10 +103,11 @@ def test_a_body_of_many_values_is_refused_quickly(body):
     """The event loop serves nobody else meanwhile: 4,000 client tools once held it for two seconds."""
     raw = json.dumps(BASE | body, separators=(",", ":")).encode()
     assert len(raw) <= 262_144
-    began = time.process_time()
-    with pytest.raises(Refused) as refused:
-        run_input(from_json(raw, "x"))
-    assert time.process_time() - began < 0.5
+    with own_work():
+        began = time.process_time()
+        with pytest.raises(Refused) as refused:
+            run_input(from_json(raw, "x"))
+        assert time.process_time() - began < 0.5
     assert refused.value.status == 422
 
 
